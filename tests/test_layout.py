@@ -1,0 +1,246 @@
+"""The h5 layout: what is written is what h5py reads, in little space; the checker says what is wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from layout import SPLITS, about, check, write_h5, writing
+
+from util import UserError
+
+CHECK = Path(__file__).parents[1] / "tools" / "check_h5.py"
+ABOUT = {"frames": 120, "class_names": ["wave", "jump"], "protocol": "made up", "made_by": "a test"}
+
+
+def clip(frames, width, seed=0):
+    return np.random.default_rng([seed, frames, width]).normal(size=(frames, width)).astype(np.float32)
+
+
+def splits(width=150, lengths=(5, 120, 50)):
+    return {split: ([clip(n, width, i) for n in lengths], [0, 1, 1]) for i, split in enumerate(SPLITS)}
+
+
+@pytest.fixture
+def path(tmp_path):
+    write_h5(tmp_path / "some.h5", splits(), joints=25, persons=2, **ABOUT)
+    return tmp_path / "some.h5"
+
+
+@pytest.mark.parametrize("joints, persons", [(17, 1), (17, 2), (25, 2), (1, 1), (20, 3)])
+def test_what_is_written_is_read(tmp_path, joints, persons):
+    width = joints * persons * 3
+    given = splits(width)
+    write_h5(tmp_path / "a.h5", given, joints=joints, persons=persons, **ABOUT)
+    with h5py.File(tmp_path / "a.h5") as file:
+        for split, (clips, labels) in given.items():
+            x, y = file[f"{split}x"], file[f"{split}y"]
+            assert (x.shape, x.dtype, y.shape, y.dtype) == ((3, 120, width), np.float32, (3, 2), np.float64)
+            for row, wanted in zip(x[()], clips, strict=True):
+                assert np.array_equal(row[: len(wanted)], wanted)
+                assert not row[len(wanted) :].any()
+            assert np.array_equal(y[()], np.eye(2)[labels])
+        assert check(file) == []
+        assert about(file) == {
+            "joints": joints,
+            "persons": persons,
+            "class_names": ("wave", "jump"),
+            "protocol": "made up",
+        }
+
+
+@pytest.mark.parametrize("persons", [1, 2])
+def test_ones_own_data_in_ten_lines(tmp_path, persons):
+    path = tmp_path / "mine.h5"
+    rng = np.random.default_rng(0)
+
+    def some(n):  # n clips of 17 joints, 30 to 90 frames, as (frames, persons * joints * 3) in metres
+        return [rng.normal(size=(rng.integers(30, 91), persons * 17 * 3)) for _ in range(n)], rng.integers(3, size=n)
+
+    write_h5(
+        path,
+        {"": some(40), "valid_": some(3), "test_": some(10)},
+        frames=90,
+        joints=17,
+        persons=persons,
+        class_names=["sit", "stand", "walk"],
+        protocol="even subjects train, odd subjects test",
+        made_by="me",
+    )
+    done = subprocess.run([sys.executable, CHECK, path], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert (
+        f"40 training, 3 validation and 10 test clips of up to 90 frames, 17 joints, {persons} persons" in done.stdout
+    )
+
+
+def test_padding_takes_no_space(tmp_path):
+    clips = [clip(50, 75, i) for i in range(100)]
+    given = {split: (clips, np.zeros(100, int)) for split in SPLITS}
+    write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT | {"frames": 1000})
+    packed = 3 * 100 * clips[0].nbytes
+    assert packed < (tmp_path / "a.h5").stat().st_size < 1.1 * packed
+
+
+def test_clips_may_come_in_any_order_and_lack_persons(tmp_path):
+    labels = {"": [0, 1], "valid_": [], "test_": [1]}
+    with writing(tmp_path / "a.h5", labels, joints=2, persons=2, **ABOUT) as put:
+        put("test_", 0, clip(3, 12))
+        put("", 1, clip(4, 6))
+        put("", 0, clip(5, 12))
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert check(file) == []
+        assert np.array_equal(file["x"][1, :4, :6], clip(4, 6))
+        assert not file["x"][1, :, 6:].any()
+        assert file["valid_x"].shape == (0, 120, 12)
+
+
+WRONG = {
+    "too long": (clip(121, 150), 0, r"x, clip 1: 121 frames, not 1 to 120"),
+    "no frames": (clip(0, 150), 0, r"x, clip 1: 0 frames"),
+    "too wide": (clip(5, 225), 0, r"x, clip 1: shape \(5, 225\), not \(frames, 150\)"),
+    "half a person": (clip(5, 90), 0, r"x, clip 1: shape \(5, 90\)"),
+    "three axes": (clip(5, 150).reshape(5, 2, 75), 0, r"x, clip 1: shape"),
+    "nan": (np.where(np.arange(5)[:, None] == 3, np.nan, clip(5, 150)), 0, "x, clip 1: NaN or infinity in frame 3"),
+    "beyond float32": (np.full((5, 150), 1e39), 0, "NaN or infinity in frame 0"),
+    "label too large": (clip(5, 150), 2, "y: clip 1 has label 2, not 0 to 1"),
+    "label negative": (clip(5, 150), -1, "y: clip 1 has label -1"),
+    "label no number": (clip(5, 150), 0.5, "class indices"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_clips_are_refused_and_nothing_is_written(tmp_path, case):
+    wrong, label, message = WRONG[case]
+    given = splits()
+    given[""] = ([clip(5, 150), wrong], [0, label])
+    with pytest.raises(UserError, match=message):
+        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("n, message", [(1, "valid_x: 2 clips fewer than"), (4, "valid_x: more clips than the 3")])
+def test_as_many_clips_as_labels(tmp_path, n, message):
+    given = splits()
+    given["valid_"] = ([clip(5, 150)] * n, [0, 1, 0])
+    with pytest.raises(UserError, match=message):
+        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT)
+
+
+def replace(file, key, value):
+    del file[key]
+    if value is not None:
+        file[key] = value
+
+
+def attribute(key, value):
+    def change(file):
+        del file.attrs[key]
+        if value is not None:
+            file.attrs[key] = value
+
+    return change
+
+
+def value(key, where, to):
+    def change(file):
+        file[key][where] = to
+
+    return change
+
+
+SPOILED = {
+    "test_x is not there": (lambda f: replace(f, "test_x", None), ["no dataset 'test_x'"]),
+    "x is a group": (lambda f: (replace(f, "x", None), f.create_group("x")), ["no dataset 'x'"]),
+    "nothing there": (lambda f: [replace(f, key, None) for key in list(f)], ["no dataset"] * 6),
+    "x of two axes": (lambda f: replace(f, "x", np.zeros((3, 5), "f4")), ["x: shape (3, 5), not (clips"]),
+    "x in float64": (lambda f: replace(f, "x", f["x"][()].astype(float)), ["x: float64, not float32"]),
+    "x of text": (lambda f: replace(f, "x", np.full((3, 120, 150), b"a")), ["x: |S1, not float32"]),
+    "labels as indices": (lambda f: replace(f, "y", np.zeros(3)), ["y: shape (3,), not (clips, classes), one-hot"]),
+    "a clip more": (
+        lambda f: replace(f, "valid_y", np.eye(2)[[0, 1, 0, 1]]),
+        ["valid_x has 3 clips, but valid_y has 4"],
+    ),
+    "other frames": (
+        lambda f: replace(f, "test_x", np.ones((3, 100, 150), "f4")),
+        ["test_x has frames and width (100, 150), but x has (120, 150)"],
+    ),
+    "other classes": (lambda f: replace(f, "test_y", np.eye(3)), ["test_y has classes (3,), but y has (2,)"]),
+    "no test clips": (
+        lambda f: (replace(f, "test_x", np.ones((0, 120, 150), "f4")), replace(f, "test_y", np.ones((0, 2)))),
+        ["test_x has no clips"],
+    ),
+    "nan": (value("x", (1, 3, 7), np.nan), ["x: clip 1 has NaN or infinity"]),
+    "infinity in several": (
+        value("test_x", np.s_[:, 3, 7], np.inf),
+        ["test_x: clip 0 has NaN or infinity (and 2 more clips)"],
+    ),
+    "a clip of zeros": (value("valid_x", 2, 0), ["valid_x: clip 2 is empty"]),
+    "two labels": (value("y", 2, 1), ["y: the label of clip 2 is not one-hot"]),
+    "no label": (value("y", 0, 0), ["y: the label of clip 0 is not one-hot"]),
+    "a soft label": (value("y", 1, 0.5), ["y: the label of clip 1 is not one-hot"]),
+    "joints wrong": (attribute("joints", 24), ["x is 150 wide, but 2 persons * 24 joints * 3 are 144"]),
+    "joints missing": (attribute("joints", None), ["attributes joints and persons"]),
+    "joints no number": (attribute("joints", "many"), ["attributes joints and persons"]),
+    "no persons": (attribute("persons", 0), ["attributes: 25 joints and 0 persons, both must be 1 or more"]),
+    "names too few": (attribute("class_names", ["wave"]), ["attribute class_names: 1 names, but y has 2 classes"]),
+    "names are numbers": (attribute("class_names", [1, 2]), ["attribute class_names: not a list of text"]),
+    "names are one text": (attribute("class_names", 5), ["attribute class_names: not a list of text"]),
+}
+
+
+@pytest.mark.parametrize("case", SPOILED)
+def test_checker_says_what_is_wrong(path, case):
+    change, wanted = SPOILED[case]
+    with h5py.File(path, "r+") as file:
+        change(file)
+    with h5py.File(path) as file:
+        problems = check(file)
+    assert len(problems) == len(wanted)
+    assert all(problem.startswith(begin) for problem, begin in zip(problems, wanted, strict=True))
+
+
+def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path, tmp_path):
+    with h5py.File(path, "r+") as file:
+        for key in list(file.attrs):
+            del file.attrs[key]
+        said = about(file)
+        assert (said["joints"], said["persons"], said["class_names"]) == (25, 2, ("class 0", "class 1"))
+        assert check(file) == []
+    write_h5(tmp_path / "b.h5", splits(51), joints=17, persons=1, **ABOUT)
+    with h5py.File(tmp_path / "b.h5", "r+") as file:
+        del file.attrs["joints"], file.attrs["persons"]
+        with pytest.raises(UserError, match="51 values of a frame"):
+            about(file)
+
+
+def test_names_may_be_bytes(path):
+    with h5py.File(path, "r+") as file:
+        file.attrs["class_names"] = np.array([b"wave", b"jump"])
+        assert about(file)["class_names"] == ("wave", "jump")
+
+
+def test_about_names_the_file_and_the_first_problem(path):
+    with h5py.File(path, "r+") as file:
+        del file["test_x"], file["test_y"]
+        with pytest.raises(UserError, match=r"some.h5: no dataset 'test_x' \(and 1 more: tools/check_h5.py"):
+            about(file)
+
+
+def test_check_h5_as_a_program(path, tmp_path):
+    def run(file):
+        done = subprocess.run([sys.executable, CHECK, file], capture_output=True, text=True)
+        return done.returncode, (done.stdout + done.stderr).strip().splitlines()
+
+    (tmp_path / "no.h5").write_text("words")
+    code, lines = run(tmp_path / "no.h5")
+    assert code == 2 and len(lines) == 1 and "cannot be read as h5" in lines[0]
+    assert run(tmp_path / "nothing.h5") == (2, [f"error: {tmp_path / 'nothing.h5'}: no such file"])
+    with h5py.File(path, "r+") as file:
+        file["x"][0, 0, 0] = np.nan
+        file["test_x"][0] = 0
+    code, lines = run(path)
+    assert code == 2
+    assert lines == [f"{path}: x: clip 0 has NaN or infinity", f"{path}: test_x: clip 0 is empty: all its values are 0"]

@@ -1,0 +1,182 @@
+"""What the scripts share and none of them owns: one clear line on bad input, files whole or not at all."""
+
+import argparse
+import io
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+__version__ = "0.1.0"
+
+
+class UserError(ValueError):
+    """Something the user can mend. The message is one line: what is wrong, where, and what to do."""
+
+
+@contextmanager
+def one_clear_line():
+    """Wraps a program: a UserError, a full disk, Ctrl-C or SIGTERM ends it with one line on stderr, and no traceback.
+
+    Exit codes: 2 for bad input and for files that cannot be read or written, 130 for Ctrl-C, 143 for SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    except UserError as error:
+        line, code = f"error: {error}", 2
+    except KeyboardInterrupt as error:
+        line = f"interrupted: {error if error.args else 'what was finished is kept; the same command starts again'}"
+        code = 143 if isinstance(error, _Terminated) else 130
+    except OSError as error:
+        line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
+    else:
+        return
+    print(line, file=sys.stderr)
+    sys.exit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    pass
+
+
+def _terminate(*_):
+    raise _Terminated
+
+
+@contextmanager
+def replacing(path):
+    """Yields a temporary path beside `path`, renamed to `path` once the block ends well, else removed.
+
+    A reader of `path` therefore sees the old file or the whole new one, never a part. The temporary file is
+    flushed to the disk before it is renamed, so this holds through a power cut too.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        with open(part, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, RuntimeError) as error:
+        # A full disk, say: the system names no file, and HDF5 tells it in many lines, or as a RuntimeError
+        number = None if getattr(error, "filename", None) else getattr(error, "errno", None)
+        if found := re.search(r"errno = (\d+)", str(error)):
+            number = int(found[1])
+        if number:
+            raise OSError(number, os.strerror(number), str(path)) from None
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def sweep(folder):
+    """Removes the temporary files that `replacing` left in `folder` when its process was killed outright."""
+    for part in Path(folder).glob("*.*.part"):
+        owner = part.name.split(".")[-2]
+        if owner.isdigit() and not _alive(int(owner)):
+            part.unlink(missing_ok=True)
+
+
+def _alive(process):
+    if os.name != "posix":  # elsewhere os.kill would end the process instead of asking after it
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+def save_checkpoint(content, path):
+    """torch.save, whole or not at all; a full disk is an OSError that names the file."""
+    import torch  # here, so that the scripts of data/ start without it
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with replacing(path) as part:
+        part.write_bytes(buffer.getbuffer())
+
+
+def opened(load, path):
+    """load(path), with a missing or broken checkpoint as a UserError."""
+    try:
+        return load(path)
+    except FileNotFoundError:
+        raise UserError(f"no checkpoint: {path} is missing; --train 1 makes it") from None
+    except ValueError as error:
+        raise UserError(error) from None
+
+
+def provenance(command, on, **more):
+    """What is needed to run something again, {str: str}: command line, versions, hardware, git commit, and `more`.
+
+    on: the torch.device it runs on.
+    """
+    import numpy
+    import torch
+
+    root = Path(__file__).resolve().parent
+    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "none"
+    except OSError:
+        commit = "none"
+    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
+    versions += f", python {platform.python_version()}"
+    about = {"command": command, "versions": versions, "hardware": name, "commit": commit}
+    return about | {key: str(value) for key, value in more.items()}
+
+
+def write_csv(path, comments, rows):
+    """A csv of dicts with the same keys, after comment lines that start with #; whole or not at all."""
+    lines = [f"# {line}" for line in comments] + [",".join(rows[0])]
+    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in rows]
+    with replacing(path) as part:
+        part.write_text("\n".join(lines) + "\n")
+
+
+def _number(kind, allowed):
+    """An argparse type: a finite number that `allowed` takes."""
+
+    def parse(text):
+        value = kind(text)
+        if not (allowed(value) and abs(value) < float("inf")):
+            raise argparse.ArgumentTypeError(f"{text} is out of range")
+        return value
+
+    parse.__name__ = kind.__name__  # argparse names it when the text is no number at all
+    return parse
+
+
+count = _number(int, lambda value: value >= 1)
+above_zero = _number(float, lambda value: value > 0)
+not_negative = _number(float, lambda value: value >= 0)
+
+
+seed = _number(int, lambda value: 0 <= value < 2**32)
+
+
+def seeds(text):
+    """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for just these."""
+    return [seed(part) for part in text.split(",")] if "," in text else list(range(1, count(text) + 1))
+
+
+def pick_device(name=None):
+    """The torch.device of that name; by default CUDA where there is some, else the CPU. Raises UserError."""
+    import torch
+
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+    return device
