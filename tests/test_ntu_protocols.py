@@ -1,0 +1,137 @@
+"""Which clips there are, which train and which test: rules on names, without a file."""
+
+import itertools
+
+import numpy as np
+import protocols
+import pytest
+from layout import hold_out
+from ntu_text import golden
+
+from util import UserError
+
+NTU, NTU120 = protocols.dataset("NTU"), protocols.dataset("NTU120")
+
+
+def name(setup=1, camera=1, performer=1, replication=1, action=1):
+    return f"S{setup:03}C{camera:03}P{performer:03}R{replication:03}A{action:03}"
+
+
+def test_order_of_the_release():
+    """All clips of the release's own run, in its order in each of the six arrays of both protocols."""
+    _, arrays = golden()
+    names = arrays["all_names"].tolist()
+    for protocol in NTU.protocols:
+        train, test = protocol.split(names)
+        for split, indices in zip(("", "valid_", "test_"), (*hold_out(train), test), strict=True):
+            assert arrays[f"order/{protocol.name}/{split}x"].tolist() == [names[i] for i in indices]
+
+
+def test_cross_subject_goes_performer_by_performer_in_name_order():
+    names = [name(s, c, p) for s in (1, 2) for c in (1, 2) for p in (1, 2, 3, 6)]
+    train, test = NTU.protocols[0].split(names)
+    assert [names[i] for i in train] == [name(s, c, p) for p in (1, 2) for s in (1, 2) for c in (1, 2)]
+    assert [names[i] for i in test] == [name(s, c, p) for p in (3, 6) for s in (1, 2) for c in (1, 2)]
+
+
+def test_cross_view_goes_camera_by_camera():
+    names = [name(s, c) for s in (1, 2) for c in (1, 2, 3)]
+    train, test = NTU.protocols[1].split(names)
+    assert [names[i] for i in train] == [name(s, c) for c in (2, 3) for s in (1, 2)]
+    assert [names[i] for i in test] == [name(1, 1), name(2, 1)]
+
+
+def test_cross_setup_goes_setup_by_setup():
+    names = [name(s) for s in range(1, 33)]
+    train, test = NTU120.protocols[1].split(names)
+    assert [names[i] for i in train] == [name(s) for s in range(2, 33, 2)]
+    assert [names[i] for i in test] == [name(s) for s in range(1, 33, 2)]
+
+
+def test_clips_on_neither_side_are_in_neither_list():
+    train, test = NTU.protocols[0].split([name(performer=41), name(performer=1)])
+    assert (train.tolist(), test.tolist()) == ([1], [])
+
+
+def test_no_names_no_clips():
+    for protocol in (*NTU.protocols, *NTU120.protocols):
+        assert [side.shape for side in protocol.split([])] == [(0,), (0,)]
+
+
+def full(dataset, sides):
+    """Made-up names of all clips: 360 of each setup and performer, in as many pairs on each side as the data set has.
+
+    sides: {(trains by performer, trains by setup or None): pairs}. The pairs of the clips left out are among them, as
+    those clips exist; which the other pairs are makes no difference to the counts.
+    """
+    by_performer, second = dataset.protocols
+    by_setup = second.field == "setup"
+
+    def side(setup, performer):
+        return performer in by_performer.train, setup % 2 == 0 if by_setup else None
+
+    pairs = {(int(n[1:4]), int(n[9:12])) for n in dataset.left_out}
+    room = {key: count - sum(side(*pair) == key for pair in pairs) for key, count in sides.items()}
+    people = (*by_performer.train, *by_performer.test)
+    for pair in itertools.product(range(1, 33 if by_setup else 18), people):
+        if pair not in pairs and room[side(*pair)] > 0:
+            room[side(*pair)] -= 1
+            pairs.add(pair)
+    assert not any(room.values())
+    for setup, performer in sorted(pairs):
+        first = 61 if setup > 17 else 1
+        for camera, replication, action in itertools.product((1, 2, 3), (1, 2), range(first, first + 60)):
+            yield name(setup, camera, performer, replication, action)
+
+
+@pytest.mark.parametrize(
+    "dataset, sides, clips",
+    [
+        (NTU, {(True, None): 112, (False, None): 46}, 56880),
+        (NTU120, {(True, True): 90, (True, False): 86, (False, True): 62, (False, False): 80}, 114480),
+    ],
+)
+def test_counts_of_the_whole_data_set(dataset, sides, clips):
+    """The missing clips, the performers' lists and the rules give the published counts."""
+    names = list(full(dataset, sides))
+    assert len(names) == clips
+    assert dataset.left_out <= set(names)
+    assert all(map(dataset.belongs, names))
+    names = sorted(set(names) - dataset.left_out)
+    assert len(names) == dataset.full
+    for protocol in dataset.protocols:
+        train, test = protocol.split(names)
+        assert (len(train), len(test)) == protocol.full
+        assert np.intersect1d(train, test).size == 0
+
+
+def test_the_lists():
+    assert (len(NTU.left_out), len(NTU120.left_out)) == (302, 535)
+    assert NTU.left_out < NTU120.left_out
+    assert (len(NTU.classes), len(NTU120.classes)) == (60, 120)
+    assert NTU120.classes[:60] == NTU.classes
+    assert len(set(NTU120.classes)) == 120
+    for protocol, people in ((NTU.protocols[0], 40), (NTU120.protocols[0], 106)):
+        assert sorted(protocol.train + protocol.test) == list(range(1, people + 1))
+        assert [*protocol.train] == sorted(protocol.train) and [*protocol.test] == sorted(protocol.test)
+
+
+def test_actions_beyond_the_classes_do_not_belong():
+    assert NTU.belongs(name(action=60))
+    assert not NTU.belongs(name(action=61))
+    assert NTU120.belongs(name(action=120))
+    assert not NTU120.belongs(name(action=0))
+
+
+def test_the_demos_classes_are_where_its_clips_are(tmp_path):
+    (tmp_path / "actions.txt").write_text("wave\njump\n")
+    demo = protocols.dataset("DEMO", tmp_path)
+    assert demo.classes == ("wave", "jump")
+    assert not demo.left_out
+    assert [protocol.train for protocol in demo.protocols] == [protocol.train for protocol in NTU.protocols]
+
+
+def test_a_demo_without_classes_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(protocols, "HERE", tmp_path / "ntu")
+    with pytest.raises(UserError, match="make_demo.py"):
+        protocols.dataset("DEMO", tmp_path / "nothing")

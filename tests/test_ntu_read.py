@@ -1,0 +1,153 @@
+"""Step 1: what is read from one .skeleton file, and what is refused."""
+
+import numpy as np
+import pytest
+from blocks import BadFile
+from get_raw_skes_data import LARGEST, read_block, read_skeleton
+from hypothesis import given
+from hypothesis import strategies as st
+from ntu_text import text
+
+ZERO = np.zeros((25, 3))
+
+
+def body(seed):
+    return np.random.default_rng(seed).normal(size=(25, 3)).round(4)
+
+
+def good(frames=3):
+    return text([[(72057594037930001, body(i))] for i in range(frames)])
+
+
+def test_one_body():
+    valid, [found] = read_skeleton(good())
+    assert (valid, found.id, found.first) == (3, b"72057594037930001", 0)
+    assert found.joints.dtype == np.float32
+    assert np.array_equal(found.joints, np.array([body(i) for i in range(3)], np.float32))
+
+
+def test_line_ends_and_blank_lines_at_the_end_make_no_difference():
+    one = read_skeleton(good())[1][0].joints
+    for data in (good().replace(b"\n", b"\r\n"), good().rstrip(), good() + b"\n \r\n", good().replace(b" ", b"  ")):
+        assert np.array_equal(read_skeleton(data)[1][0].joints, one)
+
+
+def test_empty_frames_are_dropped_and_intervals_have_no_holes():
+    a, b = 72057594037930001, 72057594037930002  # the same as float64
+    assert float(a) == float(b)
+    frames = [[], [(b, body(0))], [], [(a, body(1)), (b, body(2))], [(a, body(3))], [(b, body(4))]]
+    valid, [first, second] = read_skeleton(text(frames))
+    assert valid == 4
+    assert (int(first.id), first.first, len(first.joints)) == (b, 0, 3)  # frames 0, 1 and 3, counted as 0, 1, 2
+    assert (int(second.id), second.first, len(second.joints)) == (a, 1, 2)
+    assert np.array_equal(first.joints, np.array([body(0), body(2), body(4)], np.float32))
+
+
+def test_motion_is_the_variance_over_all_joint_positions():
+    joints = np.zeros((2, 25, 3))
+    joints[1] = [2, 4, 6]  # each coordinate half 0, half that: variances 1, 4, 9
+    _, [first, second] = read_skeleton(text([[(1, joint), (2, ZERO)] for joint in joints]))
+    assert (first.motion, second.motion) == (14, 0)
+    assert first.motion.dtype == np.float32
+
+
+decimals = st.tuples(
+    st.floats(-1e30, 1e30) | st.floats(-10, 10), st.sampled_from((".7g", ".17g", ".3f", ".6e", "+.9g"))
+).map(lambda pair: format(*pair))
+
+
+@given(st.lists(decimals, min_size=75, max_size=75))
+def test_numbers_become_float32_by_way_of_float64(tokens):
+    _, [found] = read_skeleton(text([[(1, np.array(tokens, dtype=object).reshape(25, 3))]]))
+    assert np.array_equal(found.joints.ravel(), np.array([float(token) for token in tokens]).astype(np.float32))
+
+
+def edited(line, new):
+    """good(), line `line` (from 1) replaced by new, or removed if new is None."""
+    lines = good().split(b"\n")
+    lines[line - 1 : line] = [] if new is None else [new]
+    return b"\n".join(lines)
+
+
+JOINT = b"%s %s %s 250.1 200.2 950.3 500.4 %s 0.05 0.97 -0.12 2"
+BAD = {
+    "empty file": (b"", None, "empty"),
+    "words": (b"this is\nno skeleton\n", 1, "'this is' is not the number of frames"),
+    "binary": (bytes(range(256)) * 9, 1, "is not the number of frames"),
+    "no frames": (b"0\n", None, "no frames"),
+    "only empty frames": (b"3\n0\n0\n0\n", None, "all 3 frames are empty"),
+    "cut in a body": (b"\n".join(good().split(b"\n")[:40]), 40, "cut short in frame 2 of 3, body 1 of 1"),
+    "cut between frames": (b"\n".join(good().split(b"\n")[:29]) + b"\n", 29, "ends before the number of bodies"),
+    "cut in the last line": (good()[:-20], 85, "numbers where 12 belong"),
+    "cut in the last number": (good()[:-2], 85, "11 numbers where 12 belong"),
+    "more frames announced": (edited(1, b"4"), 85, "cut short"),
+    "fewer frames announced": (edited(1, b"2"), 58, "more lines after the last of the 2 frames"),
+    "a billion frames": (edited(1, b"1000000000"), 85, "cut short"),
+    "a billion bodies": (edited(2, b"1000000000"), 30, "is not a body's ID"),
+    "an endless count": (edited(2, b"9" * 5000), 2, "is not the number of bodies"),
+    "a negative count": (edited(2, b"-1"), 2, "'-1' is not the number of bodies of frame 1 of 3"),
+    "a body more": (edited(2, b"2"), 30, "is not a body's ID"),
+    "a body less": (edited(2, b"0"), 3, "is not the number of bodies of frame 2"),
+    "24 joints": (edited(4, b"24"), 4, "the number of joints is '24', not 25"),
+    "a line less": (edited(10, None), 29, "1 numbers where 12 belong"),
+    "a line twice": (edited(10, b"\n".join([JOINT % (b"0", b"0", b"0", b"0")] * 2)), 30, "is not the number of bodies"),
+    "11 fields": (edited(10, b"1 2 3 4 5 6 7 8 9 10 11"), 10, "11 numbers where 12 belong"),
+    "a blank line": (edited(10, b""), 10, "0 numbers where 12 belong"),
+    "a word for x": (edited(10, JOINT % (b"left", b"0", b"0", b"0")), 10, "'left' is not a number"),
+    "a word elsewhere": (edited(10, JOINT % (b"0", b"0", b"0", b"O.5")), 10, "'O.5' is not a number"),
+    "a word in a body's line": (edited(3, b"1 0 1 1 1 1 0 lean 0 2"), 3, "'lean' is not a number"),
+    "a decimal comma": (edited(10, JOINT % (b"0", b"0,5", b"0", b"0")), 10, "'0,5' is not a number"),
+    "two points": (edited(10, JOINT % (b"0", b"0", b"0.5.5", b"0")), 10, "'0.5.5' is not a number"),
+    "an underscore": (edited(10, JOINT % (b"1_0", b"0", b"0", b"0")), 10, "'1_0' is not a number"),
+    "nan": (edited(10, JOINT % (b"0", b"nan", b"0", b"0")), 10, "y of a joint is 'nan'"),
+    "infinity": (edited(10, JOINT % (b"0", b"0", b"-inf", b"0")), 10, "z of a joint is '-inf'"),
+    "beyond float32": (edited(10, JOINT % (b"1e39", b"0", b"0", b"0")), 10, "x of a joint is '1e39'"),
+    "an ID with a point": (edited(3, b"7.2e16 0 1 1 1 1 0 0 0 2"), 3, "is not a body's ID"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_files_are_refused_with_line_and_reason(case):
+    data, line, reason = BAD[case]
+    with pytest.raises(BadFile) as error:
+        read_skeleton(data)
+    assert error.value.args[0] == line
+    assert reason in error.value.args[1]
+    assert len(error.value.args[1]) < 120
+    assert error.value.args[1].isprintable()
+
+
+def test_what_nothing_reads_may_be_infinite():
+    data = edited(10, JOINT % (b"1", b"2", b"3", b"-Infinity"))
+    assert np.array_equal(read_skeleton(data)[1][0].joints[0, 5], [1, 2, 3])
+
+
+@given(st.data())
+def test_a_damaged_file_is_refused_or_read_as_it_is_but_never_crashes(data):
+    text = bytearray(good())
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(text) - 1))
+        text[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=3))
+    try:
+        valid, bodies = read_skeleton(bytes(text))
+    except BadFile as error:
+        line, _ = error.args
+        assert line is None or 1 <= line <= text.count(b"\n") + 1
+    else:
+        assert 1 <= valid <= 3
+        assert all(np.isfinite(body.joints).all() for body in bodies)
+
+
+def test_a_block_goes_on_after_files_that_cannot_be_read(tmp_path):
+    (tmp_path / "a.skeleton").write_bytes(good())
+    (tmp_path / "b.skeleton").write_bytes(b"")
+    (tmp_path / "c.skeleton").mkdir()
+    with open(tmp_path / "e.skeleton", "wb") as file:
+        file.truncate(LARGEST + 1)
+    skipped = []
+    names = list("abcde")
+    arrays = read_block([(n, str(tmp_path / f"{n}.skeleton")) for n in names], lambda *row: skipped.append(row))
+    assert arrays["names"].tolist() == [b"a"]
+    assert arrays["joints"].shape == (3, 25, 3)
+    assert [file[-10:] for file, _ in skipped] == ["b.skeleton", "c.skeleton", "d.skeleton", "e.skeleton"]
+    assert [type(error) for _, error in skipped] == [BadFile, IsADirectoryError, FileNotFoundError, BadFile]
