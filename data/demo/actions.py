@@ -1,0 +1,251 @@
+"""The demo's actions: how each moves one figure, or two that stand before each other.
+
+An action is a function of a `Take` and of the build of each person; the decorator gives its name (NTU RGB+D's) and
+its usual length, and the order here is the number A001, A002, …. Times are shares of the take, hands and feet in the
+units of `figures.Pose`.
+"""
+
+import numpy as np
+from figures import LEFT, MIRROR, REST, RIGHT, Take, skeleton
+
+ACTIONS = []  # (name, number of persons, usual frames, function), in the order of the action's number
+
+
+def action(name, frames, persons=1):
+    def add(function):
+        ACTIONS.append((name, persons, frames, function))
+        return function
+
+    return add
+
+
+def perform(number, builds, rng):
+    """One take of action `number` (1-based): a list of (n, 25, 3) joints in metres, one array a person.
+
+    The stage: floor at y = 0, the only person at the origin and facing +z; two persons on the z axis, facing each
+    other. `builds` are the performer's and the partner's; which stands in front is drawn from `rng`.
+    """
+    _, persons, frames, function = ACTIONS[number - 1]
+    builds = builds[:persons] if rng.random() < 0.5 else builds[:persons][::-1]
+    take = Take(rng, builds[0], frames)
+    figures = function(take, *builds)
+    if rng.random() < builds[0].left and function is not handshake:  # everyone shakes the right hand
+        figures = [f[:, MIRROR] * [-1, 1, 1] for f in figures]
+    return figures
+
+
+@action("drink water", 80)
+def drink(take, build):
+    pose = take.stand(build, idle=LEFT)
+    carry, mouth = (0.0, -0.55, 0.45), (-0.24, 0.12, 0.34)
+    take.hand(pose, RIGHT, (0, None), (0.2, carry), (0.4, mouth), (0.7, mouth), (0.85, carry), (1, None))
+    pose.elbows[RIGHT] += take.path((0, 0), (0.4, 0.6), (0.7, 0.6), (1, 0), vary=0.15)
+    pose.head[:, 1] += take.path((0, 0), (0.38, 0), (0.5, -0.4), (0.65, -0.4), (0.8, 0), (1, 0), vary=0.1)
+    return [skeleton(build, pose)]
+
+
+@action("throw", 60)
+def throw(take, build):
+    pose = take.stand(build)
+    back, over, follow = (0.45, 0.25, -0.35), (0.0, 0.5, 0.75), (-0.45, -0.45, 0.6)
+    take.hand(pose, RIGHT, (0, None), (0.35, back), (0.52, over), (0.65, follow), (1, None))
+    pose.elbows[RIGHT] += take.path((0, 0), (0.35, 1.0), (0.65, 0), (1, 0))
+    take.hand(pose, LEFT, (0, None), (0.35, (0.1, -0.35, 0.6)), (0.6, (0.2, -0.85, -0.2)), (1, None))
+    turn = take.size * take.path((0, 0), (0.35, -0.6), (0.58, 0.5), (1, 0), vary=0.08)
+    pose.chest[:, 0] += turn
+    pose.pelvis[:, 0] += 0.4 * turn
+    pose.chest[:, 1] += take.path((0, 0), (0.35, -0.12), (0.62, 0.3), (1, 0))
+    if take.rng.random() < 0.6:
+        length = take.rng.uniform(0.1, 0.4)
+        take.steps(pose, (LEFT, 0.25, 0.5, length), (RIGHT, 0.6, 0.9, length))
+        pose.hips[:, 2] += take.path((0, 0), (0.3, -0.03), (0.9, length), (1, length), vary=0)
+    return [skeleton(build, pose)]
+
+
+SEAT = (-0.46, -0.42)  # the hips of someone who sits: up and forward
+LAP = (-0.05, -0.62, 0.42)
+
+
+def seat(take, build, keys):
+    """Sitting where keys (time, share) are 1; in between, the trunk leans forward to keep the balance."""
+    pose = take.stand(build)
+    down = take.path(*keys, vary=0)
+    height, back = np.array(SEAT) * take.rng.normal(1, 0.06, 2)
+    pose.hips[:, 1] += height * down
+    pose.hips[:, 2] += back * down**0.8
+    lean = take.rng.uniform(0.45, 0.8)
+    pose.pelvis[:, 1] += lean * 2.2 * down * (1 - down) + take.rng.uniform(-0.1, 0.12) * down
+    pose.chest[:, 1] += lean * 2.2 * down * (1 - down) + take.rng.uniform(-0.05, 0.2) * down
+    pose.head[:, 1] -= lean * 1.5 * down * (1 - down)
+    for side in (LEFT, RIGHT):
+        lap = np.array(LAP) + take.rng.normal(0, 0.06, 3)
+        pose.hands[side] += down[:, None] ** 0.7 * (lap - REST)
+    return [skeleton(build, pose)]
+
+
+@action("sitting down", 65)
+def sit(take, build):
+    return seat(take, build, ((0, 0), (0.15, 0), (0.75, 1), (1, 1)))
+
+
+@action("standing up (from sitting position)", 65)
+def rise(take, build):
+    return seat(take, build, ((0, 1), (0.2, 1), (0.8, 0), (1, 0)))
+
+
+@action("clapping", 70)
+def clap(take, build):
+    pose = take.stand(build)
+    up = take.path((0, 0), (0.2, 1), (0.85, 1), (1, 0), vary=0)
+    height, rate = take.rng.uniform(-0.35, 0.05), take.rng.uniform(1.2, 3.0)
+    gap = take.size * take.rng.uniform(0.06, 0.28) * (1 - np.cos(2 * np.pi * rate * take.t)) / 2
+    for side in (LEFT, RIGHT):
+        at = np.stack([gap - 0.26, np.full(take.n, height), np.full(take.n, 0.55)], -1)
+        pose.hands[side] += up[:, None] * (at + take.drift(3, scale=0.02) - REST)
+    pose.elbows += 0.3 * up
+    return [skeleton(build, pose)]
+
+
+@action("hand waving", 75)
+def wave(take, build):
+    pose = take.stand(build, idle=LEFT)
+    rate, wide = take.rng.uniform(0.9, 2.4), take.size * take.rng.uniform(0.08, 0.25)
+    height = take.rng.uniform(-0.1, 0.6)
+    up = take.path((0, 0), (0.22, 1), (0.85, 1), (1, 0), vary=0)
+    swing = wide * np.sin(2 * np.pi * rate * take.t)
+    at = np.stack([0.3 + swing, height - 0.3 * np.abs(swing), np.full(take.n, 0.3)], -1)
+    pose.hands[RIGHT] += up[:, None] * (at + take.rng.normal(0, 0.05, 3) - REST)
+    pose.elbows[RIGHT] += 0.5 * up
+    return [skeleton(build, pose)]
+
+
+@action("make a phone call/answer phone", 80)
+def phone(take, build):
+    pose = take.stand(build, idle=LEFT)
+    pocket, ear = (0.05, -0.75, 0.25), (-0.06, 0.15, 0.12)
+    front = (0.1, -0.3, 0.5)  # on the way
+    take.hand(pose, RIGHT, (0, None), (0.2, pocket), (0.3, front), (0.42, ear), (0.78, ear), (0.88, front), (1, None))
+    pose.elbows[RIGHT] += take.path((0, 0), (0.4, 0.25), (0.8, 0.25), (1, 0), vary=0.15)
+    pose.head[:, 2] += take.path((0, 0), (0.45, 0.15), (0.8, 0.15), (1, 0), vary=0.1)
+    return [skeleton(build, pose)]
+
+
+@action("kicking something", 55)
+def kick(take, build):
+    pose = take.stand(build)
+    high = take.size * take.rng.uniform(0.08, 0.5)
+    keys = ((0, (0, 0, 0)), (0.32, (0, 0.2, -0.35)), (0.52, (0.06, high, 0.65)), (0.85, (0, 0, 0)), (1, (0, 0, 0)))
+    pose.feet[RIGHT] += take.path(*keys)
+    pose.toes[RIGHT] += take.path((0, 0), (0.3, 0.9), (0.52, 0.1), (0.85, 0), (1, 0))
+    effort = take.path((0, 0), (0.32, 0.5), (0.52, 1), (0.85, 0), (1, 0), vary=0)
+    pose.hips += effort[:, None] * [0.05, -0.02, 0.03]
+    pose.pelvis[:, 1] -= 0.25 * effort
+    pose.chest[:, 1] += take.path((0, 0), (0.3, 0.15), (0.52, 0.25), (0.85, 0), (1, 0))
+    take.hand(pose, LEFT, (0, None), (0.3, (0.4, -0.7, -0.2)), (0.52, (0.45, -0.6, 0.45)), (0.9, None), (1, None))
+    take.hand(pose, RIGHT, (0, None), (0.3, (0.4, -0.7, 0.4)), (0.52, (0.5, -0.65, -0.35)), (0.9, None), (1, None))
+    return [skeleton(build, pose)]
+
+
+@action("jump up", 60)
+def jump(take, build):
+    pose = take.stand(build)
+    high = take.size * take.rng.uniform(0.13, 0.32)
+    crouch = take.path((0, 0), (0.3, 1), (0.42, 0), (0.6, 0), (0.72, 0.7), (1, 0), vary=0)
+    air = np.clip((take.u - 0.4) / 0.22, 0, 1)
+    air = 4 * air * (1 - air)
+    pose.hips[:, 1] += high * air - take.rng.uniform(0.15, 0.28) * crouch
+    pose.hips[:, 2] -= 0.1 * crouch
+    pose.pelvis[:, 1] += 0.5 * crouch
+    pose.chest[:, 1] += 0.35 * crouch
+    pose.head[:, 1] -= 0.4 * crouch
+    pose.feet[:, :, 1] += high * air
+    pose.toes += 0.8 * np.minimum(air * 1.5, 1)
+    back, top = (0.15, -0.8, -0.4), (0.15, take.rng.uniform(-0.4, 0.75), 0.55)
+    for side in (LEFT, RIGHT):
+        front, land = (0.15, -0.6, 0.7), (0.2, -0.75, 0.3)
+        take.hand(pose, side, (0, None), (0.25, back), (0.38, front), (0.5, top), (0.74, land), (1, None))
+    return [skeleton(build, pose)]
+
+
+@action("falling", 65)
+def fall(take, build):
+    pose = take.stand(build)
+    down = take.path((0, 0), (0.2, 0.05), (0.65, 1), (1, 1), vary=0)
+    late = take.path((0, 0), (0.3, 0), (0.72, 1), (1, 1), vary=0)
+    aside = take.rng.choice([-1.0, 0.0, 1.0])  # to the right, on the back, to the left
+    pose.hips += down[:, None] * [0.6 * aside, -0.85 + 0.08 * abs(aside), -0.55 * (1 - abs(aside))]
+    pose.pelvis += late[:, None] * [0.2 * aside, -0.8 * (1 - abs(aside)), -0.75 * aside]
+    pose.chest += late[:, None] * [0.2 * aside, -0.6 * (1 - abs(aside)), -0.6 * aside]
+    pose.head += late[:, None] * [0, 0.35, 0.3 * aside]
+    for side, sign in ((LEFT, 1), (RIGHT, -1)):
+        flung = (0.75, take.rng.uniform(-0.2, 0.3), 0.45)
+        lying = (0.6, -0.55, 0.1) if aside == 0 else (0.0, -0.1, 0.8) if aside == sign else (-0.3, -0.5, 0.6)
+        take.hand(pose, side, (0, None), (0.4, flung), (0.7, lying), (1, lying), vary=0.1)
+    slide = take.rng.uniform(0, 0.25, 2)
+    pose.feet[:, :, 2] += slide[:, None] * late
+    return [skeleton(build, pose)]
+
+
+def facing(first, second, distance):
+    """Sets two figures on the z axis, `distance` metres apart, looking at each other."""
+    return [first + [0, 0, -distance / 2], second * [-1, 1, -1] + [0, 0, distance / 2]]
+
+
+@action("pushing other person", 60, persons=2)
+def push(take, build, other):
+    pose, victim = take.stand(build), take.stand(other)
+    distance = take.rng.uniform(1.0, 1.25)
+    force = take.size * take.rng.uniform(0.1, 0.55)
+    near = (distance - 0.5 * (build.upper_arm + build.forearm) - 0.35) / build.hips
+    take.steps(pose, (RIGHT, 0.12, 0.38, near), (LEFT, 0.6, 0.95, near))
+    pose.hips[:, 2] += take.path((0, 0), (0.15, 0), (0.45, 0.8 * near), (0.95, near), (1, near), vary=0)
+    pose.pelvis[:, 1] += take.path((0, 0), (0.45, 0.2), (0.8, 0), (1, 0))
+    both = take.rng.random() < 0.6
+    for side in (LEFT, RIGHT) if both else (RIGHT,):
+        drawn, out = (0.05, -0.45, 0.25), (-0.05, -0.05, 0.95)
+        take.hand(pose, side, (0, None), (0.28, drawn), (0.45, out), (0.58, out), (1, None), vary=0.04)
+    thrown = take.path((0, 0), (0.4, 0), (0.7, 1), (1, 1), vary=0)
+    jolt = take.path((0, 0), (0.38, 0), (0.52, 1), (0.85, 0), (1, 0), vary=0)
+    take.steps(victim, (RIGHT, 0.42, 0.62, -force), (LEFT, 0.55, 0.82, -force))
+    victim.hips[:, 2] -= force * thrown
+    victim.pelvis[:, 1] -= 0.2 * jolt
+    victim.chest[:, 1] -= (0.1 + 0.3 * force) * jolt
+    victim.head[:, 1] += 0.4 * jolt
+    for side in (LEFT, RIGHT):
+        take.hand(victim, side, (0, None), (0.4, None), (0.58, (0.35, -0.5, 0.55)), (1, None), vary=0.12)
+    return facing(skeleton(build, pose), skeleton(other, victim), distance)
+
+
+@action("handshaking", 80, persons=2)
+def handshake(take, build, other):
+    distance = take.rng.uniform(0.85, 1.05)
+    walk = take.rng.uniform(0, 0.5) if take.rng.random() < 0.4 else 0.0  # metres that each comes nearer at first
+    reached = 0.38 + 0.3 * walk
+    hold = take.path((0, 0), (reached - 0.22, 0), (reached, 1), (0.8, 1), (1, 0), vary=0)
+    shake = 0.05 * take.size * np.sin(2 * np.pi * take.rng.uniform(1.5, 3) * take.t)
+    height = 0.6 * (build.hips + other.hips) + take.rng.normal(0, 0.04)
+    figures = []
+    for me in (build, other):
+        pose = take.stand(me)
+        if walk > 0.1:
+            take.walk(pose, walk / me.hips, 0, 0.35, first=RIGHT)
+        reach = distance / 2 + walk - me.hand  # the wrists stay a hand short of the middle
+        pose.touch[RIGHT] = np.stack([0 * shake - 0.03, height + shake * hold, reach + 0 * shake], -1)
+        pose.touching[RIGHT] = hold
+        pose.chest[:, 1] += 0.12 * hold
+        pose.chest[:, 0] += 0.2 * hold
+        figures.append(skeleton(me, pose))
+    return facing(*figures, distance + 2 * walk)
+
+
+@action("walking towards each other", 75, persons=2)
+def approach(take, build, other):
+    figures, last = [], take.rng.uniform(0.6, 1.0)
+    apart = last
+    for me in (build, other):
+        pose = take.stand(me)
+        metres = take.rng.uniform(0.3, 1.1)
+        take.walk(pose, metres / me.hips, take.rng.uniform(0, 0.1), take.rng.uniform(0.85, 1), take.rng.integers(2))
+        figures.append(skeleton(me, pose))
+        apart += metres
+    return facing(*figures, apart)

@@ -1,0 +1,162 @@
+"""The depth cameras of the demo: where they stand, what they get wrong, and the `.skeleton` text they leave.
+
+Format: SPEC, "NTU RGB+D .skeleton text". A camera's frame is Kinect v2's: x to the camera's left, y up, z away from
+it, metres.
+"""
+
+import numpy as np
+from figures import PARENT, unit
+
+# As in NTU RGB+D: camera 1 is in the middle, and the performers face camera 2 in R001, camera 3 in R002.
+AZIMUTH = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
+# Standard deviation of the jitter in metres: the trunk is steady, hands and feet are not, finger tips least of all.
+JITTER = np.array([4, 4, 5, 5, 5, 7, 9, 12, 5, 7, 9, 12, 5, 7, 10, 13, 5, 7, 10, 13, 4, 18, 18, 18, 18]) / 1000
+# Joints that go astray together.
+LIMBS = (
+    [6, 7, 21, 22],
+    [10, 11, 23, 24],
+    [5, 6, 7, 21, 22],
+    [9, 10, 11, 23, 24],
+    [14, 15],
+    [18, 19],
+    [13, 14, 15],
+    [17, 18, 19],
+)
+LEAVES = [3, 15, 19, 21, 22, 23, 24]  # no bone ends there, and Kinect gives no orientation
+FIRST_ID = 72057594037927936  # 2**56; from here on float64 tells only every 16th ID apart
+SWITCHED, LEFT_AND_BACK, LATE = 0.06, 0.04, 0.1  # shares of bodies (late: of those that are not alone)
+SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
+LOST = 0.08  # share of clips that lack their first frames; the same for the last, and for some in between
+
+
+class Camera:
+    """Where one camera of the setup stands; `rng` decides distance, height and what exactly it looks at."""
+
+    def __init__(self, number, rng):
+        azimuth = AZIMUTH[number] + rng.normal(0, 0.06)
+        distance, height = rng.uniform(2.8, 3.4), rng.uniform(0.9, 1.5)
+        self.position = np.array([distance * np.sin(azimuth), height, distance * np.cos(azimuth)])
+        away = unit(np.array([0, rng.uniform(0.75, 0.95), 0]) - self.position)
+        left = unit(np.cross([0, 1, 0], away))
+        self.axes = np.stack([left, np.cross(away, left), away])
+
+    def view(self, joints):
+        """(…, 3) on the stage -> (…, 3) in the camera's frame: a rotation and a shift, nothing else."""
+        return (joints - self.position) @ self.axes.T
+
+
+def sway(rng, n, size, frames=6):
+    """(n, *size): unit normal noise that changes over about `frames` frames."""
+    knots = rng.standard_normal((n // frames + 2, *size))
+    at = np.arange(n) / frames
+    whole = at.astype(int)
+    part = (at - whole).reshape(-1, *[1] * len(size))
+    return ((1 - part) * knots[whole] + part * knots[whole + 1]) / np.sqrt((1 - part) ** 2 + part**2)
+
+
+def measure(joints, hidden, rng, noise):
+    """What the camera reports of one body.
+
+    joints (n, 25, 3) in its frame, hidden (n,) bool: somebody stands in front. Returns the joints with jitter and
+    with limbs gone astray for some frames, more of both on the far side, and the tracking states (n, 25), 2 or 1.
+    """
+    n = len(joints)
+    depth = joints[..., 2]
+    behind = depth - depth[:, [0, 1, 20]].mean(1, keepdims=True)
+    doubt = 1 + 2.5 / (1 + np.exp(-(behind - 0.13) / 0.03)) + 2.0 * hidden[:, None]
+    scale = noise * JITTER * doubt * (depth / 3) ** 2
+    error = 0.8 * sway(rng, n, (25, 3)) + 0.5 * rng.standard_normal((n, 25, 3))
+    seen, state = joints + scale[..., None] * error, np.where(doubt > 2.5, 1, 2)
+    weight = np.array([doubt[:, limb].mean() for limb in LIMBS])
+    for _ in range(rng.poisson(noise * n / 55 * weight.mean())):
+        limb = LIMBS[rng.choice(len(LIMBS), p=weight / weight.sum())]
+        start = rng.integers(n)
+        astray = slice(start, start + rng.integers(2, 9))
+        shift = rng.normal(0, 0.13, 3) * np.linspace(0.6, 1, len(limb))[:, None]
+        seen[astray, limb] += shift + rng.normal(0, 0.02, (len(seen[astray]), len(limb), 3))
+        state[astray, limb] = 1
+    return seen, state
+
+
+def in_front(bodies):
+    """For each body (n,) bool: another body's trunk stands between its own and the camera."""
+    trunks = np.stack([body[:, 1] for body in bodies])
+    rays = trunks[..., :2] / trunks[..., 2:]
+    close = np.linalg.norm(rays[:, None] - rays[None], axis=-1) < 0.12
+    return (close & (trunks[None, ..., 2] < trunks[:, None, :, 2] - 0.2)).any(1)
+
+
+def record(bodies, rng, noise):
+    """What the camera writes down of a scene: [(ID, present (n,) bool, joints (n, 25, 3), states (n, 25)), …].
+
+    bodies: (n, 25, 3) each, in the camera's frame. Jitter and the flaws of real recordings: a body ID that changes,
+    a body that is lost and found, one noticed late, ghosts of a few frames, objects taken for wide bodies, and
+    frames without any body, at the start, the end or in between.
+    """
+    n = len(bodies[0])
+    ids = iter(FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16)))
+    tracks = []
+    for body, hidden in zip(bodies, in_front(bodies), strict=True):
+        seen, state = measure(body, hidden, rng, noise)
+        present = np.ones(n, dtype=bool)
+        cut, gap = rng.integers(19, n - 14), rng.integers(1, 8)
+        chance = rng.random()
+        if chance < SWITCHED:
+            before = np.arange(n) < cut
+            tracks.append((next(ids), before, seen, state))
+            present = np.arange(n) >= cut + gap * rng.integers(2)
+        elif chance < SWITCHED + LEFT_AND_BACK:
+            present[cut : cut + gap] = False
+        elif len(bodies) > 1 and chance < SWITCHED + LEFT_AND_BACK + LATE:
+            present[: rng.integers(3, n // 3)] = False
+        tracks.append((next(ids), present, seen, state))
+    body = bodies[rng.integers(len(bodies))]
+    if rng.random() < SHORT_GHOST:
+        start = rng.integers(n - 3)
+        frames = np.arange(n)
+        ghost = body + rng.normal(0, 0.3, 3) + sway(rng, n, (25, 3)) * 0.08
+        present = (frames >= start) & (frames < start + rng.integers(1, 12))
+        tracks.append((next(ids), present, ghost, np.ones((n, 25), int)))
+    if rng.random() < WIDE_GHOST:
+        shape = rng.uniform((1.2, 0.2, 0.5), (2.0, 0.4, 1.0))  # furniture is wider than it is high
+        ghost = (body[:1] - body[:1, :1]) * shape * [1.8, 1, 1] + sway(rng, n, (25, 3), 3) * 0.02
+        ghost = ghost + body[0, 0] + rng.uniform((-1, -0.6, 0.1), (1, -0.2, 0.6))
+        ghost[..., 0] += 0.5 * np.linspace(-1, 1, 25)
+        length = rng.integers(12, n // 2 + 1)
+        start = rng.integers(n - length + 1)
+        present = (np.arange(n) >= start) & (np.arange(n) < start + length)
+        tracks.append((next(ids), present, ghost, np.ones((n, 25), int)))
+    lost = np.zeros(n, dtype=bool)
+    for start, length in ((0, 4), (n - 5, 5), (rng.integers(5, n - 8), 3)):
+        if rng.random() < LOST:
+            lost[start : start + rng.integers(1, length + 1)] = True
+    order = rng.permutation(len(tracks))
+    return [(tracks[i][0], tracks[i][1] & ~lost, *tracks[i][2:]) for i in order]
+
+
+JOINT = "%.5f %.5f %.5f %.3f %.3f %.2f %.2f %.5f %.5f %.5f %.5f %d\n"
+BODY = "{} 0 {} {} {} {} 0 %.4f %.4f 2\n25\n" + JOINT * 25
+
+
+def numbers(joints, states):
+    """(n, 302): what the text says of one body after its ID, frame by frame: lean, then 12 fields a joint."""
+    n = len(joints)
+    x, y, z = joints[..., 0], joints[..., 1], np.maximum(joints[..., 2], 0.5)
+    bone = unit(joints - joints[:, PARENT])  # orientation: the turn that takes y to the bone
+    turn = unit(np.stack([1 + bone[..., 1], bone[..., 2], 0 * z, -bone[..., 0]], -1))
+    turn[:, LEAVES] = 0
+    lean = (joints[:, 20] - joints[:, 0])[:, [0, 2]] * [1.5, -1.5]
+    pixels = [256 + 365 * x / z, 208 - 365 * y / z, 970 + 1063 * x / z, 535 - 1063 * y / z]
+    fields = np.concatenate([joints, np.stack(pixels, -1), turn, states[..., None]], -1)
+    return np.concatenate([np.clip(lean, -1, 1), fields.reshape(n, 300)], 1)
+
+
+def text(tracks, rng):
+    """The whole `.skeleton` file of what `record` returned, as a string."""
+    n = len(tracks[0][1])
+    frames = [[] for _ in range(n)]
+    for number, present, joints, states in tracks:
+        form = BODY.format(number, *rng.integers(0, 2, 4))
+        for i, row in zip(np.flatnonzero(present), numbers(joints[present], states[present]).tolist(), strict=True):
+            frames[i].append(form % tuple(row))
+    return f"{n}\n" + "".join(f"{len(frame)}\n{''.join(frame)}" for frame in frames)

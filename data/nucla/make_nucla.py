@@ -1,0 +1,124 @@
+"""Northwestern-UCLA: from `all_sqe.zip`, or the folder unpacked from it, to `NUCLA_CV.h5`.
+
+    python data/nucla/make_nucla.py all_sqe.zip                # the standard protocol: views 1, 2 train, view 3 tests
+    python data/nucla/make_nucla.py all_sqe --test-view 1
+
+A clip is a json, named action, subject, execution, view: {"skeletons": [frames][20][3] metres, "label": 1...10}.
+Each clip is moved so that joint 2, the spine, of its first frame is the origin, as NTU's clips are.
+(SPEC, "Northwestern-UCLA".)
+"""
+
+import argparse
+import json
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
+from layout import hold_out, write_h5  # noqa: E402
+
+from util import UserError, __version__, one_clear_line  # noqa: E402
+
+ACTIONS = (
+    "pick up with one hand",
+    "pick up with two hands",
+    "drop trash",
+    "walk around",
+    "sit down",
+    "stand up",
+    "donning",
+    "doffing",
+    "throw",
+    "carry",
+)
+NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
+JOINTS = 20
+
+
+def read_clip(text, name):
+    """(frames, 60) float32, metres, and the class index, from the text of one json. Raises UserError."""
+    try:
+        clip = json.loads(text)
+        skeletons, label = np.asarray(clip["skeletons"], dtype=np.float64), int(clip["label"])
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{name}: not a clip of N-UCLA ({error})") from None
+    if skeletons.ndim != 3 or skeletons.shape[1:] != (JOINTS, 3) or not len(skeletons):
+        raise UserError(f"{name}: skeletons of shape {skeletons.shape}, not (frames, {JOINTS}, 3)")
+    if not np.isfinite(skeletons).all():
+        raise UserError(f"{name}: a coordinate is not finite")
+    if not 1 <= label <= len(ACTIONS):
+        raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
+    there = (skeletons != 0).any(axis=(1, 2))
+    origin = skeletons[there.argmax(), 1]
+    return (skeletons - origin).astype(np.float32).reshape(-1, JOINTS * 3), label - 1
+
+
+def read_all(source):
+    """Yields (name, text) of every clip below a folder or in a zip, in name order."""
+    if source.is_dir():
+        files = {path.name: path.read_bytes for path in source.rglob("*.json")}
+    else:
+        try:
+            archive = zipfile.ZipFile(source)
+        except zipfile.BadZipFile:
+            raise UserError(f"{source}: neither a folder nor a zip file") from None
+        files = {Path(info.filename).name: lambda info=info: archive.read(info) for info in archive.infolist()}
+    names = sorted(name for name in files if NAME.fullmatch(name))
+    if not names:
+        raise UserError(f"{source}: no clip named like a01_s01_e00_v01.json in it")
+    for name in tqdm(names, unit="clip"):
+        try:
+            text = files[name]()
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+            raise UserError(f"{source}: {name} in it is damaged ({error})") from None
+        yield name, text
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
+    parser.add_argument("--test-view", type=int, choices=(1, 2, 3), default=3, help="the view that tests (%(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="file to write (beside this script, NUCLA_CV.h5; NUCLA_CV_test1.h5, ... with another view)",
+    )
+    args = parser.parse_args()
+    out = args.out or HERE / ("NUCLA_CV.h5" if args.test_view == 3 else f"NUCLA_CV_test{args.test_view}.h5")
+
+    clips, labels, views = [], [], []
+    for name, text in read_all(args.source):
+        clip, label = read_clip(text, name)
+        clips.append(clip)
+        labels.append(label)
+        views.append(int(NAME.fullmatch(name)[4]))
+    labels, views = np.array(labels), np.array(views)
+    test = np.flatnonzero(views == args.test_view)
+    if len(views) - len(test) < 2 or not len(test):
+        raise UserError(
+            f"{args.source}: {len(test)} of {len(views)} clips are of view {args.test_view}; both sides need some"
+        )
+    train, valid = hold_out(np.flatnonzero(views != args.test_view))
+    others = " and ".join(str(view) for view in (1, 2, 3) if view != args.test_view)
+    write_h5(
+        out,
+        {s: ((clips[i] for i in ids), labels[ids]) for s, ids in (("", train), ("valid_", valid), ("test_", test))},
+        frames=max(map(len, clips)),
+        joints=JOINTS,
+        persons=1,
+        class_names=ACTIONS,
+        protocol=f"cross-view: views {others} train, view {args.test_view} tests",
+        made_by=f"make_nucla.py {__version__}",
+    )
+    print(f"{out}: {len(train)} training, {len(valid)} validation and {len(test)} test clips")
+
+
+if __name__ == "__main__":
+    with one_clear_line():
+        main()
