@@ -1,0 +1,321 @@
+"""SGN: Semantics-Guided Neural Networks for Efficient Skeleton-Based Human Action Recognition (CVPR 2020).
+
+The file needs torch and numpy alone and can be copied into another project:
+
+    net = SGN(num_classes=60)                                  # 691,048 parameters
+    net.load_state_dict(torch.load("0_best.pth", weights_only=True)["state_dict"])
+    logits = net.eval()(clips)                                 # (batch, 20, 75) -> (batch, 60)
+
+Names and shapes of the state dict are those of the authors' release, so checkpoints pass in both directions.
+The release works channels first, with 1x1 convolutions on (batch, channels, joints, frames). Here a joint of a frame
+is a token, tokens are the rows of one matrix (batch * frames * joints, channels), and every layer is one plain matrix
+product: no permutation, no copy, and any batch size. In the comments b, t, j are batch, frames and joints.
+"""
+
+import math
+import pickle
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class SGN(nn.Module):
+    """The network of the paper's figure 2: dynamics representation, joint-level module, frame-level module.
+
+    Input: (batch, seg, 3 * num_joint), positions in metres, joint by joint, x y z; float32 or any floating type that
+    the module was moved to. Output: logits (batch, num_classes). Raises ValueError for an input of another shape.
+    (SPEC, "The network".)
+    """
+
+    def __init__(self, num_classes=60, num_joint=25, seg=20):
+        super().__init__()
+        self.num_classes, self.num_joint, self.seg = num_classes, num_joint, seg
+        # In the order of the release, so that an optimiser's state passes between the two as well
+        self.tem_embed = Embed(seg, 64, 256)  # frame index, section 3.3
+        self.spa_embed = Embed(num_joint, 64, 64)  # joint type, section 3.2
+        self.joint_embed = Embed(3, 64, 64, norm_channels=3 * num_joint)  # dynamics, section 3.1
+        self.dif_embed = Embed(3, 64, 64, norm_channels=3 * num_joint)
+        self.cnn = FrameLevel(256, 512)  # frame-level module, section 3.3
+        self.compute_g1 = Graph(128, 256)  # joint-level module, section 3.2
+        self.gcn1 = GraphConv(128, 128)
+        self.gcn2 = GraphConv(128, 256)
+        self.gcn3 = GraphConv(256, 256)
+        self.fc = nn.Linear(512, num_classes)
+        self._initialise()
+
+    def _initialise(self):
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.normal_(module.weight, 0, math.sqrt(2 / (module.kernel_size[-1] * module.out_channels)))
+        for gcn in (self.gcn1, self.gcn2, self.gcn3):
+            nn.init.zeros_(gcn.w.cnn.weight)
+
+    def forward(self, x):
+        if x.dim() != 3 or x.shape[1:] != (self.seg, 3 * self.num_joint):
+            raise ValueError(f"SGN takes (batch, {self.seg}, {3 * self.num_joint}), not {tuple(x.shape)}")
+        b, t, j = len(x), self.seg, self.num_joint
+
+        # Dynamics: position and velocity, v_t = p_t - p_(t-1) with v_0 = 0, embedded apart and added
+        velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        dynamics = self.joint_embed(x) + self.dif_embed(velocity)  # (b*t*j, 64)
+
+        # Joint type: the same for every clip, so it is embedded once
+        joint_type = self.spa_embed.all_types().expand(b * t, j, 64)
+        x = torch.cat([dynamics.view(b * t, j, 64), joint_type], dim=-1)  # (b*t, j, 128)
+
+        g = self.compute_g1(x)  # (b*t, j, j)
+        x = self.gcn1(x, g)
+        x = self.gcn2(x, g)
+        x = self.gcn3(x, g)  # (b*t, j, 256)
+
+        # Spatial max pooling. The frame index is the same for all joints of a frame, so it can be added after it
+        x = x.amax(dim=1).view(b, t, 256) + self.tem_embed.all_types()
+        x = self.cnn(x)  # (b, 512)
+        return self.fc(x)
+
+
+class Layer(nn.Module):
+    """A 1x1 layer on tokens (..., in) -> (..., out). The release stores its weight as a convolution's."""
+
+    def __init__(self, dim_in, dim_out, bias=True):
+        super().__init__()
+        self.cnn = nn.Conv2d(dim_in, dim_out, 1, bias=bias)
+
+    @property
+    def weight(self):
+        return self.cnn.weight.flatten(1)
+
+    @property
+    def bias(self):
+        return self.cnn.bias
+
+    def forward(self, x):
+        return F.linear(x, self.weight, self.bias)
+
+
+class NormData(nn.Module):
+    """Batch norm of the input's channels (coordinate * joints + joint), (b, t, 3 * j) -> tokens (b*t*j, 3)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(channels)
+
+    def forward(self, x):
+        b, t, channels = x.shape
+        x = x.reshape(b * t, channels // 3, 3).transpose(1, 2).reshape(b * t, channels)
+        return self.bn(x).view(b * t, 3, channels // 3).transpose(1, 2).reshape(-1, 3)
+
+
+class Embed(nn.Module):
+    """Two layers with ReLU (section 3.1), for the dynamics after a batch norm of the input."""
+
+    def __init__(self, dim_in, dim_hidden, dim_out, norm_channels=0):
+        super().__init__()
+        layers = [Layer(dim_in, dim_hidden), nn.ReLU(), Layer(dim_hidden, dim_out), nn.ReLU()]
+        self.cnn = nn.Sequential(*([NormData(norm_channels)] if norm_channels else []), *layers)
+
+    def forward(self, x):
+        return self.cnn(x)
+
+    def all_types(self):
+        """The embeddings of all one-hot inputs, (dim_in, dim_out): the first layer's columns stand for them."""
+        first, *rest = self.cnn
+        x = first.weight.t() + first.bias
+        for layer in rest:
+            x = layer(x)
+        return x
+
+
+class Graph(nn.Module):
+    """G_ij = softmax over j of theta(x_i) . phi(x_j), in each frame (equations 2 and 3).
+
+    theta and phi are layers without a nonlinearity between them, so their product is one bilinear form:
+    theta(x_i) . phi(x_j) = (M x_i + u) . x_j + w . x_i + c, with M = phi^T theta of 128x128 in place of two layers
+    128->256. The last two terms are constant over j and leave G unchanged; they stay so that the bias of phi has its
+    gradient of zero, and with it the weight decay it has in the release.
+    """
+
+    def __init__(self, dim_in, dim_hidden):
+        super().__init__()
+        self.g1 = Layer(dim_in, dim_hidden)
+        self.g2 = Layer(dim_in, dim_hidden)
+
+    def forward(self, x):
+        theta, phi = self.g1, self.g2
+        form, u = phi.weight.t() @ theta.weight, theta.bias @ phi.weight
+        row = F.linear(x, (phi.bias @ theta.weight)[None], (theta.bias @ phi.bias)[None])  # (b*t, j, 1)
+        return torch.baddbmm(row, F.linear(x, form, u), x.transpose(1, 2)).softmax(dim=-1)
+
+
+class GraphConv(nn.Module):
+    """ReLU(BN(W (G x) + W1 x + b1)), a graph convolution with a residual layer (equation 4)."""
+
+    def __init__(self, dim_in, dim_out):
+        super().__init__()
+        self.bn = nn.BatchNorm1d(dim_out)
+        self.w = Layer(dim_in, dim_out, bias=False)
+        self.w1 = Layer(dim_in, dim_out)
+
+    def forward(self, x, g):
+        both = torch.cat([g @ x, x], dim=-1).flatten(0, 1)
+        y = F.linear(both, torch.cat([self.w.weight, self.w1.weight], dim=1), self.w1.bias)
+        return F.relu(self.bn(y), inplace=True).unflatten(0, x.shape[:2])
+
+
+class FrameLevel(nn.Module):
+    """Two temporal convolutions and a max over the frames (section 3.3): (b, t, dim_in) -> (b, dim_out)."""
+
+    def __init__(self, dim_in, dim_out):
+        super().__init__()
+        self.cnn1 = nn.Conv2d(dim_in, dim_in, (1, 3), padding=(0, 1))
+        self.bn1 = nn.BatchNorm1d(dim_in)
+        self.dropout = nn.Dropout1d(0.2)
+        self.cnn2 = nn.Conv2d(dim_in, dim_out, 1)
+        self.bn2 = nn.BatchNorm1d(dim_out)
+
+    def forward(self, x):
+        x = x.transpose(1, 2)  # (b, dim_in, t)
+        x = F.conv1d(x, self.cnn1.weight.squeeze(2), self.cnn1.bias, padding=1)
+        x = self.dropout(F.relu(self.bn1(x)))
+        x = F.conv1d(x, self.cnn2.weight.squeeze(2), self.cnn2.bias)
+        return F.relu(self.bn2(x)).amax(dim=-1)
+
+
+class Folded(nn.Module):
+    """SGN for inference, made from a trained SGN by one call, `Folded(net)`: same logits up to rounding, faster.
+
+    Whatever is the same for every clip is computed here, once: batch norms become part of the layers beside them, the
+    joint types' and frame indices' shares of the later layers become constants for each joint or frame, and theta and
+    phi become one form; what is constant over j leaves the softmax unchanged and is dropped. Takes and returns what
+    SGN does, in any floating type. It has no gradients, and does not follow later changes of `net`.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net):
+        super().__init__()
+        self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
+        spa, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
+
+        # Dynamics: the first layers of p and v side by side, with the input's norms in them, joint by joint
+        first, second = [], []
+        for embed in (net.joint_embed, net.dif_embed):
+            norm, layer, _, last, _ = embed.cnn
+            scale, shift = _scale_shift(norm.bn)
+            weight = layer.weight * scale.view(3, j).t()[:, None]  # (j, 64, 3)
+            first.append((weight.transpose(1, 2), shift.view(3, j).t() @ layer.weight.t() + layer.bias))
+            second.append((last.weight.t(), last.bias))
+        (wp, bp), (wv, bv), none = *first, torch.zeros_like(first[0][0])
+        self._keep("embed", torch.cat([torch.cat([wp, none], 2), torch.cat([none, wv], 2)], 1), torch.cat([bp, bv], 1))
+        self.embed_b.unsqueeze_(1)
+        self._keep("position", *second[0])
+        self._keep("velocity", *second[1])
+
+        # Graph: x_i M x_j + u . x_j, with M in four parts
+        theta, phi = net.compute_g1.g1, net.compute_g1.g2
+        form, u = theta.weight.t() @ phi.weight, theta.bias @ phi.weight
+        self._keep("form", form[:c, :c], spa @ form[c:, :c] + u[:c])
+        self._keep("types", form[:c, c:] @ spa.t(), (spa @ form[c:, c:] + u[c:]) @ spa.t())
+
+        for name in ("gcn1", "gcn2", "gcn3"):
+            gcn = getattr(net, name)
+            scale, shift = _scale_shift(gcn.bn)
+            w, w1 = gcn.w.weight.t() * scale, gcn.w1.weight.t() * scale
+            b1 = gcn.w1.bias * scale + shift
+            if name == "gcn1":
+                self.register_buffer("gcn1_types", spa @ w[c:])
+                w, w1, b1 = w[:c], w1[:c], spa @ w1[c:] + b1
+            self._keep(name, w1, b1)
+            self.register_buffer(f"{name}_g", w.contiguous())
+
+        cnn = net.cnn
+        self.register_buffer("frame_index", net.tem_embed.all_types())
+        scale, shift = _scale_shift(cnn.bn1)
+        taps = cnn.cnn1.weight.squeeze(2).permute(2, 1, 0).flatten(0, 1)  # (3 * 256, 256)
+        self._keep("cnn1", taps * scale, cnn.cnn1.bias * scale + shift)
+        scale, shift = _scale_shift(cnn.bn2)
+        self._keep("cnn2", cnn.cnn2.weight.flatten(1).t() * scale, cnn.cnn2.bias * scale + shift)
+        self._keep("fc", net.fc.weight.t(), net.fc.bias)
+
+    def _keep(self, name, weight, bias):
+        self.register_buffer(f"{name}_w", weight.contiguous().clone())
+        self.register_buffer(f"{name}_b", bias.contiguous().clone())
+
+    @torch.no_grad()
+    def forward(self, x):
+        b, t, j = len(x), self.seg, self.num_joint
+        velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1).transpose(0, 1)
+        x = torch.baddbmm(self.embed_b, x, self.embed_w).relu_().transpose(0, 1).flatten(0, 1)
+        d = torch.addmm(self.position_b, x[:, :64], self.position_w).relu_()
+        d += torch.addmm(self.velocity_b, x[:, 64:], self.velocity_w).relu_()
+        x = d.view(b * t, j, 64)
+
+        rows = (d @ self.form_w).view_as(x) + self.form_b
+        g = torch.baddbmm((d @ self.types_w).view(b * t, j, j) + self.types_b, rows, x.transpose(1, 2)).softmax(dim=-1)
+
+        y = (d @ self.gcn1_w).unflatten(0, (b * t, j)) + self.gcn1_b + g @ self.gcn1_types
+        x = y.flatten(0, 1).addmm_((g @ x).flatten(0, 1), self.gcn1_g).relu_()
+        for name in ("gcn2", "gcn3"):
+            y = torch.addmm(getattr(self, f"{name}_b"), x, getattr(self, f"{name}_w"))
+            x = y.addmm_((g @ x.unflatten(0, (b * t, j))).flatten(0, 1), getattr(self, f"{name}_g")).relu_()
+
+        x = F.pad(x.unflatten(0, (b, t, j)).amax(dim=2) + self.frame_index, (0, 0, 1, 1))
+        x = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=-1).flatten(0, 1)
+        x = torch.addmm(self.cnn1_b, x, self.cnn1_w).relu_()
+        x = torch.addmm(self.cnn2_b, x, self.cnn2_w).relu_()
+        return torch.addmm(self.fc_b, x.unflatten(0, (b, t)).amax(dim=1), self.fc_w)
+
+
+def _scale_shift(bn):
+    """What a batch norm does in evaluation: x * scale + shift."""
+    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    return scale, bn.bias - bn.running_mean * scale
+
+
+def load_checkpoint(path):
+    """A network and the checkpoint it was made from; classes, joints and segments are read off the weights' shapes.
+
+    path: a checkpoint of this project or of the authors' release. Returns (SGN on the CPU, dict). Nothing in the file
+    is run: it is read with weights_only. Raises OSError, or ValueError that says what is wrong with it.
+    """
+    checkpoint = load_safely(path)
+    try:
+        weights = checkpoint["state_dict"]
+        shapes = {name: tuple(value.shape) for name, value in weights.items()}
+        if not all(
+            value.layout == torch.strided and value.is_cpu and 0 not in value.stride() for value in weights.values()
+        ):
+            raise TypeError("a tensor that is larger than the file, or is none of plain numbers")
+        joints, seg = (shapes[f"{name}_embed.cnn.0.cnn.weight"][1] for name in ("spa", "tem"))
+        net = SGN(shapes["fc.weight"][0], joints, seg)
+    except (KeyError, TypeError, AttributeError, IndexError):
+        raise ValueError(f"{path}: a checkpoint of another network, not of SGN") from None
+    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
+    differing = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"{path}: a checkpoint of another network: {name} is {shapes.get(name, 'missing')}, "
+            f"in SGN {expected.get(name, 'there is none')} ({len(differing)} such differences)"
+        )
+    for name, value in weights.items():
+        if not value.isfinite().all():
+            raise ValueError(f"{path}: {name} holds values that are not finite")
+    net.load_state_dict(weights)
+    return net, checkpoint
+
+
+def load_safely(path):
+    """torch.load on the CPU, of weights and plain values only; anything else is refused with a ValueError, not run."""
+    # The release keeps its best accuracy as a NumPy scalar, under NumPy's old module name
+    scalars = [(np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    try:
+        with torch.serialization.safe_globals([*scalars, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
+        if getattr(error, "filename", None):
+            raise
+        why = next(iter(str(error).splitlines()), "it is empty")
+        raise ValueError(f"{path}: not a checkpoint that can be read safely ({why})") from None
