@@ -21,6 +21,7 @@ import threading
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -136,10 +137,14 @@ def run(tasks, work, folder, dataset, *, workers, strict, title):
     total = sum(task.clips for task in tasks)
     done = total - sum(task.clips for task in todo)
     jobs = [(work, task, folder, strict) for task in todo]
-    with tqdm(total=total, initial=done, desc=title, unit="clip", disable=not todo) as bar:
-        for task, record in zip(todo, parallel(make, jobs, workers), strict=True):
-            records[task.key] = record
-            bar.update(task.clips)
+    bar = tqdm(total=total, initial=done, desc=title, unit="clip", disable=not todo)
+    try:
+        with bar, closing(parallel(make, jobs, workers)) as made:
+            for task, record in zip(todo, made, strict=True):
+                records[task.key] = record
+                bar.update(task.clips)
+    finally:
+        util.sweep(folder)  # again: by now the workers, also those of a run killed before, have ended, tidily or not
     records = [records[task.key] for task in tasks]
     write_index(folder, dataset, records)
     return records
@@ -218,7 +223,6 @@ def write_index(folder, dataset, records):
     for block in folder.glob("S*.h5"):
         if block.stem not in listed:
             block.unlink()
-    util.sweep(folder)  # again: workers of a run that was killed may still have been there when this one began
 
 
 def read_index(folder, dataset, script):
