@@ -71,10 +71,10 @@ def resolve(dataset, case, folder=None):
     return Path(folder or ROOT / "data" / entry.folder) / entry.files[case], dataset, entry.theta[case]
 
 
-def open_clips(dataset, case, folder=None, cache=False):
-    """The clips of a data set's case, on the CPU, its name and its training rotation; as `resolve` and `Clips.read`.
+def find(dataset, case, folder=None):
+    """As `resolve`, with the file there: the demo set is made when it is not there yet.
 
-    The demo set is made when it is not there yet. Raises UserError that says how other data are made.
+    Raises UserError that says how other data are made.
     """
     path, name, theta = resolve(dataset, case, folder)
     if not path.is_file() and name == "DEMO" and not folder:
@@ -84,7 +84,7 @@ def open_clips(dataset, case, folder=None, cache=False):
     if not path.is_file():
         how = DATASETS[name].how if name in DATASETS else "README, 'Your own data', shows how one is written"
         raise UserError(f"no data: {path} is missing; {how}. --dataset DEMO runs without any data")
-    return Clips.read(path, cache), name, theta
+    return path, name, theta
 
 
 @dataclass(frozen=True)

@@ -115,6 +115,13 @@ def opened(load, path):
         raise UserError(error) from None
 
 
+def derived_seed(*numbers):
+    """A seed of its own for everything that needs one, from --seed and what tells it apart, such as the epoch."""
+    import numpy
+
+    return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
+
+
 def provenance(command, on, **more):
     """What is needed to run something again, {str: str}: command line, versions, hardware, git commit, and `more`.
 

@@ -10,7 +10,9 @@ import pytest
 import torch
 from conftest import CLASSES, write_toy
 
+import evaluate
 import main
+import train
 from data import ROOT, Clips
 from model import SGN
 from util import UserError
@@ -95,9 +97,9 @@ def test_testing_twice_gives_what_training_gave(trained, toy):
 def test_the_figure_does_not_depend_on_the_test_batch(toy, monkeypatch):
     clips, net = Clips.read(toy), SGN(CLASSES, 5)
     ids = torch.tensor(clips.splits["test_"])
-    whole = main.test(net, clips, ids, seed=1)
-    monkeypatch.setattr(main, "EVAL_BATCH", 5)  # 18 clips: the last batch has 3
-    torch.testing.assert_close(main.test(net, clips, ids, seed=1), whole)
+    whole = evaluate.test(net, clips, ids, seed=1)
+    monkeypatch.setattr(evaluate, "EVAL_BATCH", 5)  # 18 clips: the last batch has 3
+    torch.testing.assert_close(evaluate.test(net, clips, ids, seed=1), whole)
     assert len(whole) == 18
 
 
@@ -105,8 +107,8 @@ def test_five_draws_are_averaged(toy):
     clips, net = Clips.read(toy), SGN(CLASSES, 5)
     ids = torch.tensor(clips.splits["test_"])
     generator = torch.Generator().manual_seed(1)
-    draws = [main.predict(net, clips, ids, 1, generator) for _ in range(5)]
-    torch.testing.assert_close(torch.stack(draws).mean(0), main.test(net, clips, ids, seed=1))
+    draws = [evaluate.predict(net, clips, ids, 1, generator) for _ in range(5)]
+    torch.testing.assert_close(torch.stack(draws).mean(0), evaluate.test(net, clips, ids, seed=1))
 
 
 def test_the_loss_by_hand():
@@ -114,7 +116,7 @@ def test_the_loss_by_hand():
     log_p = logits.log_softmax(1)
     by_hand = -(0.9 * log_p[0, 0] + 0.05 * (log_p[0, 1] + log_p[0, 2])) / 2
     by_hand -= (0.9 * log_p[1, 2] + 0.05 * (log_p[1, 0] + log_p[1, 1])) / 2
-    torch.testing.assert_close(main.criterion(logits, label), by_hand)
+    torch.testing.assert_close(train.criterion(logits, label), by_hand)
 
 
 def test_select_val_never_trains_on_the_clips_held_out(toy, tmp_path, monkeypatch):

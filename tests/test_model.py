@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-import main
+import train
 from model import SGN, Folded, load_checkpoint
 
 GOLDEN = Path(__file__).parent / "fixtures" / "sgn_ntu60_batch8.npz"
@@ -71,7 +71,7 @@ def test_three_training_steps_are_golden(net, golden):
     optimizer = torch.optim.Adam(net.parameters(), lr=0.001, weight_decay=0.0001)
     for step in range(3):
         logits = net(x)
-        loss = main.criterion(logits, y)
+        loss = train.criterion(logits, y)
         optimizer.zero_grad()
         loss.backward()
         torch.testing.assert_close(loss, golden[f"loss64_step{step}"], rtol=0, atol=1e-9)

@@ -50,7 +50,6 @@ def assert_same_run(folder, other):
         assert texts[0] == texts[1], name
     states = [torch.load(where / "0_state.pth", weights_only=True) for where in (folder, other)]
     assert same(states[0]["net"], states[1]["net"])
-    assert torch.equal(states[0]["random"]["data"], states[1]["random"]["data"])
     assert not list(folder.glob("*.part"))
 
 

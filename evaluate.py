@@ -1,0 +1,72 @@
+"""Testing: the logits of clips, top-1, and the test of a checkpoint."""
+
+import numpy as np
+import torch
+
+import ranks
+import util
+from model import Folded, load_checkpoint
+from util import UserError, replacing
+
+TEST_DRAWS = 5
+EVAL_BATCH = 256  # clips; the figure does not depend on it
+SELECT = {
+    "test": "best epoch by one draw on the test set",
+    "val": "best epoch by one draw on the held-out 5%",
+    "last": "last epoch",
+}
+
+
+@torch.inference_mode()
+def predict(net, clips, ids, draws, generator, amp=False):
+    """Logits of clips, averaged over `draws` independent draws of each: (n, classes) float32. No clip is left out.
+
+    Each of several processes takes a share of the clips, and all get the whole. amp: products in bfloat16.
+    """
+    net = Folded(net)
+    drawn = [clips.draw_frames(ids, generator, net.seg) for _ in range(draws)]
+    logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
+    mine = ranks.share(len(ids))
+    for i in range(mine.start, mine.stop, EVAL_BATCH):
+        batch = slice(i, min(i + EVAL_BATCH, mine.stop))
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp):
+            of_draws = [net(clips.gather(ids[batch], frames[batch])) for frames in drawn]
+        logits[batch] = torch.stack(of_draws).float().mean(dim=0)
+    return ranks.total(logits)
+
+
+def accuracy(logits, label):
+    """Top-1 in percent."""
+    return 100 * (logits.argmax(dim=1) == label).sum().item() / len(label)
+
+
+def test(net, clips, ids, seed, amp=False):
+    """Five draws a clip, their logits averaged: (n, classes). The same seed draws the same frames."""
+    generator = torch.Generator(clips.frames.device).manual_seed(seed)
+    return predict(net, clips, ids, TEST_DRAWS, generator, amp)
+
+
+def test_checkpoint(args, clips, folder):
+    """Tests <case>_best.pth, writes labels and logits, and returns the line that says what came of it, and top-1."""
+    path, classes = folder / f"{args.case}_best.pth", args.num_classes or len(clips.class_names)
+    net, checkpoint = ranks.from_first(lambda: util.opened(load_checkpoint, path))
+    if (net.num_joint, net.num_classes) != (clips.joints, classes):
+        made_for = f"{net.num_joint} joints and {net.num_classes} classes"
+        raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {classes}")
+    if args.seg not in (None, net.seg):
+        raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
+    ids = clips.ids("test_")
+    label = clips.label[ids]
+    seed = args.seed if args.seed is not None else checkpoint.get("seed", 1)
+    logits = test(net.to(ids.device), clips, ids, seed, args.amp)
+
+    def write():
+        for suffix, values, form in (("lable", label, "%d"), ("pred", logits, "%f")):
+            with replacing(folder / f"{args.case}_{suffix}.txt") as part:
+                np.savetxt(part, values.cpu().numpy(), fmt=form)
+
+    ranks.from_first(write)
+    top1 = accuracy(logits, label)
+    how = SELECT.get(checkpoint.get("select"), "chosen by its makers")
+    line = f"epoch {checkpoint.get('epoch', '?')} ({how}): top-1 {top1:.2f}%"
+    return f"{line}, {TEST_DRAWS} draws of each of the {len(ids)} test clips", top1

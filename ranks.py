@@ -1,0 +1,82 @@
+"""One process, or several of one run under torchrun: which this one is, and what they tell each other.
+
+    torchrun --nproc_per_node 2 main.py --dataset NUCLA          # NCCL on GPUs, gloo on CPUs
+
+Everything here is at home in a single process too, where it does nothing. The processes of a run hold the same clips,
+weights and generators and do the same steps, each on its share of a batch; the first of them alone writes and prints.
+"""
+
+import os
+
+import torch
+from torch import distributed as dist
+
+from util import UserError
+
+
+def start(device):
+    """Joins the processes that torchrun started, if it did. Returns this one's torch.device."""
+    if int(os.environ.get("WORLD_SIZE", 1)) == 1:
+        return device
+    if device.type == "cuda":
+        local = int(os.environ["LOCAL_RANK"])
+        if device.index is not None or local >= torch.cuda.device_count():
+            raise UserError(
+                f"--device {device}: torchrun gives each process a GPU; {torch.cuda.device_count()} are here"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def stop():
+    """Leaves the others in an orderly way."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def count():
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank():
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def first():
+    """Whether this is the process that writes and prints."""
+    return rank() == 0
+
+
+def share(n):
+    """This process's part of n things, a slice: contiguous, and as large as the others' or larger by one."""
+    return slice(n * rank() // count(), n * (rank() + 1) // count())
+
+
+def total(tensor):
+    """The sum over all processes of a tensor of the same shape."""
+    if dist.is_initialized():
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def from_first(function):
+    """What function() gives, which the first process alone calls; if it raises there, all end."""
+    if not dist.is_initialized():
+        return function()
+    given, error = [None], None
+    if first():
+        try:
+            given = [function()]
+        except BaseException as raised:
+            error = raised
+    failed = [error is not None]
+    dist.broadcast_object_list(failed)
+    if error is not None:
+        raise error
+    if failed[0]:
+        raise SystemExit(2)  # the first process says why
+    dist.broadcast_object_list(given)
+    return given[0]

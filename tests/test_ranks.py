@@ -1,0 +1,55 @@
+"""Two processes of one run, on the CPU."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from test_main import run
+from test_resume import command
+
+from data import ROOT
+
+
+def torchrun(args, processes=2):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    return subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
+
+
+def test_two_processes_give_the_same_test_figure_for_the_same_checkpoint(toy, tmp_path):
+    one = run(toy, tmp_path, epochs=1)
+    two = tmp_path / "two" / "toy" / "SGN"
+    shutil.copytree(one, two)
+    (two / "0_pred.txt").unlink()
+    done = torchrun(
+        [ROOT / "main.py", "--dataset", toy, "--results", two.parents[1], "--train", "0", "--device", "cpu"]
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(re.findall(r"draws of each of the 18 test clips", done.stdout)) == 1
+    logits = [np.loadtxt(folder / "0_pred.txt") for folder in (one, two)]
+    np.testing.assert_allclose(*logits, atol=2e-6, rtol=0)
+
+
+FROZEN = """
+import sys
+sys.path.insert(0, {root!r})
+import main, model
+train = model.SGN.train
+model.SGN.train = lambda net, mode=True: train(net, False)  # batch statistics and dropout are each process's own
+main.main(sys.argv[1:])
+"""
+
+
+def test_two_processes_train_like_one_but_for_their_batch_statistics(toy, tmp_path):
+    script = tmp_path / "frozen.py"
+    script.write_text(FROZEN.format(root=str(ROOT)))
+    folders = [tmp_path / name / "toy" / "SGN" for name in ("one", "two")]
+    for folder, start in zip(folders, (lambda args: subprocess.run([sys.executable, *args]), torchrun), strict=True):
+        _, _, *args = command(toy, folder.parents[1], "-b", "7", epochs=2)  # shares of 3 and 4
+        assert start([script, *args]).returncode == 0
+    logs = [(folder / "0_log.csv").read_text().splitlines()[-2:] for folder in folders]
+    for one, two in zip(*logs, strict=True):  # loss, acc, val_loss, val_acc; weights differ by what Adam makes of zeros
+        assert [*map(float, two.split(","))] == pytest.approx([*map(float, one.split(","))], rel=1e-3)
+    assert not list(tmp_path.rglob("*.part"))

@@ -1,0 +1,195 @@
+"""Training: one run, whose whole state is on the disk after every epoch."""
+
+import sys
+
+import torch
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+
+import ranks
+import util
+from data import rotate
+from evaluate import accuracy, predict
+from model import SGN, load_safely
+from util import UserError, derived_seed, save_checkpoint
+
+# What makes no difference to what comes out of a run
+IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "resume", "print_freq"}
+KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
+
+
+def criterion(logits, label):
+    """Cross entropy against 0.9 on the true class and 0.1 / (classes - 1) on each other class, mean over the batch.
+
+    PyTorch's own smoothing spreads s / classes over all classes, the true one too: the same with this s.
+    """
+    classes = logits.shape[1]
+    return F.cross_entropy(logits, label, label_smoothing=0.1 * classes / (classes - 1))
+
+
+class Run:
+    """One training run: what must agree for it to be resumed stands in `settings`.
+
+    Randomness needs no state: every epoch's generators are seeded from --seed and the epoch.
+    """
+
+    def __init__(self, args, clips, name, theta, folder):
+        self.args, self.clips, self.theta, self.folder = args, clips, theta, folder
+        self.device = device = clips.frames.device
+        self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
+        self.settings |= {"dataset": name, "theta": theta, "data_sha256": clips.sha256, "device": device.type}
+        self.settings["num_classes"] = classes = args.num_classes or len(clips.class_names)
+        self.settings["processes"] = ranks.count()
+        self.about = util.provenance(args.command, device, **self.settings)
+        torch.manual_seed(args.seed)  # initial weights
+        self.net = SGN(classes, clips.joints, args.seg).to(device)
+        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
+        self.generator = torch.Generator(device)
+        self.rows, self.best, self.results = [], float("inf"), {}
+
+        learn, watch = (["", "valid_"], "test_") if args.select != "val" else ([""], "valid_")
+        self.learn, self.watched = clips.ids(*learn), clips.ids(watch)
+        if len(self.learn) < args.batch_size:
+            raise UserError(
+                f"--batch-size {args.batch_size}: only {len(self.learn)} training clips; take at most that many"
+            )
+        if args.batch_size < ranks.count():
+            raise UserError(f"--batch-size {args.batch_size}: {ranks.count()} processes share it; each needs a clip")
+        if not len(self.watched):
+            raise UserError(f"--select {args.select}: no clips in {watch}x to choose on; take another --select")
+
+    def file(self, suffix):
+        return self.folder / f"{self.args.case}_{suffix}"
+
+    def save(self):
+        """The log, then the state: a run stopped between them does the epoch again, to the same end."""
+        lines = [f"{key}: {value}" for key, value in self.about.items()] + self.results.get("lines", [])
+        util.write_csv(self.file("log.csv"), lines, self.rows)
+        state = {"settings": self.settings, "about": self.about, "rows": self.rows, "best": self.best}
+        state |= {"results": self.results, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        save_checkpoint(state, self.file("state.pth"))
+
+    def resume(self):
+        """Takes up the state of <case>_state.pth, if there is one. Raises UserError if its settings differ."""
+        path = self.file("state.pth")
+        state = ranks.from_first(lambda: util.opened(load_safely, path) if path.is_file() else None)
+        if state is None:
+            return
+        try:
+            began = state["settings"]
+            differ = [f"{k} {began.get(k)} -> {v}" for k, v in self.settings.items() if began.get(k) != v]
+            if differ:
+                raise UserError(f"{path}: the run began with other settings: {', '.join(differ)}. Take those, or leave "
+                    "--resume out to begin anew")  # fmt: skip
+            self.about, self.rows, self.best, self.results = (state[k] for k in ("about", "rows", "best", "results"))
+            self.net.load_state_dict(state["net"])
+            self.optimizer.load_state_dict(state["optimizer"])
+        except UserError:
+            raise
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise UserError(f"{path}: not the state of such a run ({str(error).splitlines()[0]})") from None
+        if ranks.first() and not self.file("best.pth").is_file():
+            raise UserError(f"{self.file('best.pth')}: missing, though {path.name} goes on from it; begin anew")
+
+    def train(self):
+        """Trains by the recipe. After every epoch a row of the log (loss and acc of training, val_loss and val_acc of
+        one draw a clip of what is watched: the test set, or with --select val the clips held out), <case>_best.pth if
+        it is the epoch to keep so far, and the state."""
+        args, clips = self.args, self.clips
+        forward = self.forward()
+        watcher = torch.Generator(self.device)
+        label = clips.label[self.watched]
+        steps, done = len(self.learn) // args.batch_size, len(self.rows)
+        total, quiet = args.max_epochs * steps, not ranks.first()
+        with tqdm(total=total, initial=done * steps, unit="step", smoothing=0.05, disable=quiet) as bar:
+            for epoch in range(done + 1, args.max_epochs + 1):
+                bar.set_description(f"epoch {epoch}/{args.max_epochs}")
+                lr = args.lr * args.lr_factor ** sum(12 * (epoch - 1) >= k * args.max_epochs for k in (6, 9, 11))
+                self.optimizer.param_groups[0]["lr"] = lr
+                loss, acc = self.train_epoch(forward, epoch, bar)
+                watcher.manual_seed(args.seed + epoch)
+                logits = predict(self.net, clips, self.watched, 1, watcher, args.amp)
+                if not all(value.isfinite().all() for value in (logits, *self.net.state_dict().values())):
+                    raise UserError(f"epoch {epoch}: weights or logits are not finite after it. {KEPT}")
+                val = {"val_loss": criterion(logits, label).item(), "val_acc": accuracy(logits, label)}
+                self.rows.append({"loss": loss, "acc": acc} | val | {"lr": lr})
+                ranks.from_first(self.keep)
+
+    def keep(self):
+        """What is written after an epoch, by one process."""
+        args, row = self.args, self.rows[-1]
+        value = row["val_loss"] if args.monitor == "val_loss" else -row["val_acc"]
+        if value < self.best or args.select == "last":
+            self.best = value
+            kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
+            kept |= {"seed": args.seed, "select": args.select, "state_dict": self.net.state_dict()}
+            save_checkpoint(kept, self.file("best.pth"))
+        self.save()
+
+    def forward(self):
+        """The network as it is trained: compiled with --compile, and over all processes where there are several."""
+        net = self.net
+        if self.args.compile:
+            example = self.clips.draw(self.learn[ranks.share(self.args.batch_size)], self.generator, self.args.seg)
+            try_compile(net, example, self.args.amp)
+        if ranks.count() > 1:
+            if self.device.type == "cuda":  # PyTorch has it for GPUs alone; on CPUs each process has its own statistics
+                net = self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
+            net = DistributedDataParallel(net)
+        return net
+
+    def train_epoch(self, forward, epoch, bar):
+        """One epoch, shuffled, the last incomplete batch dropped. Returns its loss and accuracy."""
+        args, clips, ids, generator = self.args, self.clips, self.learn, self.generator
+        generator.manual_seed(derived_seed(args.seed, epoch))
+        torch.manual_seed(derived_seed(args.seed, epoch, ranks.rank()))  # dropout
+        mine = ranks.share(args.batch_size)
+        weight = (mine.stop - mine.start) * ranks.count() / args.batch_size  # gradients are averaged over the processes
+        self.net.train()
+        batches = ids[torch.randperm(len(ids), generator=generator, device=ids.device)].split(args.batch_size)
+        batches = [batch for batch in batches if len(batch) == args.batch_size]
+        # Both stay on the device, which is waited for at every --print-freq steps and not at every step
+        losses = torch.zeros(len(batches), device=ids.device)
+        correct = torch.zeros(len(batches), device=ids.device)
+        for step, batch in enumerate(batches, 1):
+            # The whole batch is drawn in every process, so that it is the same batch however many share it
+            x = rotate(clips.draw(batch, generator, args.seg), self.theta, generator)[mine]
+            label = clips.label[batch[mine]]
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=args.amp):
+                logits = forward(x)
+            loss = criterion(logits.float(), label) * weight
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            self.optimizer.step()
+            losses[step - 1] = loss.detach()
+            correct[step - 1] = (logits.argmax(dim=1) == label).sum()
+            if step % args.print_freq == 0 or step == len(batches):
+                shown = ranks.total(torch.stack([losses, correct]))
+                shown = shown[0] / ranks.count(), shown[1] / args.batch_size
+                wrong = (~shown[0].isfinite()).nonzero()
+                if len(wrong):
+                    first = wrong[0].item()
+                    raise UserError(f"epoch {epoch}, step {first + 1}: the loss is {shown[0][first].item()}. {KEPT}")
+                shown = shown[0][:step].mean().item(), 100 * shown[1][:step].mean().item()
+                bar.set_postfix(loss=f"{shown[0]:.3f}", acc=f"{shown[1]:.1f}")
+            bar.update()
+        return shown
+
+
+def try_compile(net, example, amp=False):
+    """Compiles a network in place, with a trial step; where that fails a line says so, and it stays as it was."""
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    if ranks.first():
+        print("compiling, which takes a minute or two", file=sys.stderr)
+    try:
+        net.compile()
+        with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
+            logits = net.train()(example)
+        logits.float().sum().backward()
+    except Exception as error:  # whatever a compiler may come up with
+        net._compiled_call_impl = None
+        why = next((line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")), error)
+        print(f"--compile: not compiled, and going on without ({why})", file=sys.stderr)
+    net.load_state_dict(state)
+    net.zero_grad(set_to_none=True)
