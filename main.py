@@ -106,6 +106,7 @@ def main(argv=None):
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
+    util.keep_memory()
     device = ranks.start(util.pick_device(args.device))
     path, name, theta = ranks.from_first(lambda: find(args.dataset, args.case, args.data))
     clips = Clips.read(path, args.cache)

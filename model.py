@@ -61,12 +61,13 @@ class SGN(nn.Module):
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         dynamics = self.joint_embed(x) + self.dif_embed(velocity)  # (b*t*j, 64)
 
-        # Joint type: the same for every clip, so it is embedded once
-        joint_type = self.spa_embed.all_types().expand(b * t, j, 64)
-        x = torch.cat([dynamics.view(b * t, j, 64), joint_type], dim=-1)  # (b*t, j, 128)
+        # Joint type: the same for every clip and frame, so it is embedded once, and is never repeated for them: a layer
+        # on [dynamics, joint type] is a layer on the dynamics plus a constant for each joint
+        x = dynamics.view(b * t, j, 64)
+        joint_type = self.spa_embed.all_types()  # (j, 64)
 
-        g = self.compute_g1(x)  # (b*t, j, j)
-        x = self.gcn1(x, g)
+        g = self.compute_g1(x, joint_type)  # (b*t, j, j)
+        x = self.gcn1(x, g, joint_type)
         x = self.gcn2(x, g)
         x = self.gcn3(x, g)  # (b*t, j, 256)
 
@@ -113,7 +114,7 @@ class Embed(nn.Module):
 
     def __init__(self, dim_in, dim_hidden, dim_out, norm_channels=0):
         super().__init__()
-        layers = [Layer(dim_in, dim_hidden), nn.ReLU(), Layer(dim_hidden, dim_out), nn.ReLU()]
+        layers = [Layer(dim_in, dim_hidden), nn.ReLU(inplace=True), Layer(dim_hidden, dim_out), nn.ReLU(inplace=True)]
         self.cnn = nn.Sequential(*([NormData(norm_channels)] if norm_channels else []), *layers)
 
     def forward(self, x):
@@ -129,7 +130,7 @@ class Embed(nn.Module):
 
 
 class Graph(nn.Module):
-    """G_ij = softmax over j of theta(x_i) . phi(x_j), in each frame (equations 2 and 3).
+    """G_ij = softmax over j of theta(x_i) . phi(x_j), in each frame (equations 2 and 3), of x = [dynamics, joint type].
 
     theta and phi are layers without a nonlinearity between them, so their product is one bilinear form:
     theta(x_i) . phi(x_j) = (M x_i + u) . x_j + w . x_i + c, with M = phi^T theta of 128x128 in place of two layers
@@ -142,11 +143,15 @@ class Graph(nn.Module):
         self.g1 = Layer(dim_in, dim_hidden)
         self.g2 = Layer(dim_in, dim_hidden)
 
-    def forward(self, x):
-        theta, phi = self.g1, self.g2
-        form, u = phi.weight.t() @ theta.weight, theta.bias @ phi.weight
-        row = F.linear(x, (phi.bias @ theta.weight)[None], (theta.bias @ phi.bias)[None])  # (b*t, j, 1)
-        return torch.baddbmm(row, F.linear(x, form, u), x.transpose(1, 2)).softmax(dim=-1)
+    def forward(self, x, joint_type):
+        """(frames, j, dim_in / 2) and (j, dim_in / 2) -> (frames, j, j)."""
+        theta, phi, s, c = self.g1, self.g2, joint_type, x.shape[-1]
+        m, u = phi.weight.t() @ theta.weight, theta.bias @ phi.weight
+        w, w0 = phi.bias @ theta.weight, theta.bias @ phi.bias
+        # With x_j = [d_j, s_j]: the part that meets d_j, and the part that meets s_j, which holds w . x_i + c as well
+        to_d = F.linear(x, m[:c, :c]) + (s @ m[:c, c:].t() + u[:c])
+        to_s = F.linear(x, s @ m[c:, :c] + w[:c]) + ((s @ m[c:, c:].t() + u[c:]) @ s.t() + (s @ w[c:] + w0)[:, None])
+        return torch.baddbmm(to_s, to_d, x.transpose(1, 2)).softmax(dim=-1)
 
 
 class GraphConv(nn.Module):
@@ -158,10 +163,14 @@ class GraphConv(nn.Module):
         self.w = Layer(dim_in, dim_out, bias=False)
         self.w1 = Layer(dim_in, dim_out)
 
-    def forward(self, x, g):
-        both = torch.cat([g @ x, x], dim=-1).flatten(0, 1)
-        y = F.linear(both, torch.cat([self.w.weight, self.w1.weight], dim=1), self.w1.bias)
-        return F.relu(self.bn(y), inplace=True).unflatten(0, x.shape[:2])
+    def forward(self, x, g, joint_type=None):
+        """(frames, j, dim_in) -> (frames, j, dim_out); joint_type: the last channels of x, (j, ...), if not in x."""
+        w, w1, c = self.w.weight, self.w1.weight, x.shape[-1]
+        both = torch.cat([g @ x, x], dim=-1)
+        y = F.linear(both, torch.cat([w[:, :c], w1[:, :c]], dim=1), self.w1.bias)
+        if joint_type is not None:
+            y = y + F.linear(joint_type, w1[:, c:]) + F.linear(g, w[:, c:] @ joint_type.t())
+        return F.relu(self.bn(y.flatten(0, 1)), inplace=True).unflatten(0, x.shape[:2])
 
 
 class FrameLevel(nn.Module):
