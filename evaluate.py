@@ -5,7 +5,8 @@ import torch
 
 import ranks
 import util
-from model import Folded, load_checkpoint
+from folded import Folded
+from model import load_checkpoint
 from util import UserError, replacing
 
 TEST_DRAWS = 5
@@ -23,15 +24,13 @@ def predict(net, clips, ids, draws, generator, amp=False):
 
     Each of several processes takes a share of the clips, and all get the whole. amp: products in bfloat16.
     """
-    net = Folded(net)
+    net = Folded(net, amp)
     drawn = [clips.draw_frames(ids, generator, net.seg) for _ in range(draws)]
     logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
     mine = ranks.share(len(ids))
     for i in range(mine.start, mine.stop, EVAL_BATCH):
         batch = slice(i, min(i + EVAL_BATCH, mine.stop))
-        with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp):
-            of_draws = [net(clips.gather(ids[batch], frames[batch])) for frames in drawn]
-        logits[batch] = torch.stack(of_draws).float().mean(dim=0)
+        logits[batch] = torch.stack([net(clips.gather(ids[batch], frames[batch])) for frames in drawn]).mean(dim=0)
     return ranks.total(logits)
 
 

@@ -124,7 +124,7 @@ def keep_memory():
     """
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((-3, 2**25), (-1, 2**31 - 1), (-2, 2**26)):  # mmap threshold, trim threshold, top pad
+        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmaps, trim threshold, top pad
             mallopt(option, value)
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import train
-from model import SGN, Folded, load_checkpoint
+from folded import Folded
+from model import SGN, load_checkpoint
 
 GOLDEN = Path(__file__).parent / "fixtures" / "sgn_ntu60_batch8.npz"
 

@@ -23,7 +23,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from data import Clips, rotate  # noqa: E402
-from model import SGN, Folded  # noqa: E402
+from folded import Folded  # noqa: E402
+from model import SGN  # noqa: E402
 from train import criterion  # noqa: E402
 from util import count, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 
