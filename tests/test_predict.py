@@ -12,8 +12,10 @@ from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 
+import evaluate
 from data import Clips
-from model import SGN
+from evaluate import TEST_DRAWS
+from model import load_checkpoint
 from recognise import Classifier, read_recording
 from util import UserError
 
@@ -38,23 +40,20 @@ def ntu(tmp_path_factory):
 
 
 def same_as_tested(path, checkpoint, clips, i):
-    """Through the file, and through the h5 as testing does, with the plain network: same rows, draws and logits."""
-    network, net = Classifier(checkpoint), SGN(*shape_of(checkpoint)).eval()
-    net.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+    """Through the file, and through the h5: the same rows, draws, and logits, of testing and of the plain network."""
+    network, net = Classifier(checkpoint), load_checkpoint(checkpoint)[0].eval()
     clip = read_recording(path)
     one, ids = Clips.one(clip), torch.full((5,), i)
     assert torch.equal(one.frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]])
     drawn = clips.draw_frames(ids, torch.Generator().manual_seed(7), net.seg)
     with torch.no_grad():
-        tested = net(clips.gather(ids, drawn)).mean(0)
-    torch.testing.assert_close(network.net(one.gather(ids * 0, drawn)).mean(0), tested, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(network.logits(clip, 5, torch.Generator().manual_seed(7)), tested, rtol=1e-4, atol=1e-4)
-    assert tested.std() > 0.01
-
-
-def shape_of(checkpoint):
-    network = Classifier(checkpoint)
-    return len(network.names), network.joints
+        plain = net(clips.gather(ids, drawn))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(network.net(one.gather(ids * 0, drawn)), plain, **close)
+    said = network.logits(clip, TEST_DRAWS, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(said, plain.mean(0), **close)
+    torch.testing.assert_close(said, evaluate.test(net, clips, ids[:1], seed=7)[0], **close)
+    assert said.std() > 0.01 and plain.std(dim=0).max() > 0.001
 
 
 def test_a_skeleton_file_gets_the_logits_of_testing(ntu):
@@ -92,7 +91,7 @@ def test_a_person_1_who_never_comes_is_no_origin(tmp_path):
     assert np.array_equal(read, clip[1:, 1:] - [4, 5, 6])
 
 
-def nucla(folder, views, frames=30, **more):
+def nucla(folder, views, frames=60):
     """Made-up clips in N-UCLA's form; returns their paths."""
     rng, paths = np.random.default_rng(0), []
     folder.mkdir()
@@ -100,7 +99,7 @@ def nucla(folder, views, frames=30, **more):
         for action in (1, 2):
             paths.append(folder / f"a{action:02}_s01_e00_v{view:02}.json")
             skeletons = rng.normal(size=(frames + view, 20, 3)).tolist()
-            paths[-1].write_text(json.dumps({"skeletons": skeletons, "label": action} | more))
+            paths[-1].write_text(json.dumps({"skeletons": skeletons, "label": action}))
     return paths
 
 
