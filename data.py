@@ -158,8 +158,7 @@ class Clips:
                 several = block or max(1, 2**26 // max(1, 4 * x.shape[1] * x.shape[2]))
                 for i in range(0, len(x), several):
                     dense = x[i : i + several].reshape(-1, x.shape[1], persons, width)
-                    # Frame by frame, person by person: whoever is there. It drops empty frames and splits persons.
-                    there = (dense != 0).any(axis=-1)
+                    there = present(dense)
                     lengths.append(there.sum(axis=(1, 2)))
                     rows = lengths[-1].sum()
                     if used + rows >= len(frames):  # grown in place by realloc: the clips are never held twice
@@ -178,6 +177,21 @@ class Clips:
             np.concatenate(labels),
             splits,
             header | {"sha256": sha256.result().hexdigest()},
+        )
+
+    @classmethod
+    def one(cls, clip):
+        """A single clip that is in no h5, as a test clip of label 0: (frames, persons, joints, 3) float32, metres."""
+        frames, persons, joints, _ = clip.shape
+        dense = clip.reshape(frames, persons, joints * 3)
+        rows = dense[present(dense)]
+        header = {"joints": joints, "persons": persons, "class_names": (), "protocol": "", "sha256": ""}
+        return cls._of(
+            np.concatenate([rows, np.zeros((1, joints * 3), np.float32)]),
+            np.array([len(rows)]),
+            np.zeros(1, np.int64),
+            {"": range(0), "valid_": range(0), "test_": range(1)},
+            header,
         )
 
     @classmethod
@@ -246,6 +260,15 @@ class Clips:
         """Those frames of those clips: (n,) and (n, seg) int64 -> (n, seg, joints * 3) float32."""
         rows = torch.where(frames < self.length[ids, None], self.start[ids, None] + frames, len(self.frames) - 1)
         return self.frames[rows]
+
+
+def present(dense):
+    """Who is there: (…, frames, persons, joints * 3) -> (…, frames, persons) bool.
+
+    dense[present(dense)] is frame by frame, person by person, whoever is there: so persons are split, and empty frames
+    are dropped.
+    """
+    return (dense != 0).any(axis=-1)
 
 
 def _state(path):

@@ -68,6 +68,14 @@ def read_skeleton(data):
     return valid, found
 
 
+def read_file(path):
+    """`read_skeleton` of a file. Raises BadFile, or OSError where the system cannot read it."""
+    if os.path.getsize(path) > LARGEST:
+        raise BadFile(None, f"larger than {LARGEST >> 20} MB")
+    with open(path, "rb") as file:
+        return read_skeleton(file.read())
+
+
 def walk(lines, ids, frames, starts):
     """Goes from count to count, and returns the number of valid frames.
 
@@ -170,10 +178,7 @@ def read_block(files, skip):
     clips, bodies = [], []
     for name, path in files:
         try:
-            if os.path.getsize(path) > LARGEST:
-                raise BadFile(None, f"larger than {LARGEST >> 20} MB")
-            with open(path, "rb") as file:
-                valid, found = read_skeleton(file.read())
+            valid, found = read_file(path)
         except (BadFile, OSError) as error:
             skip(f"{Path(path).parent.name}/{name}.skeleton", error)
             continue

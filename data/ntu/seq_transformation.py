@@ -28,17 +28,18 @@ BEFORE = "get_raw_denoised_data.py"
 HELD = 64 * 2**20  # bytes of clips in memory at a time
 
 
-def at_origin(clip):
+def at_origin(clip, joints=25, origin=2):
     """Subtracts joint 2 of the first frame in which actor 1 is there from every joint: (frames, 75 or 150) float32.
 
     In a clip of two actors, one whose values in a frame sum to 0 is not there, and stays 0.
+    joints, origin: for skeletons of another kind, their joints, and which of them, from 1, is the origin.
     """
-    first = (clip[:, :75] != 0).any(axis=1).argmax()
-    moved = (clip.reshape(len(clip), -1, 3) - clip[first, 3:6]).reshape(clip.shape)
-    if clip.shape[1] == 150:
-        for columns in (slice(0, 75), slice(75, 150)):
-            moved[clip[:, columns].sum(axis=1) == 0, columns] = 0
-    return moved
+    persons = clip.reshape(len(clip), -1, joints, 3)
+    first = (persons[:, 0] != 0).any(axis=(1, 2)).argmax()
+    moved = persons - persons[first, 0, origin - 1]
+    if persons.shape[1] > 1:
+        moved[clip.reshape(len(clip), -1, joints * 3).sum(axis=2) == 0] = 0
+    return moved.reshape(clip.shape)
 
 
 class Source:

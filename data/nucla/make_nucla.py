@@ -41,22 +41,26 @@ NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
 JOINTS = 20
 
 
-def read_clip(text, name):
-    """(frames, 60) float32, metres, and the class index, from the text of one json. Raises UserError."""
+def read_clip(text, name, labelled=True):
+    """(frames, 60) float32, metres, and the class index, from the text of one json. Raises UserError.
+
+    labelled: False for a recording that need not have a label; then None stands for it.
+    """
     try:
         clip = json.loads(text)
-        skeletons, label = np.asarray(clip["skeletons"], dtype=np.float64), int(clip["label"])
+        skeletons = np.asarray(clip["skeletons"], dtype=np.float64)
+        label = int(clip["label"]) if labelled else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise UserError(f"{name}: not a clip of N-UCLA ({error})") from None
     if skeletons.ndim != 3 or skeletons.shape[1:] != (JOINTS, 3) or not len(skeletons):
         raise UserError(f"{name}: skeletons of shape {skeletons.shape}, not (frames, {JOINTS}, 3)")
     if not np.isfinite(skeletons).all():
         raise UserError(f"{name}: a coordinate is not finite")
-    if not 1 <= label <= len(ACTIONS):
+    if labelled and not 1 <= label <= len(ACTIONS):
         raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
     there = (skeletons != 0).any(axis=(1, 2))
     origin = skeletons[there.argmax(), 1]
-    return (skeletons - origin).astype(np.float32).reshape(-1, JOINTS * 3), label - 1
+    return (skeletons - origin).astype(np.float32).reshape(-1, JOINTS * 3), label - 1 if labelled else None
 
 
 def read_all(source):

@@ -1,0 +1,204 @@
+"""Single recordings: the same clips and logits as through an h5, names of classes, and what is said of bad files."""
+
+import json
+import re
+import sys
+
+import make_nucla
+import numpy as np
+import pytest
+import torch
+from layout import write_h5
+from ntu_text import CLIPS, FILES, write_root
+from predict_run import run, save
+
+import evaluate
+from data import Clips
+from evaluate import TEST_DRAWS
+from model import load_checkpoint
+from recognise import Classifier, read_recording
+from util import UserError
+
+TWO, ONE = (  # the longest clips of two actors and of one
+    max((name for name, clip in CLIPS.items() if clip["moved"].shape[1] == width), key=lambda x: len(CLIPS[x]["moved"]))
+    for width in (150, 75)
+)
+
+
+@pytest.fixture(scope="module")
+def ntu(tmp_path_factory):
+    """A folder with the fixture's .skeleton files, a release-like checkpoint, and the h5 of the release's own clips."""
+    root = tmp_path_factory.mktemp("predict")
+    write_root(root)
+    save(root / "ntu.pth")
+    clips = [clip["moved"] for clip in CLIPS.values()]
+    labels = np.array([int(name[-3:]) - 1 for name in CLIPS])
+    about = dict(frames=max(map(len, clips)), joints=25, persons=2, class_names=[f"class {i}" for i in range(60)])
+    splits = {"": (clips[:2], labels[:2]), "valid_": ([], []), "test_": (clips, labels)}
+    write_h5(root / "ntu.h5", splits, **about, protocol="", made_by="a test")
+    return root
+
+
+def same_as_tested(path, checkpoint, clips, i):
+    """Through the file, and through the h5: the same rows, draws, and logits, of testing and of the plain network."""
+    network, net = Classifier(checkpoint), load_checkpoint(checkpoint)[0].eval()
+    clip = read_recording(path)
+    one, ids = Clips.one(clip), torch.full((5,), i)
+    assert torch.equal(one.frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]])
+    drawn = clips.draw_frames(ids, torch.Generator().manual_seed(7), net.seg)
+    with torch.no_grad():
+        plain = net(clips.gather(ids, drawn))
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(network.net(one.gather(ids * 0, drawn)), plain, **close)
+    said = network.logits(clip, TEST_DRAWS, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(said, plain.mean(0), **close)
+    torch.testing.assert_close(said, evaluate.test(net, clips, ids[:1], seed=7)[0], **close)
+    assert said.std() > 0.01 and plain.std(dim=0).max() > 0.001
+
+
+def test_a_skeleton_file_gets_the_logits_of_testing(ntu):
+    clips = Clips.read(ntu / "ntu.h5")
+    test = clips.splits["test_"]
+    for name in (TWO, ONE):
+        at = test[list(CLIPS).index(name)]
+        same_as_tested(ntu / f"nturgb+d_skeletons/{name}.skeleton", ntu / "ntu.pth", clips, at)
+
+
+def test_every_skeleton_file_becomes_the_clip_that_the_release_makes_of_it(ntu):
+    for name, golden in CLIPS.items():
+        clip = read_recording(ntu / f"nturgb+d_skeletons/{name}.skeleton")
+        assert clip.reshape(len(clip), -1).tobytes() == golden["moved"].tobytes()
+
+
+def test_an_npy_of_the_same_frames_is_the_same_clip(ntu, tmp_path):
+    for name in (TWO, ONE):
+        clip = CLIPS[name]["denoised"].reshape(len(CLIPS[name]["denoised"]), -1, 25, 3)
+        there = np.insert(clip, 3, 0, axis=0)  # a frame of nobody
+        np.save(tmp_path / "a.npy", there if clip.shape[1] == 2 else there[:, 0])
+        read = read_recording(tmp_path / "a.npy")
+        assert np.array_equal(read.reshape(len(clip), -1), CLIPS[name]["moved"])
+    np.save(tmp_path / "b.npy", there[:, 0].astype(np.float64))
+    assert np.array_equal(read_recording(tmp_path / "b.npy"), read)
+    assert np.array_equal(read_recording(tmp_path / "b.npy", origin=0)[:, 0], clip[:, 0])
+    assert not read_recording(tmp_path / "b.npy", origin=5)[0, 0, 4].any()
+
+
+def test_a_person_1_who_never_comes_is_no_origin(tmp_path):
+    clip = np.zeros((4, 2, 5, 3))
+    clip[1:, 1] = np.arange(1, 46).reshape(3, 5, 3)
+    np.save(tmp_path / "a.npy", clip)
+    read = read_recording(tmp_path / "a.npy")
+    assert np.array_equal(read, clip[1:, 1:] - [4, 5, 6])
+
+
+def nucla(folder, views, frames=60):
+    """Made-up clips in N-UCLA's form; returns their paths."""
+    rng, paths = np.random.default_rng(0), []
+    folder.mkdir()
+    for view in views:
+        for action in (1, 2):
+            paths.append(folder / f"a{action:02}_s01_e00_v{view:02}.json")
+            skeletons = rng.normal(size=(frames + view, 20, 3)).tolist()
+            paths[-1].write_text(json.dumps({"skeletons": skeletons, "label": action}))
+    return paths
+
+
+def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
+    paths = nucla(tmp_path / "clips", (1, 2, 3))
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "clips"), "--out", str(tmp_path / "a.h5")])
+    make_nucla.main()
+    clips = Clips.read(tmp_path / "a.h5")
+    checkpoint = save(tmp_path / "a.pth", 10, 20, about={"dataset": "NUCLA"})
+    for path, i in zip(paths[-2:], clips.splits["test_"], strict=True):
+        same_as_tested(path, checkpoint, clips, i)
+    raw = json.loads(paths[0].read_text())
+    labelled = read_recording(paths[0])
+    del raw["label"]
+    paths[0].write_text(json.dumps(raw))
+    assert np.array_equal(read_recording(paths[0]), labelled)
+    assert Classifier(checkpoint).names == make_nucla.ACTIONS
+
+
+def test_names_of_the_classes(ntu, tmp_path):
+    def names(*shape, classes=None, **about):
+        return Classifier(save(tmp_path / "a.pth", *shape, about=about), classes).names
+
+    assert names(60)[9] == "clapping" and len(names(60)) == 60
+    assert names(120)[119] == "finger-guessing game (playing rock-paper-scissors)"
+    assert names(60, 20)[9] == "class 9"  # of no known data set
+    assert names(13, dataset="DEMO")[1] == "throw"
+    assert names(61, dataset="NTU")[59:] == (names(60)[59], "class 60")
+    assert names(3, 5, dataset="mine")[2] == "class 2"
+    (tmp_path / "names").write_text("walk\nsit\nstand\n")
+    assert names(3, 5, classes=tmp_path / "names") == ("walk", "sit", "stand")
+    assert names(60, classes=ntu / "ntu.h5") == tuple(f"class {i}" for i in range(60))
+    for wrong, why in (
+        ("names", "3 names, but the checkpoint has 60"),
+        ("none", "No such file"),
+        ("a.pth", "not a text"),
+    ):
+        with pytest.raises(UserError, match=why):
+            names(60, classes=tmp_path / wrong)
+
+
+def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
+    folder, flags = ntu / "nturgb+d_skeletons", ("--checkpoint", ntu / "ntu.pth")
+    code, out, _ = run(capsys, folder / f"{TWO}.skeleton", *flags, "--top", 3)
+    assert code == 0 and len(out) == 4 and TWO in out[1]
+    code, out, err = run(capsys, folder, *flags, "--json")
+    assert (code, err) == (0, [])
+    said = {row["file"]: row["top"] for row in map(json.loads, out)}
+    assert list(said) == [str(folder / f"{name}.skeleton") for name in sorted(FILES)]
+    network, clip = Classifier(ntu / "ntu.pth"), read_recording(folder / f"{TWO}.skeleton")
+    p = network.logits(clip, 5, torch.Generator().manual_seed(1)).softmax(-1)
+    expected = [
+        (int(i), network.names[i], pytest.approx(p[i].item(), abs=1e-6)) for i in p.argsort(descending=True)[:5]
+    ]
+    assert [tuple(one.values()) for one in said[str(folder / f"{TWO}.skeleton")]] == expected
+    one = json.loads(run(capsys, folder / f"{ONE}.skeleton", *flags, "--json")[1][0])
+    assert one["top"] == said[one["file"]]  # whatever was classified before it
+    other = json.loads(run(capsys, folder / f"{ONE}.skeleton", *flags, "--json", "--seed", 2)[1][0])
+    assert other["top"] != one["top"]
+
+
+BAD = {
+    "cut.skeleton": (FILES[ONE][:5000], "cut.skeleton, line .*: "),
+    "text.npy": (b"not an array", "text.npy: not an array of numbers"),
+    "empty.npy": (b"", "empty.npy: not an array of numbers"),
+    "words.npy": (np.array([["a"]], object), "words.npy: not an array of numbers .*Python objects"),
+    "flat.npy": (np.ones((30, 75)), r"flat.npy: float64 of shape \(30, 75\), not \(frames, joints, 3\)"),
+    "nan.npy": (np.full((30, 25, 3), np.nan), "nan.npy: NaN or infinity in frame 1"),
+    "zeros.npy": (np.zeros((30, 25, 3)), "zeros.npy: nobody is in it"),
+    "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: a coordinate is too large"),
+    "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, so joint 2 cannot be"),
+    "other.npy": (np.arange(1530).reshape(30, 17, 3), "other.npy: 17 joints, but .* was made for 25"),
+    "a.json": (b'{"skeletons": 1}', "a.json: skeletons of shape"),
+    "b.json": (b"[" * 100000, "b.json: not a clip of N-UCLA"),
+    "a.csv": (b"1,2,3", "a.csv: not a .skeleton, .json or .npy file"),
+    "none.npy": (None, "none.npy: No such file"),
+    "folder": (None, "folder: a folder with no .skeleton"),
+}
+
+
+def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
+    (tmp_path / "folder").mkdir()
+    for name, (content, _) in BAD.items():
+        if isinstance(content, bytes):
+            (tmp_path / name).write_bytes(content)
+        elif content is not None:
+            np.save(tmp_path / name, content, allow_pickle=True)
+    files, flags = [tmp_path / name for name in BAD], ("--checkpoint", ntu / "ntu.pth")
+    code, out, err = run(capsys, *files, ntu / f"nturgb+d_skeletons/{ONE}.skeleton", *flags, "--json")
+    assert (code, len(out), err[-1]) == (3, 1, f"{len(BAD)} of {len(BAD) + 1} files were skipped")
+    for line, (_, why) in zip(err, BAD.values(), strict=False):
+        assert re.search(f"^skipped: .*{why}", line), line
+    with pytest.raises(UserError, match="none of the 2 files"):
+        run(capsys, *files[:2], *flags)
+    with pytest.raises(UserError, match=BAD["cut.skeleton"][1]):
+        run(capsys, files[0], *flags)
+    with pytest.raises(UserError, match="folder: a folder with no"):
+        run(capsys, tmp_path / "folder", *flags)
+    with pytest.raises(UserError, match="no checkpoint"):
+        run(capsys, files[0], "--checkpoint", tmp_path / "none.pth")
+    with pytest.raises(UserError, match="not a checkpoint"):
+        run(capsys, files[0], "--checkpoint", files[0])
