@@ -22,7 +22,8 @@ import torch
 
 import util
 from data import ROOT, Clips
-from model import Folded, load_checkpoint
+from folded import Folded
+from model import load_checkpoint
 from util import UserError
 
 sys.path += [str(ROOT / "data" / folder) for folder in ("ntu", "nucla")]  # plain folders, as in data.py
