@@ -116,15 +116,18 @@ def opened(load, path):
         raise UserError(error) from None
 
 
-def keep_memory():
+def keep_memory(keep=True):
     """Has the C library keep what is freed for the next training step, instead of handing it back to the system.
 
     A step on a CPU allocates some tensors of 30 MB, and without this a fifth of its time is the system's, which maps
-    and clears their pages anew. With another C library than glibc nothing happens.
+    and clears their pages anew. keep=False: back to about what glibc does by itself. With another C library nothing
+    happens.
     """
+    # Number of mmaps, size from which there are any, free memory that is handed back, what is asked for beyond need
+    values = (0, 2**25, 2**31 - 1, 2**26) if keep else (2**16, 2**25, 2**26, 2**17)
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**26)):  # mmaps, trim threshold, top pad
+        for option, value in zip((-4, -3, -1, -2), values, strict=True):
             mallopt(option, value)
 
 
