@@ -44,6 +44,7 @@ DATASETS = {
     "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (0.3, 0.5), _NTU_HOW),
     "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), _NTU_HOW),
     "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), "run data/nucla/make_nucla.py all_sqe.zip"),
+    "SYSU": Dataset("sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), "run data/sysu/make_sysu.py FOLDER"),
     "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), "run data/demo/make_demo.py"),
 }
 
