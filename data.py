@@ -45,6 +45,8 @@ DATASETS = {
     "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), _NTU_HOW),
     "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), "run data/nucla/make_nucla.py all_sqe.zip"),
     "SYSU": Dataset("sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), "run data/sysu/make_sysu.py FOLDER"),
+    # x, y and score instead of x, y, z: turning these into one another would mean nothing
+    "KINETICS": Dataset("kinetics", ("KINETICS_val.h5",), (0.0,), "run data/kinetics/make_kinetics.py FOLDER"),
     "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), "run data/demo/make_demo.py"),
 }
 
