@@ -33,7 +33,7 @@ class Dataset:
 
     folder: str  # below data/
     files: tuple[str, ...]  # case 0, case 1, ...
-    theta: tuple[float, ...]  # training rotation in radians, case by case
+    theta: tuple[float, ...]  # training rotation in radians, case by case; 0 where the axes are not x, y, z
     how: str  # to make the files
 
 
@@ -44,6 +44,9 @@ DATASETS = {
     "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (0.3, 0.5), _NTU_HOW),
     "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), _NTU_HOW),
     "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), "run data/nucla/make_nucla.py all_sqe.zip"),
+    "SYSU": Dataset("sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), "run data/sysu/make_sysu.py FOLDER"),
+    # x, y and score instead of x, y, z: turning these into one another would mean nothing
+    "KINETICS": Dataset("kinetics", ("KINETICS_val.h5",), (0.0,), "run data/kinetics/make_kinetics.py FOLDER"),
     "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), "run data/demo/make_demo.py"),
 }
 
@@ -97,6 +100,7 @@ class Clips:
     label: (clips,) int64.
     splits: the clips of each split, {"": range, "valid_": range, "test_": range}.
     joints, persons, class_names, protocol: what the h5 says of itself. sha256: its digest.
+    resplits: (random splits, clips) uint8 on the CPU, the h5's table of them (data/layout.py); None if it has none.
     """
 
     frames: torch.Tensor
@@ -109,6 +113,7 @@ class Clips:
     class_names: tuple[str, ...]
     protocol: str
     sha256: str
+    resplits: torch.Tensor | None = None
 
     @classmethod
     def read(cls, path, cache=False, block=None):
@@ -152,11 +157,11 @@ class Clips:
             for split in SPLITS:
                 x, y = file[f"{split}x"], file[f"{split}y"]
                 splits[split] = range(first, first := first + len(x))
-                labels.append((one := y[:]).argmax(axis=1))
-                if not (right := one_hot(one)).all():
-                    raise UserError(f"{path}: {split}y: the label of clip {right.argmin()} is not one-hot")
                 several = block or max(1, 2**26 // max(1, 4 * x.shape[1] * x.shape[2]))
                 for i in range(0, len(x), several):
+                    labels.append((one := y[i : i + several]).argmax(axis=1))
+                    if not (right := one_hot(one)).all():
+                        raise UserError(f"{path}: {split}y: the label of clip {i + right.argmin()} is not one-hot")
                     dense = x[i : i + several].reshape(-1, x.shape[1], persons, width)
                     there = present(dense)
                     lengths.append(there.sum(axis=(1, 2)))
@@ -177,6 +182,7 @@ class Clips:
             np.concatenate(labels),
             splits,
             header | {"sha256": sha256.result().hexdigest()},
+            file["resplits"][:] if "resplits" in file else None,
         )
 
     @classmethod
@@ -195,14 +201,17 @@ class Clips:
         )
 
     @classmethod
-    def _of(cls, frames, length, label, splits, header):
+    def _of(cls, frames, length, label, splits, header, resplits=None):
         frames, length, label = (torch.from_numpy(array) for array in (frames, length, label))
-        return cls(frames, length.cumsum(0) - length, length, label, splits, **header)
+        resplits = None if resplits is None else torch.from_numpy(resplits)
+        return cls(frames, length.cumsum(0) - length, length, label, splits, **header, resplits=resplits)
 
     def _keep(self, packed, state):
         with replacing(packed) as part, h5py.File(part, "w") as file:
             for name in ("frames", "length", "label"):
                 file[name] = getattr(self, name).numpy()
+            if self.resplits is not None:
+                file["resplits"] = self.resplits.numpy()
             file.attrs.update(state=state, splits=[len(self.splits[split]) for split in SPLITS])
             file.attrs.update({name: getattr(self, name) for name in HEADER})
 
@@ -228,12 +237,29 @@ class Clips:
             if not len(label) == len(length) == ends[-1] or length.sum() + 1 != len(frames):
                 return None
             splits = {split: range(*ends_) for split, ends_ in zip(SPLITS, pairwise([0, *ends]), strict=True)}
-            return cls._of(frames, length, label, splits, header)
+            resplits = file["resplits"][:] if "resplits" in file else None
+            return cls._of(frames, length, label, splits, header, resplits)
 
     def to(self, device):
         """The same clips on another device."""
         tensors = ("frames", "start", "length", "label")
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    def resplit(self, number):
+        """The same clips, parted as in the h5's random split of that number, from 1. Raises UserError without one.
+
+        Nothing is copied but start, length and label: the clips of a split stay one range.
+        """
+        there = 0 if self.resplits is None else len(self.resplits)
+        if not 1 <= number <= there:
+            has = f"has {there} random splits" if there else "has no random splits"
+            raise UserError(f"split {number}: the h5 {has}; data/layout.py says how they are written")
+        parts = self.resplits[number - 1]
+        order = parts.argsort(stable=True)
+        ends = [0, *parts.bincount(minlength=len(SPLITS)).cumsum(0).tolist()]
+        moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
+        splits = {split: range(*ends_) for split, ends_ in zip(SPLITS, pairwise(ends), strict=True)}
+        return replace(self, **moved, splits=splits, resplits=self.resplits[:, order])
 
     def ids(self, *splits):
         """The clips of these splits, (n,) int64 on the clips' device."""
@@ -274,7 +300,7 @@ def present(dense):
 def _state(path):
     """What changes with a file's content: any write sets its ctime, which no program can set back."""
     stat = path.stat()
-    return f"packed clips 1, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
+    return f"packed clips 2, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
 
 
 def rotate(x, theta, generator):

@@ -1,7 +1,9 @@
 """The layout of every data set's h5, which the scripts in this folder write and `data.py` reads.
 
 Six datasets (SPEC, "Step 3, h5"): `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres,
-zero after a clip's last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). Attributes of the file:
+zero after a clip's last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A protocol that is the mean
+over random splits has a seventh, `resplits` uint8 (splits, clips): to which of these each clip goes in each split, 0
+training, 1 validation, 2 test, the clips counted on through x, valid_x and test_x. Attributes of the file:
 
     joints, persons     how the last axis of x is made up: person by person, joint by joint, x y z
     class_names         one string a class
@@ -24,6 +26,7 @@ SPLITS = ("", "valid_", "test_")
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
 CHUNK = 50
+LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 
 
 def write_h5(path, splits, **about):
@@ -41,10 +44,11 @@ def write_h5(path, splits, **about):
 
 
 @contextmanager
-def writing(path, labels, *, frames, joints, persons, class_names, protocol, made_by, **more):
+def writing(path, labels, *, frames, joints, persons, class_names, protocol, made_by, resplits=None, **more):
     """The same for clips that come in an order of their own: yields put(split, i, clip), to be called once a clip.
 
-    labels: {"": (n,) class indices, "valid_": …, "test_": …}. more: further attributes of the file.
+    labels: {"": (n,) class indices, "valid_": …, "test_": …}. resplits: (splits, all clips) as above, if there are any.
+    more: further attributes of the file.
     put's errors name the clip `what`, if it is given, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that nothing was written to reads as zeros and takes no disk.
     """
@@ -56,7 +60,9 @@ def writing(path, labels, *, frames, joints, persons, class_names, protocol, mad
         missing = {}
         for split in SPLITS:
             y = _checked_labels(labels[split], f"{split}y", len(names))
-            file[f"{split}y"] = np.eye(len(names))[y]
+            one_hot_y = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
+            for at in range(0, len(y), LABELS):
+                one_hot_y[at : at + LABELS] = np.eye(len(names))[y[at : at + LABELS]]
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
@@ -68,6 +74,10 @@ def writing(path, labels, *, frames, joints, persons, class_names, protocol, mad
             _write_clip(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints * 3))
             missing[split][i] = False
 
+        if resplits is not None:
+            file["resplits"] = np.asarray(resplits, np.uint8)
+            if problems := list(_check_resplits(file)):
+                raise util.UserError(problems[0])
         yield put
         for split in SPLITS:
             if missing[split].any():
@@ -109,6 +119,17 @@ def _write_clip(x, i, clip):
                 chunk[: len(some)] = some
                 chunk[len(some) :] = 0
                 x.id.write_direct_chunk((i, row, column), chunk)
+
+
+def at_origin(skeletons):
+    """Moves a clip so that joint 2, the spine, of its first frame that is not empty is the origin, as NTU's clips are.
+
+    (frames, joints, 3) metres -> (frames, joints * 3) float32. Empty frames stay empty.
+    """
+    there = (skeletons != 0).any(axis=(1, 2))
+    moved = skeletons - skeletons[there.argmax(), 1]
+    moved[~there] = 0
+    return moved.astype(np.float32).reshape(len(skeletons), -1)
 
 
 def hold_out(indices):
@@ -175,6 +196,8 @@ def check(file, values=True, step=None):
             if key in shapes and first in shapes and shapes[key][1:] != shapes[first][1:]:
                 problems.append(f"{key} has {axes} {shapes[key][1:]}, but {first} has {shapes[first][1:]}")
     problems += _check_attributes(file, shapes)
+    if not problems and "resplits" in file:
+        problems += _check_resplits(file)
     if not problems and values:
         problems = [p for split in SPLITS for p in _check_values(file, split, step)]
     return problems
@@ -216,6 +239,18 @@ def _check_attributes(file, shapes):
     else:
         if names is not None and classes is not None and len(names) != classes:
             yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
+
+
+def _check_resplits(file):
+    clips, table = sum(len(file[f"{split}y"]) for split in SPLITS), file["resplits"]
+    shape = getattr(table, "shape", None) or ()
+    if len(shape) != 2 or not 1 <= shape[0] <= 10_000 or shape[1] != clips or table.dtype != np.uint8:
+        yield f"resplits: {getattr(table, 'dtype', 'group')} {shape}, not uint8 (splits, {clips} clips)"
+        return
+    table = table[()]
+    bad = (table > 2).any(axis=1) | (table != 0).all(axis=1) | (table != 2).all(axis=1)
+    if bad.any():
+        yield f"resplits: split {bad.argmax() + 1} has no 0 (training), no 2 (test), or a value above 2"
 
 
 def one_hot(y):

@@ -18,10 +18,11 @@ import os
 import signal
 import sys
 import threading
-from collections import Counter
+from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,6 +41,9 @@ EXIT_CODES = """exit codes:
   3  done, but files were skipped: they are listed at the end and in skipped.csv
   130, 143  interrupted or terminated; the same command goes on from there
 """
+
+
+AHEAD = 8
 
 
 class BadFile(Exception):
@@ -150,21 +154,31 @@ def run(tasks, work, folder, dataset, *, workers, strict, title):
     return records
 
 
+def processes(workers):
+    """A ProcessPoolExecutor whose workers end with this process, leave Ctrl-C to it, and share its progress bars."""
+    context = multiprocessing.get_context("spawn")  # the same on every system, and no thread is forked
+    tqdm.set_lock(context.RLock())
+    return ProcessPoolExecutor(workers, context, _start_worker, (tqdm.get_lock(),))
+
+
 def parallel(function, jobs, workers):
-    """Yields function(*job) for each job, in order, made by that many processes; by this one if one is enough."""
+    """Yields function(*job) for each job, in order, made by that many processes; by this one if one is enough.
+
+    At most AHEAD results for each process wait to be taken.
+    """
     workers = min(workers, len(jobs))
     if workers <= 1:
         yield from (function(*job) for job in jobs)
         return
-    context = multiprocessing.get_context("spawn")  # the same on every system, and no thread is forked
-    tqdm.set_lock(context.RLock())
-    with ProcessPoolExecutor(workers, context, _start_worker, (tqdm.get_lock(),)) as pool:
+    with processes(workers) as pool:
         try:
             _hold_interrupts(True)  # workers, which begin here, inherit it: none is interrupted while it imports
-            futures = [pool.submit(_interruptible, function, *job) for job in jobs]
+            jobs = iter(jobs)
+            futures = deque(pool.submit(_interruptible, function, *job) for job in islice(jobs, AHEAD * workers))
             _hold_interrupts(False)
-            for future in futures:
-                yield future.result()
+            while futures:
+                yield futures.popleft().result()
+                futures.extend(pool.submit(_interruptible, function, *job) for job in islice(jobs, 1))
         except BrokenProcessPool:
             raise util.UserError(
                 "a worker was killed, perhaps for want of memory; the same command with fewer --workers goes on"
@@ -220,7 +234,7 @@ def write_index(folder, dataset, records):
         part.write_text(json.dumps([record[:3] for record in records]))
     lists = [read_index(folder, index.stem, Path(sys.argv[0]).name) for index in folder.glob("*.json")]
     listed = {key for rows in lists for key, *_ in rows}
-    for block in folder.glob("S*.h5"):
+    for block in folder.glob("*.h5"):
         if block.stem not in listed:
             block.unlink()
 
@@ -253,9 +267,13 @@ def unfinished(folder, dataset, script):
 # ---- what the scripts say and take
 
 
+def cores():
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
 def arguments(text, argv=None, skips=True):
     """The command line of the three scripts; `text` is the script's docstring, `skips` whether it may skip files."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     parser = argparse.ArgumentParser(
         description=text, epilog=EXIT_CODES if skips else None, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -263,7 +281,7 @@ def arguments(text, argv=None, skips=True):
         "--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)"
     )
     parser.add_argument("--dataset", choices=protocols.NAMES, default="NTU", help="(%(default)s)")
-    parser.add_argument("--workers", type=int, default=cores, help="processes (all cores: %(default)s)")
+    parser.add_argument("--workers", type=int, default=cores(), help="processes (all cores: %(default)s)")
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first file that would be skipped, exit code 2"
     )

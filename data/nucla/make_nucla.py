@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
-from layout import hold_out, write_h5  # noqa: E402
+from layout import at_origin, hold_out, write_h5  # noqa: E402
 
 from util import UserError, __version__, one_clear_line  # noqa: E402
 
@@ -58,9 +58,7 @@ def read_clip(text, name, labelled=True):
         raise UserError(f"{name}: a coordinate is not finite")
     if labelled and not 1 <= label <= len(ACTIONS):
         raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
-    there = (skeletons != 0).any(axis=(1, 2))
-    origin = skeletons[there.argmax(), 1]
-    return (skeletons - origin).astype(np.float32).reshape(-1, JOINTS * 3), label - 1 if labelled else None
+    return at_origin(skeletons), label - 1 if labelled else None
 
 
 def read_all(source):

@@ -1,0 +1,247 @@
+"""SYSU 3D HOI, on made-up clips in its form: read, split at random, written, checked, trained on; and bad files."""
+
+import h5py
+import make_sysu
+import numpy as np
+import pytest
+from layout import SPLITS, check, write_h5
+from make_sysu import draw, read_clip
+from scipy.io import savemat
+
+import main
+from data import Clips, find
+from util import UserError
+
+PEOPLE = ("anna", "bo", "chen", "dana", "eve", "finn")
+
+
+def skeletons(seed, frames):
+    """(20, 3, frames), metres."""
+    return np.random.default_rng(seed).normal(size=(20, 3, frames)) + 2
+
+
+def write_set(folder):
+    for p, name in enumerate(PEOPLE):
+        for k in range(1, 13):
+            path = folder / "SYSU3DAction" / "3DvideoNorm" / name / f"video{k}" / "sklWorld.mat"
+            path.parent.mkdir(parents=True)
+            savemat(path, {"SW": skeletons([p, k], 30 + p + k), "other": "text"}, do_compression=k % 2 == 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = write_set(tmp_path_factory.mktemp("sysu"))
+    make_sysu.main([str(folder), "--out", str(folder), "--splits", "4"])
+    return folder
+
+
+def test_every_second_frame_and_the_spine_of_the_first_at_the_origin(tmp_path):
+    given = skeletons(1, 7)
+    savemat(tmp_path / "a.mat", {"SW": given})
+    clip = read_clip(tmp_path / "a.mat")
+    assert (clip.shape, clip.dtype) == ((4, 60), np.float32)
+    assert np.allclose(clip.reshape(4, 20, 3), given.transpose(2, 0, 1)[[0, 2, 4, 6]] - given[1, :, 0], atol=1e-6)
+    assert not clip[0, 3:6].any()
+
+
+def test_an_empty_frame_stays_empty_and_is_not_the_origin(tmp_path):
+    given = skeletons(2, 9)
+    given[:, :, [0, 4]] = 0
+    savemat(tmp_path / "a.mat", {"SW": given})
+    clip = read_clip(tmp_path / "a.mat").reshape(5, 20, 3)
+    assert clip.any(axis=(1, 2)).tolist() == [False, True, False, True, True]
+    assert np.allclose(clip[1], given[:, :, 2] - given[1, :, 2], atol=1e-6)
+
+
+def test_a_clip_of_one_frame(tmp_path):
+    savemat(tmp_path / "a.mat", {"SW": skeletons(3, 1)[:, :, 0]})
+    assert read_clip(tmp_path / "a.mat").shape == (1, 60)
+
+
+@pytest.mark.parametrize("name", ["CS", "SS"])
+def test_each_split_is_what_its_protocol_says(name):
+    performers, labels = np.repeat(PEOPLE, 12), np.tile(np.arange(12), 6)
+    seen = set()
+    for number in range(1, 31):
+        train, valid, test = draw(name, performers, labels, 1, number)
+        assert sorted([*train, *valid, *test]) == list(range(72))
+        assert (len(train), len(valid), len(test)) == (34, 2, 36)
+        whole = np.concatenate([train, valid])
+        if name == "CS":
+            assert not set(performers[whole]) & set(performers[test])
+        else:
+            assert (np.bincount(labels[whole]) == 3).all()
+        assert all(
+            np.array_equal(a, b)
+            for a, b in zip(draw(name, performers, labels, 1, number), (train, valid, test), strict=True)
+        )
+        seen.add(tuple(sorted(test)))
+    assert len(seen) >= 12  # of 20 ways to halve six performers
+    assert any(set(draw(name, performers, labels, 2, k)[2]) != set(draw(name, performers, labels, 1, k)[2])
+               for k in range(1, 5))  # fmt: skip
+
+
+@pytest.mark.parametrize("case, name", [(0, "CS"), (1, "SS")])
+def test_every_split_of_the_h5_holds_the_right_clips(folder, case, name):
+    performers, actions = np.repeat(PEOPLE, 12), np.tile(np.arange(1, 13), 6)
+    with h5py.File(folder / f"SYSU_{name}.h5") as file:
+        assert check(file) == []
+        assert (file["x"].shape, file["test_x"].shape, file["resplits"].shape) == ((34, 24, 60), (36, 24, 60), (4, 72))
+        assert tuple(file.attrs["class_names"]) == make_sysu.ACTIONS
+    path, found, theta = find("SYSU", case, folder)
+    clips = Clips.read(path)
+    assert (found, theta) == ("SYSU", 0.3)
+    read = {
+        (performer, action): read_clip(
+            folder / "SYSU3DAction" / "3DvideoNorm" / performer / f"video{action}" / "sklWorld.mat"
+        )
+        for performer, action in zip(performers, actions, strict=True)
+    }
+    for number in range(1, 5):
+        split = clips.resplit(number)
+        for key, ids in zip(SPLITS, draw(name, performers, actions - 1, 1, number), strict=True):
+            wanted = {read[performers[i], actions[i]].tobytes(): actions[i] - 1 for i in ids}
+            got = {
+                split.frames[split.start[i] : split.start[i] + split.length[i]].numpy().tobytes(): int(split.label[i])
+                for i in split.ids(key).tolist()
+            }
+            assert got == wanted
+    first = clips.resplit(1)
+    assert all(np.array_equal(getattr(first, key), getattr(clips, key)) for key in ("start", "length", "label"))
+    assert first.splits == clips.splits
+    again = clips.resplit(3).resplit(1)
+    assert again.splits == first.splits
+    assert sorted(again.start[again.ids("test_")].tolist()) == sorted(clips.start[clips.ids("test_")].tolist())
+
+
+def test_a_split_that_is_not_there(folder, toy):
+    clips = Clips.read(folder / "SYSU_CS.h5")
+    for number in (0, 5, -1):
+        with pytest.raises(UserError, match=f"split {number}: the h5 has 4 random splits"):
+            clips.resplit(number)
+    with pytest.raises(UserError, match="split 1: the h5 has no random splits"):
+        Clips.read(toy).resplit(1)
+
+
+def test_the_cache_keeps_the_splits(folder, tmp_path):
+    path = tmp_path / "SYSU_SS.h5"
+    path.write_bytes((folder / "SYSU_SS.h5").read_bytes())
+    wanted = Clips.read(path, cache=True).resplit(2)
+    got = Clips.read(path, cache=True).resplit(2)
+    assert got.splits == wanted.splits and np.array_equal(got.start, wanted.start)
+
+
+def test_more_splits_begin_with_the_same_ones(folder, tmp_path):
+    make_sysu.main([str(folder / "SYSU3DAction"), "--out", str(tmp_path), "--splits", "2"])
+    with h5py.File(tmp_path / "SYSU_SS.h5") as two, h5py.File(folder / "SYSU_SS.h5") as four:
+        assert np.array_equal(two["resplits"], four["resplits"][:2])
+        assert np.array_equal(two["test_x"], four["test_x"])
+
+
+def test_one_epoch(folder, tmp_path, capsys):
+    flags = ["--max-epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path)]
+    main.main(["--dataset", "SYSU", "--case", "1", "--data", str(folder), *flags])
+    assert "5 draws of each of the 36 test clips" in capsys.readouterr().out
+
+
+WRONG = {
+    "of no frames": {"SW": np.zeros((20, 3, 0))},
+    "all zeros": {"SW": np.zeros((20, 3, 5))},
+    "axes in another order": {"SW": np.ones((5, 20, 3))},
+    "25 joints": {"SW": np.ones((25, 3, 5))},
+    "words": {"SW": np.array(["a", "b"])},
+    "cells": {"SW": np.array([{"a": 1}, "b"], dtype=object)},
+    "complex": {"SW": np.ones((20, 3, 5)) * 1j},
+    "nan": {"SW": np.full((20, 3, 5), np.nan)},
+    "infinite": {"SW": np.full((20, 3, 5), np.inf)},
+    "another variable": {"S": np.ones((20, 3, 5))},
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_variable_is_one_clear_line(tmp_path, case):
+    savemat(tmp_path / "sklWorld.mat", WRONG[case])
+    with pytest.raises(UserError, match="sklWorld.mat: ") as found:
+        read_clip(tmp_path / "sklWorld.mat")
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_damaged_mat_is_one_clear_line(tmp_path, compressed):
+    path = tmp_path / "sklWorld.mat"
+    savemat(path, {"SW": skeletons(0, 5)}, do_compression=compressed)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    texts = [whole[:n] for n in rng.integers(0, len(whole) - 1, 60)]
+    for at in range(124, 124 if compressed else 180):  # the headers, up to the type of the numbers
+        texts += [whole[:at] + bytes([value]) + whole[at + 1 :] for value in (0, 3, 20, 255)]
+    for text in texts:
+        path.write_bytes(text)
+        try:
+            assert read_clip(path).shape[1] == 60
+        except UserError as error:
+            assert "\n" not in str(error)
+            refused += 1
+    assert refused >= 60
+
+
+def test_a_file_at_which_scipy_crashes_is_one_clear_line(tmp_path):
+    path = tmp_path / "sklWorld.mat"
+    savemat(path, {"SW": skeletons(0, 5)})
+    spoiled = bytearray(path.read_bytes())
+    spoiled[185] = 255  # the type of the numbers
+    path.write_bytes(spoiled)
+    with pytest.raises(UserError, match="sklWorld.mat: cannot be read as a .mat of SYSU"):
+        list(make_sysu.read_all([path]))
+
+
+def set_up(folder, case):
+    home = folder / "3DvideoNorm"
+    for name, k in (("anna", 1), ("bo", 1), ("bo", "01" if case == "twice" else 13 if case == "action 13" else 2)):
+        if case == "one performer" and name == "anna" or case == "nothing":
+            continue
+        path = home / name / f"video{k}" / "sklWorld.mat"
+        path.parent.mkdir(parents=True)
+        savemat(path, {"SW": skeletons(0, 5)})
+
+
+@pytest.mark.parametrize(
+    "case, message",
+    [
+        ("nothing", "no 3DvideoNorm/<performer>/video<k>/sklWorld.mat in it"),
+        ("one performer", "CS: 0 of 2 clips to train on"),
+        ("action 13", "video13: not video1 to video12"),
+        ("twice", "the same performer and action as"),
+    ],
+)
+def test_a_set_that_cannot_be_is_one_clear_line(tmp_path, case, message):
+    set_up(tmp_path, case)
+    with pytest.raises(UserError, match=message):
+        make_sysu.main([str(tmp_path), "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "table, message",
+    [
+        (np.zeros((2, 4), np.uint8), "split 1 has no 0 .training., no 2 .test., or"),
+        (np.array([[0, 0, 1, 2], [0, 0, 3, 2]]), "split 2 has no 0"),
+        (np.zeros((2, 3), np.uint8), r"resplits: uint8 \(2, 3\), not uint8 \(splits, 4 clips\)"),
+        (np.zeros(4, np.uint8), r"resplits: uint8 \(4,\)"),
+    ],
+)
+def test_a_wrong_table_of_splits_is_refused(tmp_path, table, message):
+    some = {split: ([np.ones((3, 6))] * n, [0] * n) for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
+    about = dict(frames=3, joints=2, persons=1, class_names="ab", protocol="", made_by="")
+    with pytest.raises(UserError, match=message):
+        write_h5(tmp_path / "a.h5", some, **about, resplits=table)
+    assert not list(tmp_path.iterdir())
+    write_h5(tmp_path / "a.h5", some, **about, resplits=[[0, 0, 1, 2]])
+    with h5py.File(tmp_path / "a.h5", "r+") as file:
+        assert check(file) == []
+        del file["resplits"]
+        file["resplits"] = table
+    with pytest.raises(UserError, match="resplits: "):
+        Clips.read(tmp_path / "a.h5")
