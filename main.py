@@ -5,10 +5,12 @@
     python main.py --network SGN --train 1 --case 1 --resume    # cross-view; goes on where it was stopped
     python main.py --network SGN --train 0 --case 0             # tests results/NTU/SGN/0_best.pth
     python main.py --dataset NUCLA --seeds 5                    # five runs, and their mean and spread
+    python main.py --dataset SYSU --splits 30                   # the same over thirty random splits of the clips
 
 Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lable.txt and <case>_pred.txt (the labels,
 and the averaged logits, of the test clips, a line each), and <case>_state.pth, from which --resume goes on. With
---seeds, each run has a folder seed<n>/ there. The recipe is the release's (SPEC, "Training and testing").
+--seeds or --splits, each run has a folder seed<n>/ or split<n>/ there. The recipe is the release's (SPEC, "Training and
+testing").
 """
 
 import argparse
@@ -43,6 +45,7 @@ def parse_args(argv=None):
     add("--device", help="cpu, cuda, cuda:1, ... (cuda where there is one, else cpu)")
     add("--seed", type=util.seed, help="of all randomness (1; when testing, the checkpoint's)")
     add("--seeds", type=util.seeds, help="several runs: 5 is seeds 1 to 5; or seeds, with commas between")
+    add("--splits", type=util.seeds, help="a run for each random split of the h5 (SYSU): 30 is splits 1 to 30; or 4,7")
     add("--resume", action="store_true", help="go on where a run was stopped; begin where there is none")
     add("--deterministic", action="store_true", help="on a GPU, only kernels that give the same bits every time")
     chosen = "epoch to keep: best on the test set, as in the release; best on 5%% held out of training; or the last"
@@ -90,6 +93,16 @@ def train_and_test(args, clips, name, theta, folder):
     return run.results["best"], run.results["last"]
 
 
+def runs(args, clips):
+    """The runs of a command: for each the name of its folder, its seed, its random split and its clips."""
+    seed = 1 if args.seed is None else args.seed
+    if args.splits:
+        return [(f"split{number}", seed, number, clips.resplit(number)) for number in args.splits]
+    if args.seeds:
+        return [(f"seed{number}", number, None, clips) for number in args.seeds]
+    return [("", seed, None, clips)]
+
+
 def say(*words, **how):
     """Prints, once for all processes of a run."""
     if ranks.first():
@@ -98,10 +111,10 @@ def say(*words, **how):
 
 def main(argv=None):
     args = parse_args(argv)
-    if not args.train and (args.seeds or args.resume):
-        raise UserError("--train 0 tests one checkpoint: it takes neither --seeds nor --resume")
-    if args.seeds and args.seed is not None:
-        raise UserError("--seed and --seeds: take one of them")
+    if not args.train and (args.seeds or args.splits or args.resume):
+        raise UserError("--train 0 tests one checkpoint: it takes none of --seeds, --splits and --resume")
+    if args.seeds and (args.splits or args.seed is not None):
+        raise UserError(f"{'--splits' if args.splits else '--seed'} and --seeds: take one of them")
     args.command = " ".join(["main.py", *(sys.argv[1:] if argv is None else argv)])
     if args.deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -122,18 +135,17 @@ def main(argv=None):
 
     if args.train:
         args.seg = args.seg or 20
-    if args.train and args.seeds:
         figures = []
-        for seed in args.seeds:
-            say(f"seed {seed}:")
-            args.seed = seed
-            figures.append(train_and_test(args, clips, name, theta, folder / f"seed{seed}"))
+        for place, seed, split, some in runs(args, clips):
+            args.seed, args.split = seed, split
+            if place:
+                say(f"{place}:")
+            figures.append(train_and_test(args, some, name, theta, folder / place))
+        several = "splits" if args.splits else "seeds" if args.seeds else None
         for what, values in zip((SELECT[args.select], SELECT["last"]), zip(*figures, strict=True), strict=True):
-            spread = statistics.stdev(values) if len(values) > 1 else 0.0
-            say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} seeds")
-    elif args.train:
-        args.seed = 1 if args.seed is None else args.seed
-        train_and_test(args, clips, name, theta, folder)
+            if several:
+                spread = statistics.stdev(values) if len(values) > 1 else 0.0
+                say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} {several}")
     else:
         start = time.perf_counter()
         line, _ = test_checkpoint(args, clips, folder)

@@ -15,7 +15,7 @@ from model import SGN, load_safely
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
-IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "resume", "print_freq"}
+IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "splits", "resume", "print_freq"}
 KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
 
 

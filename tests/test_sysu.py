@@ -1,5 +1,7 @@
 """SYSU 3D HOI, on made-up clips in its form: read, split at random, written, checked, trained on; and bad files."""
 
+import re
+
 import h5py
 import make_sysu
 import numpy as np
@@ -143,6 +145,34 @@ def test_one_epoch(folder, tmp_path, capsys):
     flags = ["--max-epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path)]
     main.main(["--dataset", "SYSU", "--case", "1", "--data", str(folder), *flags])
     assert "5 draws of each of the 36 test clips" in capsys.readouterr().out
+
+
+def test_splits_run_one_after_another_and_go_on(folder, tmp_path, capsys):
+    flags = ["--max-epochs", "1", "-b", "16", "--device", "cpu", "--data", str(folder), "--results", str(tmp_path)]
+    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4"])
+    said = capsys.readouterr().out
+    clips = Clips.read(folder / "SYSU_CS.h5")
+    for number in (2, 4):
+        run = tmp_path / "SYSU" / "SGN" / f"split{number}"
+        part = clips.resplit(number)
+        labels = [int(line) for line in (run / "0_lable.txt").read_text().split()]
+        assert labels == part.label[part.ids("test_")].tolist()
+        assert f"# split: {number}\n" in (run / "0_log.csv").read_text()
+    figures = [float(text) for text in re.findall(r"^last epoch 1: top-1 ([\d.]+)%", said, re.M)]
+    mean, spread = re.search(r"^last epoch: top-1 ([\d.]+) \+- ([\d.]+)% over 2 splits", said, re.M).groups()
+    assert float(mean) == pytest.approx(np.mean(figures), abs=0.01)
+    assert float(spread) == pytest.approx(np.std(figures, ddof=1), abs=0.01)
+    state = tmp_path / "SYSU" / "SGN" / "split2" / "0_state.pth"
+    before = state.stat().st_mtime_ns
+    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--resume"])
+    assert capsys.readouterr().out.splitlines()[-2:] == said.splitlines()[-2:]
+    assert state.stat().st_mtime_ns == before
+    with pytest.raises(UserError, match="split 5: the h5 has 4 random splits"):
+        main.main(["--dataset", "SYSU", *flags, "--splits", "5"])
+    with pytest.raises(UserError, match="--splits and --seeds"):
+        main.main(["--dataset", "SYSU", *flags, "--splits", "2", "--seeds", "2"])
+    with pytest.raises(UserError, match="--train 0 tests one checkpoint"):
+        main.main(["--dataset", "SYSU", *flags, "--splits", "2", "--train", "0"])
 
 
 WRONG = {
