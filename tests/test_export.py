@@ -13,7 +13,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import ROOT
-from model import SGN, Folded
+from folded import Folded
+from model import SGN
 from util import UserError
 
 sys.path.append(str(ROOT / "tools"))
@@ -175,7 +176,6 @@ def check(net):
 import model
 net, _ = model.load_checkpoint({checkpoint!r})
 check(net.eval())
-check(model.Folded(net))
 assert not {{"data", "util", "main"}} & set(sys.modules)
 
 del model.SGN, model.load_checkpoint    # from here on a module of his own that only has the name
@@ -224,9 +224,9 @@ def test_counts_are_those_worked_by_hand(tmp_path, capsys):
     assert module["tem_embed"]["multiply_adds"] == 20 * 64 * 256  # all frame indices, once
     assert module["gcn3"]["multiply_adds"] == 2 * tokens * 256 * 256 + graph * 256
     assert module["gcn3"]["parameters"] == 2 * 256 * 256 + 256 + 2 * 256
-    assert folded["gcn1"]["multiply_adds"] == 2 * tokens * 64 * 128 + graph * 128
+    assert folded["gcn1"]["multiply_adds"] == 2 * tokens * 64 * 128
     assert folded["gcn3"]["multiply_adds"] == 2 * tokens * 256 * 256
-    assert folded[count.GRAPH]["multiply_adds"] == graph * (64 + 64 + 128 + 256)
+    assert folded[count.GRAPH]["multiply_adds"] == graph * (64 + 128 + 256 + 256)
 
 
 def test_layers_add_up_to_the_counter_s_total(net):

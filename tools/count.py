@@ -4,7 +4,7 @@
     python tools/count.py --clips 64 --json cost.json
 
 The release's formulation (benchmark.Plain) does everything for every clip. The module (model.SGN) does once what is
-the same for all clips of a batch, so that its share of a clip falls with the batch. The folded form (model.Folded) has
+the same for all clips of a batch, so that its share of a clip falls with the batch. The folded form (folded.Folded) has
 that, and the batch norms, in its constants. Counted are the multiply-adds of matrix products and convolutions, by
 torch's own formulas (torch.utils.flop_counter); norms, activations, softmax and pooling are not, as is usual. The
 parameters are checked against the paper's 0.69M, and the release's multiply-adds against the 0.17 G a clip that go
@@ -19,18 +19,17 @@ from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode, flop_registry, register_flop_formula
+from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
 from benchmark import Plain  # noqa: E402
 
 import util  # noqa: E402
-from model import SGN, Folded  # noqa: E402
+from folded import Folded  # noqa: E402
+from model import SGN  # noqa: E402
 
 PARAMETERS = {60: 691_048, 120: 721_828}  # by classes, of 25 joints and 20 segments
 GMAC = 0.17  # a clip, of 60 classes
-if torch.ops.aten.addmm_ not in flop_registry:  # torch's counter passes products in place by; Folded has some
-    register_flop_formula(torch.ops.aten.addmm_, get_raw=True)(flop_registry[torch.ops.aten.addmm])
 GRAPH = "graph products"  # G, and G x, where they are in no layer: products of two activations
 
 

@@ -8,7 +8,7 @@
     logits = torch.export.load("sgn.pt2").module()(clips)                   # anywhere torch runs, without model.py
 
 Any batch size runs. Before it is written, the file's content is loaded again and run on random clips, and its logits
-must be those of the evaluation module; then its latency is printed beside that of model.SGN and model.Folded. The
+must be those of the evaluation module; then its latency is printed beside that of model.SGN and folded.Folded. The
 folded form is exported unless --form says otherwise. In the file: input and output, class names where they are known
 (--class-names, or the data set that the checkpoint names), and what it was made from. ONNX keeps them in its
 metadata_props, .pt2 in an extra file, about.json.
@@ -35,7 +35,8 @@ from benchmark import timed  # noqa: E402
 from make_nucla import ACTIONS as NUCLA  # noqa: E402
 from protocols import NAMES, dataset  # noqa: E402
 
-from model import Folded, load_checkpoint  # noqa: E402
+from folded import Folded  # noqa: E402
+from model import load_checkpoint  # noqa: E402
 from util import UserError, count, one_clear_line, opened, provenance, replacing  # noqa: E402
 
 TOLERANCE = 1e-4  # of logits up to 1, and relative to the largest above that
@@ -177,7 +178,7 @@ def main(argv=None):
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the authors'")
     add("--out", type=Path, required=True, help="file to write; .onnx or .pt2 says which it is")
-    add("--form", choices=("folded", "module"), default="folded", help="model.Folded or model.SGN (%(default)s)")
+    add("--form", choices=("folded", "module"), default="folded", help="folded.Folded or model.SGN (%(default)s)")
     add("--class-names", type=Path, help="text with a name per line, or the h5 trained on")
     add("--runs", type=count, default=9, help="timings of each, of which the median (%(default)s)")
     args = parser.parse_args(argv)
@@ -201,9 +202,9 @@ def main(argv=None):
     print("class names: " + (", ".join(json.loads(about["class_names"])) if "class_names" in about else "not known"))
     version = importlib.import_module(runtime).__version__
     print(f"ms a batch, medians of {args.runs} in turns after a warm-up, {torch.get_num_threads()} threads:")
-    print(f"{'clips':>8}{'model.SGN':>14}{'model.Folded':>14}   {args.out.suffix[1:]} in {runtime} {version}")
+    print(f"{'clips':>8}{'model.SGN':>14}{'folded.Folded':>15}   {args.out.suffix[1:]} in {runtime} {version}")
     for n, seconds in latencies((net, folded, run), net, args.runs):
-        print(f"{n:8}{1e3 * seconds[0]:14.2f}{1e3 * seconds[1]:14.2f}{1e3 * seconds[2]:14.2f}")
+        print(f"{n:8}{1e3 * seconds[0]:14.2f}{1e3 * seconds[1]:15.2f}{1e3 * seconds[2]:14.2f}")
 
 
 if __name__ == "__main__":
