@@ -132,7 +132,8 @@ class Clips:
         try:
             if cache and (clips := cls._map(packed, state)):
                 return clips
-            with open(path, "rb") as raw, ThreadPoolExecutor(1) as pool, h5py.File(path) as file:
+            # In this order, so that on an interrupt the digest's file is closed, which ends it, before it is waited for
+            with ThreadPoolExecutor(1) as pool, open(path, "rb") as raw, h5py.File(path) as file:
                 sha256 = pool.submit(hashlib.file_digest, raw, "sha256")  # beside the reading: it takes as long
                 clips = cls._read(file, path, block, sha256)
         except UserError:

@@ -14,20 +14,24 @@ testing").
 """
 
 import argparse
+import contextlib
 import os
 import statistics
 import sys
 import time
 from pathlib import Path
 
-import torch
-
-import ranks
 import util
-from data import DATASETS, ROOT, Clips, find
-from evaluate import SELECT, TEST_DRAWS, accuracy, test, test_checkpoint
-from train import Run
 from util import UserError, above_zero, count, not_negative
+
+if __name__ == "__main__":
+    util.interruptible()
+import torch  # noqa: E402
+
+import ranks  # noqa: E402
+from data import DATASETS, ROOT, Clips, find  # noqa: E402
+from evaluate import SELECT, TEST_DRAWS, accuracy, test, test_checkpoint  # noqa: E402
+from train import Run  # noqa: E402
 
 
 def parse_args(argv=None):
@@ -44,7 +48,7 @@ def parse_args(argv=None):
     add("--results", type=Path, default=ROOT / "results", help="folder for what is written (results/)")
     add("--device", help="cpu, cuda, cuda:1, ... (cuda where there is one, else cpu)")
     add("--seed", type=util.seed, help="of all randomness (1; when testing, the checkpoint's)")
-    add("--seeds", type=util.seeds, help="several runs: 5 is seeds 1 to 5; or seeds, with commas between")
+    add("--seeds", type=util.seeds, help="several runs: 5 is seeds 1 to 5; or seeds, with commas between (at most 100)")
     add("--splits", type=util.seeds, help="a run for each random split of the h5 (SYSU): 30 is splits 1 to 30; or 4,7")
     add("--resume", action="store_true", help="go on where a run was stopped; begin where there is none")
     add("--deterministic", action="store_true", help="on a GPU, only kernels that give the same bits every time")
@@ -57,7 +61,7 @@ def parse_args(argv=None):
     add("--batch-size", "-b", type=count, default=64, help="clips in a training step (%(default)s)")
     add("--lr", type=above_zero, default=0.001, help="initial learning rate (%(default)s)")
     steps = "times the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
-    add("--lr-factor", type=above_zero, default=0.1, help=f"{steps} (%(default)s)")
+    add("--lr-factor", type=util.factor, default=0.1, help=f"{steps} (%(default)s)")
     add("--weight-decay", "--wd", type=not_negative, default=0.0001, help="L2, on all parameters (%(default)s)")
     add("--theta", type=not_negative, help="training rotation in radians (0.3, across views 0.5)")
     add("--seg", type=count, help="segments, the frames drawn from a clip (20; when testing, the checkpoint's)")
@@ -69,12 +73,11 @@ def parse_args(argv=None):
 def train_and_test(args, clips, name, theta, folder):
     """One run from its beginning, or from where it was stopped, to its two figures: top-1 of best and last epoch."""
     run = Run(args, clips, name, theta, folder)
-    if ranks.first():
-        util.sweep(folder)
-        if not args.resume:  # an earlier run's state must not be taken for this one's
-            run.file("state.pth").unlink(missing_ok=True)
+    ranks.from_first(lambda: util.sweep(folder))
     if args.resume:
         run.resume()
+    else:
+        ranks.from_first(run.begin)
     if not run.results:  # else it was finished before
         start = time.perf_counter()
         try:
@@ -125,6 +128,9 @@ def main(argv=None):
     clips = Clips.read(path, args.cache)
     theta = theta if args.theta is None else args.theta
     classes = len(clips.class_names)
+    longest = max(20, int(clips.length.max()))
+    if (args.seg or 1) > longest:
+        raise UserError(f"--seg {args.seg}: the longest clip has {clips.length.max()} frames; take at most {longest}")
     if (args.num_classes or classes) < classes:
         raise UserError(f"--num-classes {args.num_classes}: the data has {classes} classes")
     if not clips.splits["test_"]:
@@ -135,12 +141,15 @@ def main(argv=None):
 
     if args.train:
         args.seg = args.seg or 20
-        figures = []
-        for place, seed, split, some in runs(args, clips):
-            args.seed, args.split = seed, split
-            if place:
-                say(f"{place}:")
-            figures.append(train_and_test(args, some, name, theta, folder / place))
+        figures, planned = [], runs(args, clips)
+        locks = [folder / place / f".{args.case}_lock" for place, *_ in planned]
+        with contextlib.ExitStack() as held:
+            ranks.from_first(lambda: [held.enter_context(util.alone(lock)) for lock in locks] and None)
+            for place, seed, split, some in planned:
+                args.seed, args.split = seed, split
+                if place:
+                    say(f"{place}:")
+                figures.append(train_and_test(args, some, name, theta, folder / place))
         several = "splits" if args.splits else "seeds" if args.seeds else None
         for what, values in zip((SELECT[args.select], SELECT["last"]), zip(*figures, strict=True), strict=True):
             if several:
@@ -154,5 +163,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.one_clear_line():
+    with util.one_clear_line("a smaller --batch-size, --seg or --num-classes"):
         main()

@@ -13,7 +13,9 @@ product: no permutation, no copy, and any batch size. In the comments b, t, j ar
 """
 
 import math
-import pickle
+import os
+import re
+import zipfile
 
 import numpy as np
 import torch
@@ -201,13 +203,13 @@ def load_checkpoint(path):
     checkpoint = load_safely(path)
     try:
         weights = checkpoint["state_dict"]
-        shapes = {name: tuple(value.shape) for name, value in weights.items()}
-        if not all(
-            value.layout == torch.strided and value.is_cpu and 0 not in value.stride() for value in weights.values()
-        ):
-            raise TypeError("a tensor that is larger than the file, or is none of plain numbers")
-        joints, seg = (shapes[f"{name}_embed.cnn.0.cnn.weight"][1] for name in ("spa", "tem"))
-        net = SGN(shapes["fc.weight"][0], joints, seg)
+        shapes = {"" + name: tuple(value.shape) for name, value in weights.items()}
+        sizes = [shapes["fc.weight"][0], *(shapes[f"{name}_embed.cnn.0.cnn.weight"][1] for name in ("spa", "tem"))]
+        if not (min(sizes) and all(_plain(value, os.path.getsize(path)) for value in weights.values())):
+            raise TypeError(
+                "nothing to put out or in, or tensors that the file cannot hold or are not of plain numbers"
+            )
+        net = SGN(*sizes)
     except (KeyError, TypeError, AttributeError, IndexError):
         raise ValueError(f"{path}: a checkpoint of another network, not of SGN") from None
     expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
@@ -218,22 +220,52 @@ def load_checkpoint(path):
             f"{path}: a checkpoint of another network: {name} is {shapes.get(name, 'missing')}, "
             f"in SGN {expected.get(name, 'there is none')} ({len(differing)} such differences)"
         )
-    for name, value in weights.items():
+    net.load_state_dict(weights)
+    for name, value in net.state_dict().items():
         if not value.isfinite().all():
             raise ValueError(f"{path}: {name} holds values that are not finite")
-    net.load_state_dict(weights)
+        if name.endswith("running_var") and (value < 0).any():
+            raise ValueError(f"{path}: {name} holds a variance below 0")
     return net, checkpoint
+
+
+def _plain(value, most):
+    """Whether a tensor holds numbers that a network can take, of `most` bytes at most: an expanded one may say more."""
+    kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+    plain = value.layout == torch.strided and value.is_cpu and value.dtype in kinds
+    return plain and value.numel() * value.element_size() <= most
 
 
 def load_safely(path):
     """torch.load on the CPU, of weights and plain values only; anything else is refused with a ValueError, not run."""
-    # The release keeps its best accuracy as a NumPy scalar, under NumPy's old module name
-    scalars = [(np._core.multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    # The release keeps its best accuracy as a NumPy scalar. NumPy's types believe what a file says of their make-up:
+    # others stand in for them
+    stand_in = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
-        with torch.serialization.safe_globals([*scalars, np.dtype, np.dtypes.Float64DType, np.dtypes.Float32DType]):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
+                    raise ValueError("it is smaller than what it says is in it")
+        with torch.serialization.safe_globals([*stand_in, (_Dtype, "numpy.dtype")]):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError) as error:
-        if getattr(error, "filename", None):
+    except Exception as error:  # a damaged file can make a reader raise anything
+        if isinstance(error, OSError) and error.filename:
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
+        if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
+            why = f"it would run {found[1]}"
         raise ValueError(f"{path}: not a checkpoint that can be read safely ({why})") from None
+
+
+class _Dtype:
+    """In the place of numpy.dtype in a checkpoint: the type of a scalar, and nothing else."""
+
+    def __init__(self, code, *_):
+        self.type = {"f4": np.float32, "f8": np.float64}[code]
+
+    def __setstate__(self, state):
+        """What the file says of byte order and fields is not taken."""
+
+
+def _scalar(dtype, data):
+    return float(np.frombuffer(data, dtype.type)[0])

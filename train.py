@@ -1,5 +1,6 @@
 """Training: one run, whose whole state is on the disk after every epoch."""
 
+import math
 import sys
 
 import torch
@@ -9,13 +10,14 @@ from tqdm import tqdm
 
 import ranks
 import util
-from data import rotate
+from data import DATASETS, rotate
 from evaluate import accuracy, predict
 from model import SGN, load_safely
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
 IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "splits", "resume", "print_freq"}
+COLUMNS = ("loss", "acc", "val_loss", "val_acc", "lr")  # of the log
 KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
 
 
@@ -26,6 +28,11 @@ def criterion(logits, label):
     """
     classes = logits.shape[1]
     return F.cross_entropy(logits, label, label_smoothing=0.1 * classes / (classes - 1))
+
+
+def adam(net, lr, weight_decay):
+    """The optimiser of the recipe; fused is the same steps in fewer passes over the memory."""
+    return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
 
 
 class Run:
@@ -44,7 +51,7 @@ class Run:
         self.about = util.provenance(args.command, device, **self.settings)
         torch.manual_seed(args.seed)  # initial weights
         self.net = SGN(classes, clips.joints, args.seg).to(device)
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
+        self.optimizer = adam(self.net, args.lr, args.weight_decay)
         self.generator = torch.Generator(device)
         self.rows, self.best, self.results = [], float("inf"), {}
 
@@ -66,29 +73,73 @@ class Run:
         """The log, then the state: a run stopped between them does the epoch again, to the same end."""
         lines = [f"{key}: {value}" for key, value in self.about.items()] + self.results.get("lines", [])
         util.write_csv(self.file("log.csv"), lines, self.rows)
+        save_checkpoint(self.state(), self.file("state.pth"))
+
+    def state(self):
         state = {"settings": self.settings, "about": self.about, "rows": self.rows, "best": self.best}
-        state |= {"results": self.results, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
-        save_checkpoint(state, self.file("state.pth"))
+        return state | {"results": self.results, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def begin(self):
+        """Makes way for a run begun anew: the state of an earlier one must not be taken for its own.
+
+        A checkpoint of other data of the same name would be lost. For a file of one's own this is a UserError.
+        """
+        best = self.file("best.pth")
+        try:
+            made_from = load_safely(best)["about"]["data_sha256"]
+        except (OSError, ValueError, TypeError, KeyError, IndexError):  # not there, or not ours
+            made_from = self.clips.sha256
+        if made_from != self.clips.sha256:
+            if self.settings["dataset"] not in DATASETS:
+                raise UserError(f"{best}: was trained on other data of this name; move it, or take another --results")
+            print(f"note: {best} was trained on other data of this name, and is replaced", file=sys.stderr)
+        self.file("state.pth").unlink(missing_ok=True)
 
     def resume(self):
-        """Takes up the state of <case>_state.pth, if there is one. Raises UserError if its settings differ."""
+        """Takes up the state of <case>_state.pth, if there is one.
+
+        Nothing in it is believed that is not built as this run's own. Raises UserError, also if its settings differ.
+        """
         path = self.file("state.pth")
         state = ranks.from_first(lambda: util.opened(load_safely, path) if path.is_file() else None)
         if state is None:
             return
-        try:
-            began = state["settings"]
-            differ = [f"{k} {began.get(k)} -> {v}" for k, v in self.settings.items() if began.get(k) != v]
-            if differ:
-                raise UserError(f"{path}: the run began with other settings: {', '.join(differ)}. Take those, or leave "
-                    "--resume out to begin anew")  # fmt: skip
-            self.about, self.rows, self.best, self.results = (state[k] for k in ("about", "rows", "best", "results"))
-            self.net.load_state_dict(state["net"])
-            self.optimizer.load_state_dict(state["optimizer"])
-        except UserError:
-            raise
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            raise UserError(f"{path}: not the state of such a run ({str(error).splitlines()[0]})") from None
+        fresh = self.state()
+        if type(state) is not dict or state.keys() != fresh.keys() or type(state["settings"]) is not dict:
+            raise UserError(f"{path}: not the state of such a run (it holds other things)")
+        began = state["settings"]
+        differ = [
+            f"{key} {util.brief(began.get(key))} -> {value}"
+            for key, value in self.settings.items()
+            if type(began.get(key)) is not type(value) or began[key] != value
+        ]
+        if differ:
+            raise UserError(f"{path}: the run began with other settings: {', '.join(differ)}. Take those, or leave "
+                "--resume out to begin anew")  # fmt: skip
+        rows, results, about = state["rows"], state["results"], state["about"]
+        for parameter in self.net.parameters():  # a step gives the optimiser its state; all it changes is loaded below
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        fresh |= {"settings": began, "best": 0.0, "optimizer": self.optimizer.state_dict()}
+        fresh |= {"rows": [dict.fromkeys(COLUMNS, 0.0)] * (len(rows) if type(rows) is list else 1)}
+        fresh |= {"results": {} if results == {} else {"lines": ["", ""], "best": 0.0, "last": 0.0}}
+        fresh |= {"about": dict.fromkeys(about, "") if type(about) is dict else {}}
+        wrong = unlike(state, fresh, "state")
+        if not wrong and not 1 <= len(rows) <= self.args.max_epochs:
+            wrong = f"{len(rows)} epochs"
+        if wrong:
+            raise UserError(f"{path}: not the state of such a run ({wrong})")
+        now, self.about, self.rows, self.best, self.results = self.about, about, rows, state["best"], results
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(fresh["optimizer"] | {"state": state["optimizer"]["state"]})
+        changed = [
+            f"{now[key]}, not {about.get(key)}" for key in ("versions", "hardware") if about.get(key) != now[key]
+        ]
+        if changed and not results:
+            self.about[f"from epoch {len(rows) + 1} on"] = "; ".join(changed)
+            if ranks.first():
+                print(f"note: going on with {'; '.join(changed)}: the bits may differ", file=sys.stderr)
         if ranks.first() and not self.file("best.pth").is_file():
             raise UserError(f"{self.file('best.pth')}: missing, though {path.name} goes on from it; begin anew")
 
@@ -112,8 +163,8 @@ class Run:
                 logits = predict(self.net, clips, self.watched, 1, watcher, args.amp)
                 if not all(value.isfinite().all() for value in (logits, *self.net.state_dict().values())):
                     raise UserError(f"epoch {epoch}: weights or logits are not finite after it. {KEPT}")
-                val = {"val_loss": criterion(logits, label).item(), "val_acc": accuracy(logits, label)}
-                self.rows.append({"loss": loss, "acc": acc} | val | {"lr": lr})
+                row = (loss, acc, criterion(logits, label).item(), accuracy(logits, label), lr)
+                self.rows.append(dict(zip(COLUMNS, row, strict=True)))
                 ranks.from_first(self.keep)
 
     def keep(self):
@@ -175,6 +226,27 @@ class Run:
                 bar.set_postfix(loss=f"{shown[0]:.3f}", acc=f"{shown[1]:.1f}")
             bar.update()
         return shown
+
+
+def unlike(given, like, name):
+    """How something from a file differs from `like` in its build: types, keys, shapes, and numbers that are not finite.
+
+    name: what to call it. Returns a few words, or None where it does not differ.
+    """
+    if type(given) is not type(like):
+        return f"{name} is {util.brief(given)}"
+    if isinstance(like, torch.Tensor):
+        if (given.layout, given.shape, given.dtype) != (like.layout, like.shape, like.dtype) or given.is_meta:
+            return f"{name} is {tuple(given.shape)} in {given.dtype}, not {tuple(like.shape)} in {like.dtype}"
+        return None if given.isfinite().all() else f"{name} is not finite"
+    if isinstance(like, float):
+        return None if math.isfinite(given) else f"{name} is {given}"
+    if not isinstance(like, dict | list | tuple):
+        return None
+    pairs = like.items() if isinstance(like, dict) else enumerate(like)
+    if len(given) != len(like) or isinstance(like, dict) and given.keys() != like.keys():
+        return f"{name} has other entries"
+    return next(filter(None, (unlike(given[key], value, f"{name}.{key}") for key, value in pairs)), None)
 
 
 def try_compile(net, example, amp=False):

@@ -12,6 +12,11 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows; there, start one run at a time in a folder
+    fcntl = None
+
 __version__ = "0.1.0"
 
 
@@ -19,13 +24,27 @@ class UserError(ValueError):
     """Something the user can mend. The message is one line: what is wrong, where, and what to do."""
 
 
-@contextmanager
-def one_clear_line():
-    """Wraps a program: a UserError, a full disk, Ctrl-C or SIGTERM ends it with one line on stderr, and no traceback.
+def interruptible():
+    """Called before imports that take seconds: Ctrl-C ends them with a line too. `one_clear_line` then takes over."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as under nohup
+        signal.signal(signal.SIGINT, _leave)
 
-    Exit codes: 2 for bad input and for files that cannot be read or written, 130 for Ctrl-C, 143 for SIGTERM.
+
+def _leave(*_):
+    os.write(2, b"interrupted: nothing was begun; the same command starts again\n")
+    os._exit(130)  # at once: an exception may be swallowed by what is being imported
+
+
+@contextmanager
+def one_clear_line(smaller="something smaller"):
+    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, and no traceback.
+
+    smaller: what to lower where memory runs out. The line goes to stderr.
+    Exit codes: 2 for bad input, memory, and files that cannot be read or written, 130 for Ctrl-C, 143 for SIGTERM.
     """
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     except UserError as error:
@@ -35,6 +54,12 @@ def one_clear_line():
         code = 143 if isinstance(error, _Terminated) else 130
     except OSError as error:
         line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
+    except (MemoryError, RuntimeError) as error:
+        if not (
+            isinstance(error, MemoryError) or re.search(r"not enough memory|allocate memory|out of memory", str(error))
+        ):
+            raise
+        line, code = f"error: out of memory ({brief(error, 150)}); try {smaller}", 2
     else:
         return
     print(line, file=sys.stderr)
@@ -49,6 +74,47 @@ def _terminate(*_):
     raise _Terminated
 
 
+def brief(value, longest=60):
+    """A value from a file or an error, for a message: one line of at most `longest` characters."""
+    line = " ".join(str(value).split())
+    return line if len(line) <= longest else line[: longest - 3] + "..."
+
+
+@contextmanager
+def alone(path, wait=False):
+    """Holds the lock of the file `path`, which is made and stays: nobody else enters while the block runs.
+
+    With `wait` until the others have left, else UserError when there is somebody. The system releases it however the
+    process ends. Where there are no such locks (Windows, some network drives) it does nothing.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        try:
+            if fcntl:
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise UserError(f"another run is at work in {path.parent}; wait for it, or stop it") from None
+        except OSError as error:
+            print(f"{path}: no lock ({error.strerror}); start one run at a time", file=sys.stderr)
+        yield
+
+
+@contextmanager
+def naming(path):
+    """Gives the system's errors in the block, such as a full disk, the name of the file that they are about."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # The system names no file that it cannot write to, and HDF5 tells it in many lines, or as a RuntimeError
+        number = None if getattr(error, "filename", None) else getattr(error, "errno", None)
+        if found := re.search(r"errno = (\d+)", str(error)):
+            number = int(found[1])
+        if number:
+            raise OSError(number, os.strerror(number), str(path)) from None
+        raise
+
+
 @contextmanager
 def replacing(path):
     """Yields a temporary path beside `path`, renamed to `path` once the block ends well, else removed.
@@ -60,18 +126,11 @@ def replacing(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        yield part
-        with open(part, "r+b") as file:
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except (OSError, RuntimeError) as error:
-        # A full disk, say: the system names no file, and HDF5 tells it in many lines, or as a RuntimeError
-        number = None if getattr(error, "filename", None) else getattr(error, "errno", None)
-        if found := re.search(r"errno = (\d+)", str(error)):
-            number = int(found[1])
-        if number:
-            raise OSError(number, os.strerror(number), str(path)) from None
-        raise
+        with naming(path):
+            yield part
+            with open(part, "r+b") as file:
+                os.fsync(file.fileno())
+            os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -152,7 +211,10 @@ def provenance(command, on, **more):
         commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "none"
     except OSError:
         commit = "none"
-    name = torch.cuda.get_device_name(on) if on.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    if on.type == "cuda":
+        name = torch.cuda.get_device_name(on)
+    else:
+        name = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
     versions += f", python {platform.python_version()}"
     about = {"command": command, "versions": versions, "hardware": name, "commit": commit}
@@ -183,14 +245,18 @@ def _number(kind, allowed):
 count = _number(int, lambda value: value >= 1)
 above_zero = _number(float, lambda value: value > 0)
 not_negative = _number(float, lambda value: value >= 0)
-
-
+factor = _number(float, lambda value: 0 < value <= 1)
 seed = _number(int, lambda value: 0 <= value < 2**32)
 
 
 def seeds(text):
-    """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for just these."""
-    return [seed(part) for part in text.split(",")] if "," in text else list(range(1, count(text) + 1))
+    """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for just these; at most 100, each once."""
+    if "," not in text:
+        return list(range(1, _number(int, lambda value: 1 <= value <= 100)(text) + 1))
+    found = [seed(part) for part in text.split(",")]
+    if len(set(found)) < len(found) or len(found) > 100:
+        raise argparse.ArgumentTypeError(f"{brief(text)}: at most 100 seeds, each of them once")
+    return found
 
 
 def pick_device(name=None):
@@ -199,7 +265,7 @@ def pick_device(name=None):
 
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.empty(1, device=device)
+        torch.rand(1, generator=torch.Generator(device), device=device).item()  # as a run will
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name}: {str(error).splitlines()[0]}") from None
+        raise UserError(f"--device {brief(name)}: not to be had here ({brief(error, 150)})") from None
     return device
