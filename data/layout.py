@@ -163,10 +163,11 @@ def about(file):
     }
 
 
-def check(file, values=True, step=None):
+def check(file, values=True, step=None, notes=None):
     """What is wrong with an open h5, in words, one string a problem; [] if it is in this layout.
 
     values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
+    notes: a list that takes what is odd but no mistake: empty clips, which some data sets have.
     """
     problems = [f"no dataset '{s}{k}'" for s in SPLITS for k in "xy" if not _has(file, f"{s}{k}")]
     shapes = {}
@@ -199,7 +200,8 @@ def check(file, values=True, step=None):
     if not problems and "resplits" in file:
         problems += _check_resplits(file)
     if not problems and values:
-        problems = [p for split in SPLITS for p in _check_values(file, split, step)]
+        notes = [] if notes is None else notes
+        problems = [p for split in SPLITS for p in _check_values(file, split, step, notes)]
     return problems
 
 
@@ -258,24 +260,26 @@ def one_hot(y):
     return ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
 
 
-def _check_values(file, split, step):
-    """NaN, infinity and empty clips in x, labels that are not one-hot in y: the first of each, and how many."""
+def _check_values(file, split, step, notes):
+    """NaN or infinity in x, labels in y that are not one-hot: the first of each, and how many. Empty clips: notes."""
     x, y = file[f"{split}x"], file[f"{split}y"]
     found = {
         f"{split}x: clip %s has NaN or infinity": [],
-        f"{split}x: clip %s is empty: all its values are 0": [],
         f"{split}y: the label of clip %s is not one-hot": [],
+        (empty := f"{split}x: clip %s is empty: all its values are 0"): [],
     }
     several = max(1, 2**24 // max(1, x.shape[1] * x.shape[2] * 4))
     for at in range(0, len(x), several):
         some, labels = x[at : at + several], y[at : at + several]
-        there = (some != 0).any(axis=(1, 2))
-        for clips, bad in zip(
-            found.values(), (~np.isfinite(some).all(axis=(1, 2)), ~there, ~one_hot(labels)), strict=True
-        ):
-            clips.extend(at + np.flatnonzero(bad))
+        whole, there = np.isfinite(some).all(axis=(1, 2)), (some != 0).any(axis=(1, 2))
+        for clips, good in zip(found.values(), (whole, one_hot(labels), there), strict=True):
+            clips.extend(at + np.flatnonzero(~good))
         if step:
             step(len(some))
     for text, clips in found.items():
         if clips:
-            yield text % clips[0] + (f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else "")
+            line = text % clips[0] + (f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else "")
+            if text == empty:
+                notes.append(line)
+            else:
+                yield line

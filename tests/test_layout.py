@@ -177,7 +177,6 @@ SPOILED = {
         value("test_x", np.s_[:, 3, 7], np.inf),
         ["test_x: clip 0 has NaN or infinity (and 2 more clips)"],
     ),
-    "a clip of zeros": (value("valid_x", 2, 0), ["valid_x: clip 2 is empty"]),
     "two labels": (value("y", 2, 1), ["y: the label of clip 2 is not one-hot"]),
     "no label": (value("y", 0, 0), ["y: the label of clip 0 is not one-hot"]),
     "a soft label": (value("y", 1, 0.5), ["y: the label of clip 1 is not one-hot"]),
@@ -243,4 +242,10 @@ def test_check_h5_as_a_program(path, tmp_path):
         file["test_x"][0] = 0
     code, lines = run(path)
     assert code == 2
-    assert lines == [f"{path}: x: clip 0 has NaN or infinity", f"{path}: test_x: clip 0 is empty: all its values are 0"]
+    empty = f"{path}: note: test_x: clip 0 is empty: all its values are 0"
+    assert lines == [empty, f"{path}: x: clip 0 has NaN or infinity"]
+    with h5py.File(path, "r+") as file:
+        file["x"][0, 0, 0] = 0
+    code, lines = run(path)
+    assert (code, lines[0]) == (0, empty)
+    assert lines[1].endswith("as it should be")

@@ -1,6 +1,7 @@
 """The command line: what a run writes, that it repeats itself, and what it says of wrong input."""
 
 import re
+import signal
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from conftest import CLASSES, write_toy
 import evaluate
 import main
 import train
+import util
 from data import ROOT, Clips
 from model import SGN
 from util import UserError
@@ -143,6 +145,63 @@ def test_it_drops_the_last_incomplete_batch_and_shuffles(toy, tmp_path, monkeypa
     assert not torch.equal(first, second)
 
 
+@pytest.mark.parametrize(
+    "name, value", [("seed", "abc"), ("seed", 2**70), ("seed", None), ("select", [1]), ("epoch", "x\ny"), ("about", 5)]
+)
+def test_a_checkpoint_with_fields_of_other_types_is_refused(trained, toy, tmp_path, name, value):
+    checkpoint = torch.load(trained / "0_best.pth", weights_only=True)
+    (tmp_path / "toy" / "SGN").mkdir(parents=True)
+    torch.save(checkpoint | {name: value}, tmp_path / "toy" / "SGN" / "0_best.pth")
+    with pytest.raises(UserError, match=rf"0_best.pth: a damaged checkpoint, whose {name} is .+$") as raised:
+        run(toy, tmp_path, "--train", "0")
+    assert "\n" not in str(raised.value)
+
+
+def test_data_of_the_same_name_do_not_replace_a_checkpoint_unsaid(trained, tmp_path, capsys):
+    other = write_toy(tmp_path / "toy.h5", test=17)
+    before = weights(trained)
+    with pytest.raises(UserError, match="0_best.pth: was trained on other data of this name"):
+        run(other, trained.parents[1])
+    assert same(weights(trained), before)
+    predictions = (trained / "0_pred.txt").read_bytes()
+    run(other, trained.parents[1], "--train", "0")
+    assert "note: " in (said := capsys.readouterr().err) and "trained on other data of this name" in said
+    (trained / "0_pred.txt").write_bytes(predictions)
+
+
+def test_two_runs_in_one_folder_at_once_are_refused(toy, tmp_path):
+    folder = tmp_path / "toy" / "SGN"
+    with (
+        util.alone(folder / "seed2" / ".0_lock"),
+        pytest.raises(UserError, match=r"another run is at work in .*SGN/seed2"),
+    ):
+        run(toy, tmp_path, "--seeds", "1,2", epochs=1)
+    assert not (folder / "seed1" / "0_log.csv").exists()
+
+
+def test_memory_that_runs_out_is_one_line(toy, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped, util.one_clear_line("a smaller --num-classes"):
+        run(toy, tmp_path, "--num-classes", str(10**12))
+    assert stopped.value.code == 2
+    assert re.search(r"^error: out of memory \(.*\); try a smaller --num-classes$", capsys.readouterr().err, re.M)
+
+
+def test_an_interrupt_during_the_imports_is_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", ROOT / "main.py", "--help"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    for line in process.stderr:
+        if re.search(r"\| +torch\.", line):
+            break
+    process.send_signal(signal.SIGINT)
+    lines = [line for line in process.communicate(timeout=30)[1].splitlines() if not line.startswith("import time")]
+    assert process.returncode == 130
+    assert lines == ["interrupted: nothing was begun; the same command starts again"]
+
+
 def test_wrong_input_is_one_line(toy, trained, tmp_path):
     results = trained.parents[1]
 
@@ -156,7 +215,9 @@ def test_wrong_input_is_one_line(toy, trained, tmp_path):
     says("only 56 training clips", "--dataset", str(toy), "-b", "57")
     says("the data has 4 classes", "--dataset", str(toy), "--num-classes", "3")
     says("no checkpoint", "--dataset", str(toy), "--train", "0", "--results", str(tmp_path))
-    says("--device nonsense", "--dataset", str(toy), "--device", "nonsense")
+    for device in ("nonsense", "meta", "vulkan"):
+        says(f"--device {device}: not to be had here", "--dataset", str(toy), "--device", device)
+    says("--seg 100000000: the longest clip has 59 frames", "--dataset", str(toy), "--seg", "100000000")
     torch.save({"state_dict": SGN(6, 5).state_dict()}, results / "toy" / "SGN" / "0_best.pth")
     says("made for 5 joints and 6 classes, the data has 5 and 4", "--dataset", str(toy), "--train", "0")
     empty = write_toy(tmp_path / "empty.h5", test=0)
@@ -167,9 +228,12 @@ def test_wrong_input_is_one_line(toy, trained, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "command", [["--case", "7"], ["--batch-size", "0"], ["--lr", "nan"], ["--train", "2"], ["--no-such-flag"]]
+    "command",
+    [["--case", "7"], ["--batch-size", "0"], ["--lr", "nan"], ["--train", "2"], ["--no-such-flag"]]
+    + [["--lr-factor", "1e300"], ["--seeds", "2,2"], ["--seeds", "1000000000"], ["--seeds", "1,a"]],
 )
-def test_wrong_input_exits_with_2_and_no_traceback(command):
-    done = subprocess.run([sys.executable, ROOT / "main.py", *command], capture_output=True, text=True)
-    assert done.returncode == 2
-    assert done.stderr and "Traceback" not in done.stderr
+def test_wrong_input_exits_with_2_and_no_traceback(command, capsys):
+    with pytest.raises(SystemExit) as stopped, util.one_clear_line():
+        main.main(command)
+    assert stopped.value.code == 2
+    assert re.search(r"^\S* ?error: .+$", capsys.readouterr().err, re.M)

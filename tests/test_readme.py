@@ -2,13 +2,16 @@
 
 import re
 import shlex
+import shutil
+import statistics
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 import main
-from data import DATASETS, ROOT
+from data import DATASETS, ROOT, resolve
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)
@@ -42,6 +45,37 @@ def test_every_file_it_names_is_there():
 
 def test_nothing_in_it_waits_to_be_filled_in():
     assert "@@" not in README
+
+
+LOGS = {path.stem: path.read_text() for path in (ROOT / "results/NUCLA/logs").glob("*.csv")}
+FIGURE = r"^(?:last epoch|epoch) .*top-1 ([\d.]+)%"  # of the last epoch, then of the best
+
+
+def test_every_figure_of_nucla_is_that_of_a_log():
+    said = [line for _, text in BLOCKS for line in text.splitlines() if re.match("(last )?epoch.*top-1", line)]
+    said += re.findall(r"`(epoch[^`]*464 test clips)`", README)
+    said = [line for line in said if "of the 464" in line or "epoch 120" in line]
+    assert len(said) >= 3
+    assert [line for line in said if not any(f"# {line}\n" in log for log in LOGS.values())] == []
+    for batch, command in ((64, "--seeds 3` (batch 64)"), (16, "--seeds 3 -b 16`")):
+        logs = [LOGS[f"batch{batch}_seed{seed}"] for seed in (1, 2, 3)]
+        figures = [[float(figure) for figure in re.findall(FIGURE.replace("^", "^# "), log, re.M)] for log in logs]
+        last, best = zip(*figures, strict=True)
+        (row,) = (line for line in README.splitlines() if command in line and line.startswith("|"))
+        for values in (best, last):
+            assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" in row
+        assert ", ".join(f"{b:.2f} / {v:.2f}" for b, v in zip(best, last, strict=True)) in " ".join(README.split())
+
+
+@pytest.mark.parametrize("case", [0, 1])
+def test_the_checkpoints_of_the_demo_set_give_the_figure(tmp_path, case, capsys):
+    if not Path(resolve("DEMO", case)[0]).is_file():
+        pytest.skip("Quick start, which makes the demo set, has not been run")
+    (stated,) = re.findall(rf"{('cross-subject', 'cross-view')[case]} ([\d.]+) / [\d.]+", README)
+    shutil.copytree(ROOT / "results/DEMO", tmp_path / "DEMO")
+    main.main(["--dataset", "DEMO", "--case", str(case), "--train", "0", "--results", str(tmp_path)])
+    (given,) = re.findall(FIGURE, capsys.readouterr().out, re.M)
+    assert float(given) == pytest.approx(float(stated), abs=3)  # a few clips, where Quick start has trained it anew
 
 
 def test_every_link_leads_somewhere():

@@ -12,7 +12,9 @@ import pytest
 import torch
 from test_main import run, same, weights
 
-from data import ROOT
+import main
+import train
+from data import ROOT, Clips
 from util import UserError
 
 EPOCHS = 8
@@ -96,16 +98,61 @@ def test_other_settings_are_refused_with_the_differences(toy, tmp_path):
     with pytest.raises(UserError, match=r"max_epochs 1 -> 2"):
         run(toy, tmp_path, "--resume", epochs=2)
     assert same(weights(folder), before)
-    state = torch.load(folder / "0_state.pth", weights_only=True)
-    groups = state["optimizer"]["param_groups"]
-    fewer = state["optimizer"] | {"param_groups": [groups[0] | {"params": [0]}]}
-    for other in (torch.zeros(3), {"settings": 1}, state | {"optimizer": fewer}, state | {"net": {}}):
-        torch.save(other, folder / "0_state.pth")
-        with pytest.raises(UserError, match="not the state of such a run"):
-            run(toy, tmp_path, "--resume", epochs=1)
     (folder / "0_state.pth").write_text("words")
     with pytest.raises(UserError, match="not a checkpoint that can be read safely"):
         run(toy, tmp_path, "--resume", epochs=1)
+
+
+def test_what_is_not_the_state_of_such_a_run_is_refused(toy, tmp_path):
+    folder = run(toy, tmp_path, epochs=1)
+    args = main.parse_args(["--max-epochs", "1", "-b", "16"])
+    args.command, args.seed, args.seg = "", 1, 20
+    again = train.Run(args, Clips.read(toy), "toy", 0.3, folder)
+    again.resume()
+    state = torch.load(folder / "0_state.pth", weights_only=True)
+    groups, moments = state["optimizer"]["param_groups"], state["optimizer"]["state"]
+    row, first = state["rows"][0], next(iter(state["net"]))
+
+    def optimizer(**entries):
+        return {"optimizer": state["optimizer"] | {"state": moments | {0: moments[0] | entries}}}
+
+    for other, why in (
+        (torch.zeros(3), "holds other things"),
+        ({"settings": 1}, "holds other things"),
+        (state | {"settings": 1}, "holds other things"),
+        (state | {"net": {}}, "state.net is {}"),
+        (state | {"net": state["net"] | {first: torch.full_like(state["net"][first], torch.nan)}}, "not finite"),
+        (state | {"optimizer": state["optimizer"] | {"param_groups": [groups[0] | {"params": [0]}]}}, "other entries"),
+        (state | optimizer(exp_avg=torch.zeros(3)), r"state.optimizer.state.0.exp_avg is \(3,\) in torch.float32, not"),
+        (state | optimizer(exp_avg=moments[0]["exp_avg"].double()), "in torch.float64"),
+        (state | optimizer(exp_avg=moments[0]["exp_avg"].to("meta")), "exp_avg"),
+        (state | optimizer(step=1), "state.optimizer.state.0.step is 1"),
+        (state | {"rows": []}, "0 epochs"),
+        (state | {"rows": [row, row]}, "2 epochs"),
+        (state | {"rows": [row | {"loss": "x"}]}, "state.rows.0.loss is x"),
+        (state | {"rows": [{"loss": 1.0}]}, "state.rows.0 has other entries"),
+        (state | {"best": None}, "state.best is None"),
+        (state | {"results": torch.zeros(2)}, "state.results is"),
+        (state | {"results": {"lines": "ab"}}, "state.results has other entries"),
+        (state | {"about": {"versions": 3}}, "state.about.versions is 3"),
+    ):
+        torch.save(other, folder / "0_state.pth")
+        with pytest.raises(UserError, match=rf"not the state of such a run \(.*{why}") as raised:
+            again.resume()
+        assert "\n" not in str(raised.value)
+
+
+def test_going_on_with_other_versions_is_said(toy, tmp_path, capsys):
+    folder = run(toy, tmp_path, epochs=2)
+    state = torch.load(folder / "0_state.pth", weights_only=True)
+    state["about"]["versions"] = "torch 2.0.0"
+    state |= {"rows": state["rows"][:1], "results": {}}
+    torch.save(state, folder / "0_state.pth")
+    run(toy, tmp_path, "--resume", epochs=2)
+    assert re.search(
+        r"^note: going on with sgn .*, not torch 2.0.0: the bits may differ$", capsys.readouterr().err, re.M
+    )
+    assert "# from epoch 2 on: sgn" in (folder / "0_log.csv").read_text()
 
 
 def test_a_full_disk_is_one_line_and_the_last_good_state_is_kept(toy, undisturbed, tmp_path):

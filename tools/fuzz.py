@@ -1,6 +1,6 @@
 """Damages good files in thousands of ways and gives them to the readers, which must take or refuse each.
 
-    python tools/fuzz.py                        # 10,000 .skeleton files and 1,000 h5 files
+    python tools/fuzz.py                        # 10,000 .skeleton files, 1,000 h5 files and 1,000 checkpoints
     python tools/fuzz.py --skeletons 100000 --seed 7
 
 A file that makes a reader raise anything but its own refusal, take over 10 seconds or ask for over 1 GiB more memory
@@ -13,6 +13,7 @@ import resource
 import signal
 import sys
 import tempfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,8 @@ from get_raw_skes_data import BadFile, read_skeleton  # noqa: E402
 from layout import write_h5  # noqa: E402
 
 from data import Clips  # noqa: E402
-from util import UserError, count  # noqa: E402
+from model import SGN, load_checkpoint  # noqa: E402
+from util import UserError, count, one_clear_line, save_checkpoint, seed  # noqa: E402
 
 SECONDS, MEMORY = 10, 2**30
 TOKENS = (b"", b"-1", b"1000000000", b"999999999999999999999", b"nan", b"inf", b"-1e39", b"1e-400", b"word")
@@ -100,6 +102,21 @@ def read_h5(data, path):
     clips.draw(clips.ids("", "test_"), None)
 
 
+def checkpoint(path):
+    """The files in a good checkpoint, which is a zip: {name: bytes}."""
+    save_checkpoint({"epoch": 3, "seed": 1, "best": 88.1, "state_dict": SGN(3, 5).state_dict()}, path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def read_checkpoint(data, path, files):
+    """`data` takes the place of the pickle in it, which says what the checkpoint is made of."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, data if name.endswith("data.pkl") else content)
+    load_checkpoint(path)
+
+
 def too_long(*_):
     raise TimeoutError(f"took over {SECONDS} seconds")
 
@@ -131,7 +148,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--skeletons", type=count, default=10_000, help="damaged .skeleton files (%(default)s)")
     parser.add_argument("--h5", type=count, default=1_000, help="damaged h5 files (%(default)s)")
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--checkpoints", type=count, default=1_000, help="damaged checkpoints (%(default)s)")
+    parser.add_argument("--seed", type=seed, default=1)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="folder for what is found (%(default)s)")
     args = parser.parse_args()
     rng = np.random.default_rng(args.seed)
@@ -140,10 +158,19 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "x.h5"
         texts, whole = [skeleton(rng) for _ in range(20)], h5(rng, path)
+        files = checkpoint(path)
+        pickled = next(content for name, content in files.items() if name.endswith("data.pkl"))
         found = 0
         for kind, good, read, refusal, number in (
             ("skeleton", lambda: texts[rng.integers(20)], read_skeleton, BadFile, args.skeletons),
             ("h5", lambda: whole, lambda data: read_h5(data, path), UserError, args.h5),
+            (
+                "checkpoint",
+                lambda: pickled,
+                lambda data: read_checkpoint(data, path, files),
+                ValueError,
+                args.checkpoints,
+            ),
         ):
             outcome = fuzz(kind, good, read, refusal, number, rng, args.keep)
             print(f"{kind}: {number} files: " + ", ".join(f"{n} {what}" for what, n in outcome.items()))
@@ -154,4 +181,5 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    with one_clear_line():
+        sys.exit(main())

@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +23,6 @@ from actions import ACTIONS, perform
 from figures import Build
 from sensor import AZIMUTH, Camera, record, text
 from tqdm import tqdm
-
-try:
-    import fcntl
-except ImportError:  # Windows; there, start one run at a time
-    fcntl = None
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPOSITORY))
@@ -86,21 +80,6 @@ def clips(performers):
     ]
 
 
-@contextmanager
-def alone(root):
-    """Waits until no other run of this script works in `root`, which is made if it is not there."""
-    root.mkdir(parents=True, exist_ok=True)
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(root, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def write_skeletons(root, seed, performers, noise):
     """Writes the set into root/nturgb+d_skeletons, unless it is there; whole or not at all. Returns the folder.
 
@@ -126,7 +105,9 @@ def write_skeletons(root, seed, performers, noise):
     part.mkdir()
     try:
         for which in tqdm(wanted, desc="skeletons", unit="clip", mininterval=1):
-            (part / clip_name(*which)).write_text(clip(seed, *which, noise), newline="\n")
+            file = part / clip_name(*which)
+            with util.naming(file):
+                file.write_text(clip(seed, *which, noise), newline="\n")
         if hasattr(os, "sync"):
             os.sync()  # all of it on the disk before it gets its name
         # In this order, whenever it stops: h5 files are of the skeletons beside them, and so is the note.
@@ -166,7 +147,7 @@ def main():
             raise util.UserError("--performers: from 3 (the first who tests, not trains) to 40 (NTU60's last)")
         if args.seed < 0 or not 0 <= args.noise < 10:
             raise util.UserError("--seed must be 0 or more, and --noise from 0 to 10")
-        with alone(args.root):
+        with util.alone(args.root / ".lock", wait=True):
             write_skeletons(args.root, args.seed, args.performers, args.noise)
             if not args.only_skeletons and not all((args.root / product).exists() for product in PRODUCTS):
                 run_scripts(args.root)

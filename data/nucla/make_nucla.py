@@ -14,6 +14,7 @@ import re
 import sys
 import zipfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -64,19 +65,22 @@ def read_clip(text, name, labelled=True):
 def read_all(source):
     """Yields (name, text) of every clip below a folder or in a zip, in name order."""
     if source.is_dir():
-        files = {path.name: path.read_bytes for path in source.rglob("*.json")}
+        found = [(path, path.read_bytes) for path in source.rglob("*.json")]
     else:
         try:
             archive = zipfile.ZipFile(source)
         except zipfile.BadZipFile:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
-        files = {Path(info.filename).name: lambda info=info: archive.read(info) for info in archive.infolist()}
-    names = sorted(name for name in files if NAME.fullmatch(name))
-    if not names:
+        found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
+    found = sorted((path.name, path, read) for path, read in found if NAME.fullmatch(path.name))
+    if not found:
         raise UserError(f"{source}: no clip named like a01_s01_e00_v01.json in it")
-    for name in tqdm(names, unit="clip"):
+    for (name, one, _), (next_name, other, _) in pairwise(found):
+        if name == next_name:
+            raise UserError(f"{source}: {one} and {other} in it are of one name; take away one of them")
+    for name, _, read in tqdm(found, unit="clip"):
         try:
-            text = files[name]()
+            text = read()
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise UserError(f"{source}: {name} in it is damaged ({error})") from None
         yield name, text

@@ -1,0 +1,47 @@
+"""make_nucla.py on made-up clips: as many of each view as the public distribution has."""
+
+import json
+import sys
+import zipfile
+
+import make_nucla
+import numpy as np
+import pytest
+from test_readme import README
+
+from data import Clips
+from util import UserError
+
+
+def write_zip(path, names, frames=2):
+    """A zip of clips by these names in which joint i of frame t is at (i + 1, t, view)."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            label, view = int(name.split("/")[-1][1:3]), int(name[-7:-5])
+            skeletons = [[[i + 1.0, t, view] for i in range(20)] for t in range(frames)]
+            archive.writestr(name, json.dumps({"skeletons": skeletons, "label": label}))
+    return path
+
+
+def names(view, number):
+    return [f"all_sqe/a{1 + i % 10:02}_s{1 + i // 10:02}_e00_v{view:02}.json" for i in range(number)]
+
+
+def test_as_many_clips_as_the_readme_says(tmp_path, monkeypatch, capsys):
+    source = write_zip(tmp_path / "all_sqe.zip", names(1, 510) + names(2, 510) + names(3, 464))
+    monkeypatch.setattr(sys, "argv", ["make_nucla.py", str(source), "--out", str(tmp_path / "NUCLA_CV.h5")])
+    make_nucla.main()
+    assert capsys.readouterr().out.strip().removeprefix(f"{tmp_path}/") in README
+    clips = Clips.read(tmp_path / "NUCLA_CV.h5")
+    first = clips.frames[clips.start[clips.splits["test_"]]].view(-1, 20, 3)
+    assert (first == np.arange(-1, 19)[:, None] * np.array([1.0, 0, 0], np.float32)).all()  # joint 2 is the origin
+
+
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_two_files_of_one_name_are_refused(tmp_path, unpacked):
+    source = write_zip(tmp_path / "all_sqe.zip", names(1, 3) + ["again/" + names(1, 1)[0]])
+    if unpacked:
+        zipfile.ZipFile(source).extractall(tmp_path / "all")
+        source = tmp_path / "all"
+    with pytest.raises(UserError, match="a01_s01_e00_v01.json and .*a01_s01_e00_v01.json in it are of one name"):
+        list(make_nucla.read_all(source))
