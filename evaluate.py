@@ -70,7 +70,7 @@ def test_checkpoint(args, clips, folder):
         if not FIELDS[name][1](value):
             raise UserError(f"{path}: a damaged checkpoint, whose {name} is {util.brief(value)}")
     if said["about"].get("data_sha256", clips.sha256) != clips.sha256:
-        ranks.from_first(lambda: print(f"note: {path} was trained on other data of this name", file=sys.stderr))
+        ranks.from_first(lambda: print(f"note: {path} was trained on another h5 than this one", file=sys.stderr))
     seed = said["seed"] if args.seed is None else args.seed
     logits = test(net.to(ids.device), clips, ids, seed, args.amp)
 

@@ -82,7 +82,8 @@ class Run:
     def begin(self):
         """Makes way for a run begun anew: the state of an earlier one must not be taken for its own.
 
-        A checkpoint of other data of the same name would be lost. For a file of one's own this is a UserError.
+        Where a checkpoint of another h5 of the same name would be lost, a line says so; where the h5 is a file of one's
+        own, whose name need not say which data are in it, a UserError does.
         """
         best = self.file("best.pth")
         try:
@@ -91,8 +92,8 @@ class Run:
             made_from = self.clips.sha256
         if made_from != self.clips.sha256:
             if self.settings["dataset"] not in DATASETS:
-                raise UserError(f"{best}: was trained on other data of this name; move it, or take another --results")
-            print(f"note: {best} was trained on other data of this name, and is replaced", file=sys.stderr)
+                raise UserError(f"{best}: was trained on another h5 of this name; move it, or take another --results")
+            print(f"note: {best} was trained on another h5 than this one, and will be replaced", file=sys.stderr)
         self.file("state.pth").unlink(missing_ok=True)
 
     def resume(self):

@@ -6,7 +6,6 @@ import shutil
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -67,15 +66,13 @@ def test_every_figure_of_nucla_is_that_of_a_log():
         assert ", ".join(f"{b:.2f} / {v:.2f}" for b, v in zip(best, last, strict=True)) in " ".join(README.split())
 
 
-@pytest.mark.parametrize("case", [0, 1])
-def test_the_checkpoints_of_the_demo_set_give_the_figure(tmp_path, case, capsys):
-    if not Path(resolve("DEMO", case)[0]).is_file():
-        pytest.skip("Quick start, which makes the demo set, has not been run")
-    (stated,) = re.findall(rf"{('cross-subject', 'cross-view')[case]} ([\d.]+) / [\d.]+", README)
+@pytest.mark.skipif(not resolve("DEMO", 1)[0].is_file(), reason="Quick start, which makes the demo set, was not run")
+def test_the_checkpoint_of_the_demo_set_gives_the_figure(tmp_path, capsys):
+    (stated,) = re.findall(r"cross-view ([\d.]+) / [\d.]+", README)  # the other protocol is what .ci/run trains
     shutil.copytree(ROOT / "results/DEMO", tmp_path / "DEMO")
-    main.main(["--dataset", "DEMO", "--case", str(case), "--train", "0", "--results", str(tmp_path)])
+    main.main(["--dataset", "DEMO", "--case", "1", "--train", "0", "--results", str(tmp_path)])
     (given,) = re.findall(FIGURE, capsys.readouterr().out, re.M)
-    assert float(given) == pytest.approx(float(stated), abs=3)  # a few clips, where Quick start has trained it anew
+    assert float(given) == pytest.approx(float(stated), abs=3)  # it may have been trained anew here
 
 
 def test_every_link_leads_somewhere():
