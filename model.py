@@ -226,6 +226,15 @@ def load_checkpoint(path):
             raise ValueError(f"{path}: {name} holds values that are not finite")
         if name.endswith("running_var") and (value < 0).any():
             raise ValueError(f"{path}: {name} holds a variance below 0")
+    for name, kind in (
+        ("epoch", int),
+        ("seed", int),
+        ("select", str),
+        ("about", dict),
+    ):  # those of the release lack some
+        value = checkpoint.get(name, kind())
+        if not isinstance(value, kind) or name == "seed" and not 0 <= value < 2**32:
+            raise ValueError(f"{path}: a damaged checkpoint, whose {name} is {str(value)[:60]!r}")
     return net, checkpoint
 
 

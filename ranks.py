@@ -62,6 +62,13 @@ def total(tensor):
     return tensor
 
 
+def as_first(tensors):
+    """Makes these tensors, such as batch-norm statistics, those of the first process."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
 def from_first(function):
     """What function() gives, which the first process alone calls; if it raises there, all end."""
     if not dist.is_initialized():

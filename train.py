@@ -160,6 +160,7 @@ class Run:
                 lr = args.lr * args.lr_factor ** sum(12 * (epoch - 1) >= k * args.max_epochs for k in (6, 9, 11))
                 self.optimizer.param_groups[0]["lr"] = lr
                 loss, acc = self.train_epoch(forward, epoch, bar)
+                ranks.as_first(self.net.buffers())
                 watcher.manual_seed(args.seed + epoch)
                 logits = predict(self.net, clips, self.watched, 1, watcher, args.amp)
                 if not all(value.isfinite().all() for value in (logits, *self.net.state_dict().values())):
