@@ -15,6 +15,7 @@ product: no permutation, no copy, and any batch size. In the comments b, t, j ar
 import math
 import os
 import re
+import warnings
 import zipfile
 
 import numpy as np
@@ -255,7 +256,8 @@ def load_safely(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
                     raise ValueError("it is smaller than what it says is in it")
-        with torch.serialization.safe_globals([*stand_in, (_Dtype, "numpy.dtype")]):
+        with torch.serialization.safe_globals([*stand_in, (_Dtype, "numpy.dtype")]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of PyTorch, on what a damaged file makes of its unpickler
             return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can make a reader raise anything
         if isinstance(error, OSError) and error.filename:
