@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "data", "tools")]
 try:
     import charts
     import compare
