@@ -43,7 +43,9 @@ class Run:
         self.settings["processes"] = ranks.count()
         self.about = util.provenance(args.command, device, **self.settings)
         torch.manual_seed(args.seed)  # initial weights
-        self.net = SGN(classes, clips.joints, args.seg).to(device)
+        ablate = args.ablate or ()
+        edges = clips.bones() if "skeleton-graph" in ablate else None
+        self.net = SGN(classes, clips.joints, args.seg, ablate, edges).to(device)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=args.lr, weight_decay=args.weight_decay, fused=True)
         self.generator = torch.Generator(device)
         self.rows, self.best, self.results = [], float("inf"), {}
@@ -123,7 +125,8 @@ class Run:
         if value < self.best or args.select == "last":
             self.best = value
             kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
-            kept |= {"seed": args.seed, "select": args.select, "state_dict": self.net.state_dict()}
+            kept |= {"seed": args.seed, "select": args.select, "seg": args.seg, "ablate": self.net.ablate}
+            kept |= {"state_dict": self.net.state_dict()}
             save_checkpoint(kept, self.file("best.pth"))
         self.save()
 

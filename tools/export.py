@@ -188,7 +188,7 @@ def main(argv=None):
     convert, runtime = KINDS[args.out.suffix]
 
     net, checkpoint = opened(load_checkpoint, args.checkpoint)
-    folded = Folded(net.eval())
+    folded = opened(Folded, net.eval())
     about = describe(args, net, checkpoint)
     content, run = convert(folded if args.form == "folded" else net, about)
     apart = difference(run, net)

@@ -223,6 +223,10 @@ def inside(args):
     """For each class asked for: heading, pose, G and the shares of the joints; and a title's end."""
     have = opened(args)
     clips, panels = have.clips, []
+    if have.net.ablate:
+        raise UserError(
+            f"ablated ({', '.join(have.net.ablate)}): the graph and the joints are of the whole network alone"
+        )
     ids = clips.ids("test_")
     if not 1 <= len(args.classes) <= 6:
         raise UserError(f"--class: 1 to 6 of {', '.join(clips.class_names)}; there are {len(args.classes)}")
