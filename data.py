@@ -25,6 +25,7 @@ from util import UserError, replacing
 ROOT = Path(__file__).resolve().parent
 sys.path.append(str(ROOT / "data"))  # a plain folder: the scripts there, and the layout of the h5 they write
 from layout import SPLITS, about, one_hot  # noqa: E402
+from skeletons import SKELETONS  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -261,6 +262,13 @@ class Clips:
         moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
         splits = {split: range(*ends_) for split, ends_ in zip(SPLITS, pairwise(ends), strict=True)}
         return replace(self, **moved, splits=splits, resplits=self.resplits[:, order])
+
+    def bones(self):
+        """(bones, 2) int64, the joints at each bone's ends. Raises UserError where no skeleton has so many joints."""
+        if self.joints not in SKELETONS:
+            known = ", ".join(f"{skeleton.name}'s {n}" for n, skeleton in sorted(SKELETONS.items()))
+            raise UserError(f"the bones of {self.joints} joints are not known, only those of {known}")
+        return SKELETONS[self.joints].bones()
 
     def ids(self, *splits):
         """The clips of these splits, (n,) int64 on the clips' device."""

@@ -7,8 +7,8 @@ import torch
 
 import ranks
 import util
+from checkpoint import load_checkpoint
 from folded import Folded
-from model import load_checkpoint
 from util import UserError, replacing
 
 TEST_DRAWS = 5
@@ -26,13 +26,16 @@ def predict(net, clips, ids, draws, generator, amp=False):
 
     Each of several processes takes a share of the clips, and all get the whole. amp: products in bfloat16.
     """
-    net = Folded(net, amp)
+    # Folded is of the whole network alone. A compiled module would be compiled again here; its forward is plain
+    form = net.eval().forward if net.ablate else Folded(net, amp)
     drawn = [clips.draw_frames(ids, generator, net.seg) for _ in range(draws)]
     logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
     mine = ranks.share(len(ids))
     for i in range(mine.start, mine.stop, EVAL_BATCH):
         batch = slice(i, min(i + EVAL_BATCH, mine.stop))
-        logits[batch] = torch.stack([net(clips.gather(ids[batch], frames[batch])) for frames in drawn]).mean(dim=0)
+        with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp and bool(net.ablate)):
+            of_draws = [form(clips.gather(ids[batch], frames[batch])) for frames in drawn]
+        logits[batch] = torch.stack(of_draws).float().mean(dim=0)
     return ranks.total(logits)
 
 
@@ -54,6 +57,9 @@ def test_checkpoint(args, clips, folder):
     if (net.num_joint, net.num_classes) != (clips.joints, classes):
         made_for = f"{net.num_joint} joints and {net.num_classes} classes"
         raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {classes}")
+    if net.ablate != (args.ablate or ()):
+        made = f"with --ablate {','.join(net.ablate)}" if net.ablate else "without --ablate"
+        raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
     ids = clips.ids("test_")

@@ -19,12 +19,14 @@ class Folded(nn.Module):
 
     Takes and returns what SGN does, in any floating type. amp: all products in bfloat16; the velocities, which are
     small differences, and the first layer stay in the type of `net`, and so do the logits.
-    It has no gradients, and does not follow later changes of `net`.
+    It has no gradients, and does not follow later changes of `net`. Raises ValueError for an ablated network.
     """
 
     @torch.no_grad()
     def __init__(self, net, amp=False):
         super().__init__()
+        if net.ablate:
+            raise ValueError(f"ablated ({', '.join(net.ablate)}): the folded form is of the whole network alone")
         self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
 

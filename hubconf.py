@@ -3,10 +3,11 @@
     net = torch.hub.load("path/to/this/folder", "sgn", source="local", dataset="NUCLA")
     logits = net(clips)                                        # (batch, 20, 60), metres -> (batch, 10)
 
-Of this project only model.py and folded.py are loaded, from their files and under names of their own: neither modules
-of the caller's that are called model, data or util, nor a later import of them, are touched.
+Of this project only model.py, checkpoint.py and folded.py are loaded, from their files and under names of their own:
+neither modules of the caller's that are called model, data or util, nor a later import of them, are touched.
 """
 
+import contextlib
 import importlib.util
 import pathlib
 import sys
@@ -22,9 +23,24 @@ def _load(name):
     if loaded is None or loaded.__file__ != str(path):
         spec = importlib.util.spec_from_file_location(known, path)
         loaded = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(loaded)
+        with _as_ours("model"):
+            spec.loader.exec_module(loaded)
         sys.modules[known] = loaded  # so that pickle finds its classes, and a second load has the same ones
     return loaded
+
+
+@contextlib.contextmanager
+def _as_ours(name):
+    """While a file of ours is loaded, the module of that name is ours, if it is loaded yet."""
+    theirs = sys.modules.get(name)
+    if f"sgn_{name}" in sys.modules:
+        sys.modules[name] = sys.modules[f"sgn_{name}"]
+    try:
+        yield
+    finally:
+        sys.modules.pop(name, None)
+        if theirs is not None:
+            sys.modules[name] = theirs
 
 
 def sgn(checkpoint=None, dataset=None, case=0, num_classes=None, num_joint=None, seg=None, folded=False):
@@ -48,5 +64,5 @@ def sgn(checkpoint=None, dataset=None, case=0, num_classes=None, num_joint=None,
         if not checkpoint.is_file():
             shipped = sorted(path.relative_to(_ROOT).as_posix() for path in _ROOT.glob("results/*/SGN/*_best.pth"))
             raise FileNotFoundError(f"no checkpoint {checkpoint}; there are {', '.join(shipped) or 'none'}")
-    net = model.SGN(**fresh) if checkpoint is None else model.load_checkpoint(checkpoint)[0].eval()
+    net = model.SGN(**fresh) if checkpoint is None else _load("checkpoint").load_checkpoint(checkpoint)[0].eval()
     return _load("folded").Folded(net).eval() if folded else net

@@ -6,11 +6,13 @@
     python main.py --network SGN --train 0 --case 0             # tests results/NTU/SGN/0_best.pth
     python main.py --dataset NUCLA --seeds 5                    # five runs, and their mean and spread
     python main.py --dataset SYSU --splits 30                   # the same over thirty random splits of the clips
+    python main.py --dataset NUCLA --ablate joint-type          # the network without its joint type
 
 Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lable.txt and <case>_pred.txt (the labels,
 and the averaged logits, of the test clips, a line each), and <case>_state.pth, from which --resume goes on. With
---seeds or --splits, each run has a folder seed<n>/ or split<n>/ there. The recipe is the release's (SPEC, "Training and
-testing").
+--seeds or --splits, each run has a folder seed<n>/ or split<n>/ there. An ablated network has results of its own:
+--ablate one-gcn,joint-type writes to results/<dataset>/<network>-joint-type+one-gcn/, the names in the order below. The
+recipe is the release's (SPEC, "Training and testing").
 """
 
 import argparse
@@ -31,15 +33,21 @@ import torch  # noqa: E402
 import ranks  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
 from evaluate import SELECT, TEST_DRAWS, accuracy, test, test_checkpoint  # noqa: E402
+from model import ABLATIONS, ablations  # noqa: E402
 from train import Run  # noqa: E402
 
 
 def parse_args(argv=None):
+    listed = "\n".join(f"  {name:16}{what}" for name, what in ABLATIONS.items())
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+        description=__doc__,
+        epilog=f"what --ablate takes, one or several with commas between:\n{listed}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
+    add("--ablate", type=ablated, metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or a path to an .h5 in the same layout (%(default)s)")
     add("--case", type=int, default=0, help="protocol; for NTU 0 is cross-subject, 1 cross-view (%(default)s)")
     add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint")
@@ -68,6 +76,19 @@ def parse_args(argv=None):
     add("--num-classes", type=count, help="outputs of the network (the classes of the data)")
     add("--print-freq", "-p", type=count, default=10, help="steps between updates of the bar's loss (%(default)s)")
     return parser.parse_args(argv)
+
+
+def ablated(text):
+    """An argparse type: "joint-type,one-gcn", as `model.ablations` gives it."""
+    try:
+        return ablations(text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
+
+
+def folder_of(args, name):
+    """Where the results of a data set of this name go: an ablated network's beside those of the whole one."""
+    return args.results / name / (f"{args.network}-{'+'.join(args.ablate)}" if args.ablate else args.network)
 
 
 def train_and_test(args, clips, name, theta, folder):
@@ -136,7 +157,7 @@ def main(argv=None):
     if not clips.splits["test_"]:
         raise UserError(f"{args.dataset}: no clips in test_x, nothing to test on")
     clips = clips.to(device)
-    folder = args.results / name / args.network
+    folder = folder_of(args, name)
     say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
 
     if args.train:

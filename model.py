@@ -1,6 +1,6 @@
 """SGN: Semantics-Guided Neural Networks for Efficient Skeleton-Based Human Action Recognition (CVPR 2020).
 
-The file needs torch and numpy alone and can be copied into another project:
+The file needs torch alone and can be copied into another project:
 
     net = SGN(num_classes=60)                                  # 691,048 parameters
     net.load_state_dict(torch.load("0_best.pth", weights_only=True)["state_dict"])
@@ -13,15 +13,44 @@ product: no permutation, no copy, and any batch size. In the comments b, t, j ar
 """
 
 import math
-import os
-import re
-import warnings
-import zipfile
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+# The switches of SGN(ablate=...): what each does to the network of the paper. What a network lacks is not built
+ABLATIONS = {
+    "joint-type": "no joint type: G and the first graph convolution take the 64 channels of the dynamics alone",
+    "frame-index": "no frame index: nothing is added before the frame-level module",
+    "position-only": "no velocity: the dynamics are the embedded positions",
+    "velocity-only": "no position: the dynamics are the embedded velocities",
+    "identity-graph": "no graph: G is the identity, so that no joint knows of another before the max over joints",
+    "skeleton-graph": "a fixed graph: G joins each joint with itself and the joints it has a bone to, weighted alike",
+    "one-gcn": "one graph convolution, 128 -> 256",
+    "two-gcn": "two graph convolutions, 128 -> 128 -> 256",
+    "early-max": "max over joints of the dynamics: a frame is one node, with no graph, and no joint type to tell it by",
+    "late-max": "max over joints at the end, with that over frames: the frame-level module takes each joint",
+}
+CONTRADICTIONS = (
+    {"position-only", "velocity-only"},
+    {"identity-graph", "skeleton-graph", "early-max"},
+    {"one-gcn", "two-gcn"},
+    {"early-max", "late-max"},
+    {"early-max", "joint-type"},
+)
+
+
+def ablations(names):
+    """Names of ABLATIONS, each once and in their order there, as a tuple. Raises ValueError for unknown names and for
+    those of which one leaves nothing for the other."""
+    unknown = [name for name in names if name not in ABLATIONS]
+    if unknown:
+        raise ValueError(f"no ablation {str(unknown[0])[:40]!r}; there are {', '.join(ABLATIONS)}")
+    chosen = tuple(name for name in ABLATIONS if name in names)
+    for group in CONTRADICTIONS:
+        if len(both := [name for name in chosen if name in group]) > 1:
+            raise ValueError(f"{' and '.join(both)} contradict each other; take one of them")
+    return chosen
 
 
 class SGN(nn.Module):
@@ -30,21 +59,34 @@ class SGN(nn.Module):
     Input: (batch, seg, 3 * num_joint), positions in metres, joint by joint, x y z; float32 or any floating type that
     the module was moved to. Output: logits (batch, num_classes). Raises ValueError for an input of another shape.
     (SPEC, "The network".)
+
+    ablate: names of ABLATIONS, for the questions of the paper's section 4; ValueError for unknown or contradictory
+    ones. edges: the bones of "skeleton-graph", pairs of joints counted from 0. They come from the caller, as this file
+    knows no skeletons, and their G is in the state dict, so that a checkpoint needs none.
     """
 
-    def __init__(self, num_classes=60, num_joint=25, seg=20):
+    def __init__(self, num_classes=60, num_joint=25, seg=20, ablate=(), edges=None):
         super().__init__()
         self.num_classes, self.num_joint, self.seg = num_classes, num_joint, seg
+        self.ablate = off = ablations(ablate)
+        if ("skeleton-graph" in off) != (edges is not None):
+            raise ValueError("edges: skeleton-graph takes them, and nothing else does")
+        joint_type = not {"joint-type", "early-max"} & set(off)
+        learned = not {"identity-graph", "skeleton-graph", "early-max"} & set(off)
+        layers = 1 if "one-gcn" in off else 2 if "two-gcn" in off else 3
+        dim = 128 if joint_type else 64
         # In the order of the release, so that an optimiser's state passes between the two as well
-        self.tem_embed = Embed(seg, 64, 256)  # frame index, section 3.3
-        self.spa_embed = Embed(num_joint, 64, 64)  # joint type, section 3.2
-        self.joint_embed = Embed(3, 64, 64, norm_channels=3 * num_joint)  # dynamics, section 3.1
-        self.dif_embed = Embed(3, 64, 64, norm_channels=3 * num_joint)
+        self.tem_embed = Embed(seg, 64, 256) if "frame-index" not in off else None  # frame index, section 3.3
+        self.spa_embed = Embed(num_joint, 64, 64) if joint_type else None  # joint type, section 3.2
+        norm = 3 * num_joint  # dynamics, section 3.1
+        self.joint_embed = Embed(3, 64, 64, norm_channels=norm) if "velocity-only" not in off else None
+        self.dif_embed = Embed(3, 64, 64, norm_channels=norm) if "position-only" not in off else None
         self.cnn = FrameLevel(256, 512)  # frame-level module, section 3.3
-        self.compute_g1 = Graph(128, 256)  # joint-level module, section 3.2
-        self.gcn1 = GraphConv(128, 128)
-        self.gcn2 = GraphConv(128, 256)
-        self.gcn3 = GraphConv(256, 256)
+        nodes = 1 if "early-max" in off else num_joint  # joint-level module, section 3.2
+        self.compute_g1 = Graph(dim, 256) if learned else FixedGraph(nodes, () if edges is None else edges)
+        self.gcn1 = GraphConv(dim, 128 if layers > 1 else 256)
+        self.gcn2 = GraphConv(128, 256) if layers > 1 else None
+        self.gcn3 = GraphConv(256, 256) if layers > 2 else None
         self.fc = nn.Linear(512, num_classes)
         self._initialise()
 
@@ -52,8 +94,9 @@ class SGN(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, 0, math.sqrt(2 / (module.kernel_size[-1] * module.out_channels)))
-        for gcn in (self.gcn1, self.gcn2, self.gcn3):
-            nn.init.zeros_(gcn.w.cnn.weight)
+        for module in self.modules():
+            if isinstance(module, GraphConv):
+                nn.init.zeros_(module.w.cnn.weight)
 
     def forward(self, x):
         if x.dim() != 3 or x.shape[1:] != (self.seg, 3 * self.num_joint):
@@ -62,20 +105,26 @@ class SGN(nn.Module):
 
         # Dynamics: position and velocity, v_t = p_t - p_(t-1) with v_0 = 0, embedded apart and added
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
-        dynamics = self.joint_embed(x) + self.dif_embed(velocity)  # (b*t*j, 64)
+        first, *second = [f(y) for f, y in ((self.joint_embed, x), (self.dif_embed, velocity)) if f is not None]
+        x = sum(second, start=first).view(b * t, j, 64)
+        if "early-max" in self.ablate:
+            x = x.amax(dim=1, keepdim=True)
 
         # Joint type: the same for every clip and frame, so it is embedded once, and is never repeated for them: a layer
         # on [dynamics, joint type] is a layer on the dynamics plus a constant for each joint
-        x = dynamics.view(b * t, j, 64)
-        joint_type = self.spa_embed.all_types()  # (j, 64)
+        joint_type = self.spa_embed.all_types() if self.spa_embed is not None else x.new_zeros(x.shape[1], 0)  # (j, 64)
 
-        g = self.compute_g1(x, joint_type)  # (b*t, j, j)
+        g = self.compute_g1(x, joint_type)  # (b*t, j, j), or of a fixed graph (j, j)
         x = self.gcn1(x, g, joint_type)
-        x = self.gcn2(x, g)
-        x = self.gcn3(x, g)  # (b*t, j, 256)
+        for gcn in (self.gcn2, self.gcn3):
+            x = gcn(x, g) if gcn is not None else x
+        x = x.unflatten(0, (b, t))  # (b, t, j, 256)
 
         # Spatial max pooling. The frame index is the same for all joints of a frame, so it can be added after it
-        x = x.amax(dim=1).view(b, t, 256) + self.tem_embed.all_types()
+        if "late-max" not in self.ablate:
+            x = x.amax(dim=2, keepdim=True)
+        if self.tem_embed is not None:
+            x = x + self.tem_embed.all_types()[:, None]
         x = self.cnn(x)  # (b, 512)
         return self.fc(x)
 
@@ -157,6 +206,21 @@ class Graph(nn.Module):
         return torch.baddbmm(to_s, to_d, x.transpose(1, 2)).softmax(dim=-1)
 
 
+class FixedGraph(nn.Module):
+    """In the place of `Graph`, the same G for all frames: the adjacency matrix of the edges with each joint joined to
+    itself as well, divided by its rows' sums. Without edges it is the identity."""
+
+    def __init__(self, num_joint, edges):
+        super().__init__()
+        g = torch.eye(num_joint)
+        for i, j in edges:
+            g[i, j] = g[j, i] = 1
+        self.register_buffer("g", g / g.sum(dim=1, keepdim=True))
+
+    def forward(self, x, joint_type):
+        return self.g
+
+
 class GraphConv(nn.Module):
     """ReLU(BN(W (G x) + W1 x + b1)), a graph convolution with a residual layer (equation 4)."""
 
@@ -167,7 +231,10 @@ class GraphConv(nn.Module):
         self.w1 = Layer(dim_in, dim_out)
 
     def forward(self, x, g, joint_type=None):
-        """(frames, j, dim_in) -> (frames, j, dim_out); joint_type: the last channels of x, (j, ...), if not in x."""
+        """(frames, j, dim_in) -> (frames, j, dim_out); joint_type: the last channels of x, (j, ...), if not in x.
+
+        g: (frames, j, j), or (j, j) for all frames.
+        """
         w, w1, c = self.w.weight, self.w1.weight, x.shape[-1]
         both = torch.cat([g @ x, x], dim=-1)
         y = F.linear(both, torch.cat([w[:, :c], w1[:, :c]], dim=1), self.w1.bias)
@@ -177,7 +244,10 @@ class GraphConv(nn.Module):
 
 
 class FrameLevel(nn.Module):
-    """Two temporal convolutions and a max over the frames (section 3.3): (b, t, dim_in) -> (b, dim_out)."""
+    """Two temporal convolutions and a max over the frames (section 3.3): (b, t, n, dim_in) -> (b, dim_out).
+
+    n is 1 after the max over joints; else the joints, which are convolved apart, and the max is over them too.
+    """
 
     def __init__(self, dim_in, dim_out):
         super().__init__()
@@ -188,95 +258,10 @@ class FrameLevel(nn.Module):
         self.bn2 = nn.BatchNorm1d(dim_out)
 
     def forward(self, x):
-        x = x.transpose(1, 2)  # (b, dim_in, t)
+        b, _, n, _ = x.shape
+        x = x.permute(0, 2, 3, 1).flatten(0, 1)  # (b*n, dim_in, t)
         x = F.conv1d(x, self.cnn1.weight.squeeze(2), self.cnn1.bias, padding=1)
+        x = x.unflatten(0, (b, n)).transpose(1, 2).flatten(2)  # (b, dim_in, n*t): a dropped channel is so in all joints
         x = self.dropout(F.relu(self.bn1(x)))
         x = F.conv1d(x, self.cnn2.weight.squeeze(2), self.cnn2.bias)
         return F.relu(self.bn2(x)).amax(dim=-1)
-
-
-def load_checkpoint(path):
-    """A network and the checkpoint it was made from; classes, joints and segments are read off the weights' shapes.
-
-    path: a checkpoint of this project or of the authors' release. Returns (SGN on the CPU, dict). Nothing in the file
-    is run: it is read with weights_only. Raises OSError, or ValueError that says what is wrong with it.
-    """
-    checkpoint = load_safely(path)
-    try:
-        weights = checkpoint["state_dict"]
-        shapes = {"" + name: tuple(value.shape) for name, value in weights.items()}
-        sizes = [shapes["fc.weight"][0], *(shapes[f"{name}_embed.cnn.0.cnn.weight"][1] for name in ("spa", "tem"))]
-        if not (min(sizes) and all(_plain(value, os.path.getsize(path)) for value in weights.values())):
-            raise TypeError(
-                "nothing to put out or in, or tensors that the file cannot hold or are not of plain numbers"
-            )
-        net = SGN(*sizes)
-    except (KeyError, TypeError, AttributeError, IndexError):
-        raise ValueError(f"{path}: a checkpoint of another network, not of SGN") from None
-    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    differing = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"{path}: a checkpoint of another network: {name} is {shapes.get(name, 'missing')}, "
-            f"in SGN {expected.get(name, 'there is none')} ({len(differing)} such differences)"
-        )
-    net.load_state_dict(weights)
-    for name, value in net.state_dict().items():
-        if not value.isfinite().all():
-            raise ValueError(f"{path}: {name} holds values that are not finite")
-        if name.endswith("running_var") and (value < 0).any():
-            raise ValueError(f"{path}: {name} holds a variance below 0")
-    for name, kind in (
-        ("epoch", int),
-        ("seed", int),
-        ("select", str),
-        ("about", dict),
-    ):  # those of the release lack some
-        value = checkpoint.get(name, kind())
-        if not isinstance(value, kind) or name == "seed" and not 0 <= value < 2**32:
-            raise ValueError(f"{path}: a damaged checkpoint, whose {name} is {str(value)[:60]!r}")
-    return net, checkpoint
-
-
-def _plain(value, most):
-    """Whether a tensor holds numbers that a network can take, of `most` bytes at most: an expanded one may say more."""
-    kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-    plain = value.layout == torch.strided and value.is_cpu and value.dtype in kinds
-    return plain and value.numel() * value.element_size() <= most
-
-
-def load_safely(path):
-    """torch.load on the CPU, of weights and plain values only; anything else is refused with a ValueError, not run."""
-    # The release keeps its best accuracy as a NumPy scalar. NumPy's types believe what a file says of their make-up:
-    # others stand in for them
-    stand_in = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
-                    raise ValueError("it is smaller than what it says is in it")
-        with torch.serialization.safe_globals([*stand_in, (_Dtype, "numpy.dtype")]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch, on what a damaged file makes of its unpickler
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make a reader raise anything
-        if isinstance(error, OSError) and error.filename:
-            raise
-        why = next(iter(str(error).splitlines()), "it is empty")
-        if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
-            why = f"it would run {found[1]}"
-        raise ValueError(f"{path}: not a checkpoint that can be read safely ({why})") from None
-
-
-class _Dtype:
-    """In the place of numpy.dtype in a checkpoint: the type of a scalar, and nothing else."""
-
-    def __init__(self, code, *_):
-        self.type = {"f4": np.float32, "f8": np.float64}[code]
-
-    def __setstate__(self, state):
-        """What the file says of byte order and fields is not taken."""
-
-
-def _scalar(dtype, data):
-    return float(np.frombuffer(data, dtype.type)[0])

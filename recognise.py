@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 import util
+from checkpoint import load_checkpoint
 from data import ROOT, Clips
 from folded import Folded
-from model import load_checkpoint
 from util import UserError
 
 sys.path += [str(ROOT / "data" / folder) for folder in ("ntu", "nucla")]  # plain folders, as in data.py
@@ -125,7 +125,7 @@ class Classifier:
 
     def __init__(self, path, classes=None):
         net, checkpoint = util.opened(load_checkpoint, path)
-        self.path, self.net, self.joints = path, Folded(net), net.num_joint
+        self.path, self.net, self.joints = path, util.opened(Folded, net), net.num_joint
         about = checkpoint.get("about")
         dataset = str(about.get("dataset")) if isinstance(about, dict) else None
         if dataset is None and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's tell nothing

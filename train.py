@@ -10,9 +10,10 @@ from tqdm import tqdm
 
 import ranks
 import util
+from checkpoint import load_safely
 from data import DATASETS, rotate
 from evaluate import accuracy, predict
-from model import SGN, load_safely
+from model import SGN
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
@@ -50,7 +51,9 @@ class Run:
         self.settings["processes"] = ranks.count()
         self.about = util.provenance(args.command, device, **self.settings)
         torch.manual_seed(args.seed)  # initial weights
-        self.net = SGN(classes, clips.joints, args.seg).to(device)
+        ablate = args.ablate or ()
+        edges = clips.bones() if "skeleton-graph" in ablate else None
+        self.net = SGN(classes, clips.joints, args.seg, ablate, edges).to(device)
         self.optimizer = adam(self.net, args.lr, args.weight_decay)
         self.generator = torch.Generator(device)
         self.rows, self.best, self.results = [], float("inf"), {}
@@ -112,7 +115,7 @@ class Run:
         differ = [
             f"{key} {util.brief(began.get(key))} -> {value}"
             for key, value in self.settings.items()
-            if type(began.get(key)) is not type(value) or began[key] != value
+            if type(began.get(key)) is not type(value) or began.get(key) != value
         ]
         if differ:
             raise UserError(f"{path}: the run began with other settings: {', '.join(differ)}. Take those, or leave "
@@ -176,7 +179,8 @@ class Run:
         if value < self.best or args.select == "last":
             self.best = value
             kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
-            kept |= {"seed": args.seed, "select": args.select, "state_dict": self.net.state_dict()}
+            kept |= {"seed": args.seed, "select": args.select, "seg": args.seg, "ablate": self.net.ablate}
+            kept |= {"state_dict": self.net.state_dict()}
             save_checkpoint(kept, self.file("best.pth"))
         self.save()
 

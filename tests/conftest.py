@@ -20,9 +20,10 @@ def toy_clips(n, seed, persons=1, joints=JOINTS):
     return clips, labels
 
 
-def write_toy(path, test=18, **kwargs):
-    splits = {"": toy_clips(48, 0), "valid_": toy_clips(8, 1), "test_": toy_clips(test, 2)}
-    about = dict(frames=60, joints=JOINTS, persons=1, class_names=list("abcd"), protocol="toy", made_by="a test")
+def write_toy(path, test=18, joints=JOINTS, **kwargs):
+    clips = ("", 48), ("valid_", 8), ("test_", test)
+    splits = {split: toy_clips(n, seed, joints=joints) for seed, (split, n) in enumerate(clips)}
+    about = dict(frames=60, joints=joints, persons=1, class_names=list("abcd"), protocol="toy", made_by="a test")
     write_h5(path, splits, **about | kwargs)
     return path
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 import train
+from checkpoint import load_checkpoint
 from folded import Folded
-from model import SGN, load_checkpoint
+from model import SGN
 
 GOLDEN = Path(__file__).parent / "fixtures" / "sgn_ntu60_batch8.npz"
 

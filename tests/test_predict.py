@@ -13,9 +13,9 @@ from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 
 import evaluate
+from checkpoint import load_checkpoint
 from data import Clips
 from evaluate import TEST_DRAWS
-from model import load_checkpoint
 from recognise import Classifier, read_recording
 from util import UserError
 

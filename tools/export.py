@@ -35,8 +35,8 @@ from benchmark import timed  # noqa: E402
 from make_nucla import ACTIONS as NUCLA  # noqa: E402
 from protocols import NAMES, dataset  # noqa: E402
 
+from checkpoint import load_checkpoint  # noqa: E402
 from folded import Folded  # noqa: E402
-from model import load_checkpoint  # noqa: E402
 from util import UserError, count, one_clear_line, opened, provenance, replacing  # noqa: E402
 
 TOLERANCE = 1e-4  # of logits up to 1, and relative to the largest above that
@@ -188,7 +188,7 @@ def main(argv=None):
     convert, runtime = KINDS[args.out.suffix]
 
     net, checkpoint = opened(load_checkpoint, args.checkpoint)
-    folded = Folded(net.eval())
+    folded = opened(Folded, net.eval())
     about = describe(args, net, checkpoint)
     content, run = convert(folded if args.form == "folded" else net, about)
     apart = difference(run, net)

@@ -24,8 +24,9 @@ sys.path[:0] = [str(ROOT / "data" / "ntu"), str(ROOT / "data"), str(ROOT)]
 from get_raw_skes_data import BadFile, read_skeleton  # noqa: E402
 from layout import write_h5  # noqa: E402
 
+from checkpoint import load_checkpoint  # noqa: E402
 from data import Clips  # noqa: E402
-from model import SGN, load_checkpoint  # noqa: E402
+from model import SGN  # noqa: E402
 from util import UserError, count, one_clear_line, save_checkpoint, seed  # noqa: E402
 
 SECONDS, MEMORY = 10, 2**30

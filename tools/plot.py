@@ -20,7 +20,7 @@ from types import SimpleNamespace
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "data", "tools")]
 try:
     import charts
     import compare
@@ -32,9 +32,9 @@ except ModuleNotFoundError as missing:
 from skeletons import skeleton_of  # noqa: E402
 
 import util  # noqa: E402
+from checkpoint import load_checkpoint  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
 from evaluate import test  # noqa: E402
-from model import load_checkpoint  # noqa: E402
 from util import UserError, count, one_clear_line, replacing  # noqa: E402
 
 DPI = 150
@@ -223,6 +223,10 @@ def inside(args):
     """For each class asked for: heading, pose, G and the shares of the joints; and a title's end."""
     have = opened(args)
     clips, panels = have.clips, []
+    if have.net.ablate:
+        raise UserError(
+            f"ablated ({', '.join(have.net.ablate)}): the graph and the joints are of the whole network alone"
+        )
     ids = clips.ids("test_")
     if not 1 <= len(args.classes) <= 6:
         raise UserError(f"--class: 1 to 6 of {', '.join(clips.class_names)}; there are {len(args.classes)}")
