@@ -1,8 +1,12 @@
 """A small data set that SGN learns in a few steps, for the tests of the command line."""
 
+import os
+
 import numpy as np
 import pytest
 from layout import write_h5
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and networks as small gain nothing by threads
 
 CLASSES, JOINTS = 4, 5
 

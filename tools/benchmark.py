@@ -1,98 +1,187 @@
 """Times SGN on this machine beside the plain way to write it, in one run, and prints a table.
 
-    python tools/benchmark.py                        # under two minutes on two cores
+    python tools/benchmark.py                        # under two minutes on two quiet cores
     python tools/benchmark.py --device cuda --json speed.json
+    python tools/benchmark.py --compile              # rows of compiled networks as well: some minutes
+    python tools/benchmark.py --count                # parameters and multiply-adds, layer by layer
 
 The plain way has the cost structure of the authors' release: channels first, 1x1 convolutions, one-hot inputs repeated
-for every clip, permutations before each graph product, and a loader that goes frame by frame. It is made from the same
-weights here, and its logits are compared before anything is timed. A figure is the median of --runs timings, taken in
-turns (plain, ours, plain, ours, ...) after one warm-up each, so that a machine that slows down slows both.
+for every clip, permutations before each graph product, a loader that goes frame by frame, and the memory allocator as
+it is. It is made from the same weights here, and its logits are compared before anything is timed; it is always in
+float32. A figure is the median of --runs timings, taken in turns (plain, ours, plain, ours, ...) after a warm-up each,
+so that a machine that slows down slows both; of large batches and of an epoch there are fewer turns.
+
+The floor of a row is the time that its products would take at the pace of one large matrix product on this machine, or
+its bytes at the pace of one large copy, whichever is longer. Both paces are measured first. The products are those of
+our formulation, counted by PyTorch; the bytes are the least there can be: what a training step keeps for its gradients
+is written and read once, and so are weights, gradients and Adam's two moments.
 """
 
 import argparse
 import json
+import re
 import statistics
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
+from count import report  # noqa: E402
+from plain import Plain, plain_batch  # noqa: E402
+
+import main as command_line  # noqa: E402
 from data import Clips, rotate  # noqa: E402
+from evaluate import predict  # noqa: E402
 from folded import Folded  # noqa: E402
 from model import SGN  # noqa: E402
-from train import criterion  # noqa: E402
-from util import count, one_clear_line, pick_device, provenance, replacing  # noqa: E402
+from train import Run, criterion, try_compile  # noqa: E402
+from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
+EPOCHS = 2  # timings of a whole epoch, without a warm-up
 
 
-class Plain(nn.Module):
-    """SGN as the release computes it, on (batch, channels, joints, frames), with the weights of `net`."""
-
-    def __init__(self, net, batch):
-        super().__init__()
-        self.net, weight = net, net.fc.weight
-        joints, frames = (torch.eye(n, device=weight.device) for n in (net.num_joint, net.seg))
-        self.register_buffer("spa", joints[None, :, :, None].repeat(batch, 1, 1, net.seg))
-        self.register_buffer("tem", frames[None, :, None, :].repeat(batch, 1, net.num_joint, 1))
-
-    def embed(self, embed, x):
-        for layer in embed.cnn:
-            if hasattr(layer, "bn"):
-                x = layer.bn(x.flatten(1, 2)).view_as(x)
-            else:
-                x = layer.cnn(x) if hasattr(layer, "cnn") else layer(x)
-        return x
-
-    def forward(self, x):
-        net, (b, t, _) = self.net, x.shape
-        x = x.view(b, t, -1, 3).permute(0, 3, 2, 1).contiguous()
-        velocity = torch.cat([torch.zeros_like(x[..., :1]), x[..., 1:] - x[..., :-1]], dim=-1)
-        x = self.embed(net.joint_embed, x) + self.embed(net.dif_embed, velocity)
-        x = torch.cat([x, self.embed(net.spa_embed, self.spa)], dim=1)
-        theta = net.compute_g1.g1.cnn(x).permute(0, 3, 2, 1).contiguous()
-        g = theta.matmul(net.compute_g1.g2.cnn(x).permute(0, 3, 1, 2).contiguous()).softmax(dim=-1)
-        for gcn in (net.gcn1, net.gcn2, net.gcn3):
-            y = g.matmul(x.permute(0, 3, 2, 1).contiguous()).permute(0, 3, 2, 1).contiguous()
-            y = gcn.w.cnn(y) + gcn.w1.cnn(x)
-            x = F.relu(gcn.bn(y.flatten(2)).view_as(y))
-        x = F.adaptive_max_pool2d(x + self.embed(net.tem_embed, self.tem), (1, t))
-        x = F.relu(net.cnn.bn1(net.cnn.cnn1(x).squeeze(2)))
-        x = net.cnn.dropout(x).unsqueeze(2)
-        x = F.relu(net.cnn.bn2(net.cnn.cnn2(x).squeeze(2)))
-        return net.fc(x.amax(dim=-1))
-
-
-def plain_batch(clips, seg=SEG):
-    """A training batch the plain way, from dense (300, 150) clips: frame by frame, in Python."""
-    batch = []
-    for clip in clips:
-        rows = []
-        for frame in clip:
-            if not (frame == 0).all():
-                rows += [actor for actor in (frame[:75], frame[75:]) if not (actor == 0).all()]
-        a = len(rows) // seg
-        batch.append(np.stack([rows[i * a + np.random.randint(a)] for i in range(seg)]))
-    return torch.from_numpy(np.stack(batch))
-
-
-def made_up_clips(device, rng, n=BATCH):
-    """n one-person clips of 85 frames, dense and packed."""
-    dense = np.zeros((n, 300, 150), np.float32)
-    dense[:, :85, :75] = rng.normal(size=(n, 85, 75))
-    frames = torch.from_numpy(np.concatenate([dense[:, :85, :75].reshape(-1, 75), np.zeros((1, 75), np.float32)]))
-    length, label = torch.full((n,), 85), torch.zeros(n, dtype=torch.int64)
+def made_up_clips(device, rng, lengths, joints=JOINTS, test=0):
+    """Clips of one person, of these lengths: dense (clips, frames, 2 * joints * 3), and packed; the last ones test."""
+    n, width = len(lengths), joints * 3
+    dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
+    dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
+    frames = np.concatenate([dense[..., :width][(dense != 0).any(axis=-1)], np.zeros((1, width), np.float32)])
+    frames, length, label = torch.from_numpy(frames), torch.from_numpy(lengths), torch.arange(n) % CLASSES
+    splits = {"": range(n - test), "valid_": range(0), "test_": range(n - test, n)}
     names = tuple(map(str, range(CLASSES)))
-    packed = Clips(frames, length.cumsum(0) - length, length, label, {"": range(n)}, JOINTS, 2, names, "", "")
+    packed = Clips(frames, length.cumsum(0) - length, length, label, splits, joints, 2, names, "", "")
     return dense, packed.to(device)
 
 
-def timed(functions, runs, device):
+class Row(NamedTuple):
+    """A pair of functions to be timed, and the least work that ours can do."""
+
+    what: str
+    clips: int
+    plain: callable
+    ours: callable
+    flops: float = 0.0
+    moved: float = 0.0  # bytes
+    amp: bool = False
+    runs: int = 0  # turns; 0 stands for --runs
+
+
+def step_of(net, forward, x, y, amp=False, fused=True):
+    """A training step, as train.Run does it."""
+    optimizer = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4, fused=fused)
+
+    def step():
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+            logits = forward(x)
+        optimizer.zero_grad(set_to_none=True)
+        criterion(logits.float(), y).backward()
+        optimizer.step()
+
+    return step
+
+
+def work(function):
+    """Floating-point operations of a call, and bytes of the tensors that it keeps for gradients."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with FlopCounterMode(display=False) as counter, saved:
+        function()
+    return counter.get_total_flops(), sum(kept.values())
+
+
+def rows(device, compiled):
+    """The rows of the table, one after another, so that no more than one needs memory."""
+    torch.manual_seed(0)
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(512, SEG, JOINTS * 3)).astype(np.float32)).to(device)
+    y = torch.arange(BATCH, device=device) % CLASSES
+    some, net = x[:BATCH], SGN(CLASSES).to(device)
+    weights = sum(parameter.numel() * 4 for parameter in net.parameters())
+
+    plain = step_of(net, Plain(net, BATCH), some, y, fused=False)
+    for amp in (False, True):
+        step = step_of(net, net, some, y, amp)
+        flops, kept = work(step)
+        what = "training step" + ", --amp" * amp
+        yield Row(what, BATCH, plain, step, flops, 2 * kept + 8 * weights, amp)
+        if compiled:
+            other = SGN(CLASSES).to(device)
+            try_compile(other, some, amp)
+            yield Row(f"{what} --compile", BATCH, plain, step_of(other, other, some, y, amp), flops, 0, amp)
+
+    net.eval()
+    with torch.inference_mode():
+        forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, amp=True)}
+        logits = Plain(net, BATCH)(some)
+        for name, form in forms.items():
+            difference = (logits - form(some)).abs().max() / logits.abs().max()
+            if not difference < (0.05 if "amp" in name else 1e-4):
+                raise RuntimeError(f"the plain way and {name} differ by {difference}: nothing to compare")
+        for form, n, repeat, runs in (
+            ("the module", BATCH, 1, 0),
+            ("folded", BATCH, 1, 0),
+            ("folded", 512, 1, 3),
+            ("folded, --amp", 512, 1, 3),
+            ("folded", 1, 20, 0),
+        ):
+            pair = [lambda f=f, n=n, r=repeat: [f(x[:n]) for _ in range(r)] for f in (Plain(net, n), forms[form])]
+            flops, _ = work(pair[1])
+            moved = repeat * (weights + n * SEG * JOINTS * 12)
+            what = ("one clip" if n == 1 else "testing") + f", {form}"
+            yield Row(what, n * repeat, *pair, flops, moved, "amp" in form, runs)
+
+    dense, packed = made_up_clips(device, rng, np.full(BATCH, 85))
+    generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
+    pair = (lambda: plain_batch(dense).to(device), lambda: rotate(packed.draw(ids, generator), 0.3, generator))
+    yield Row("drawing a batch", BATCH, *pair, moved=2 * BATCH * SEG * JOINTS * 12)
+    yield epoch(device, rng)
+
+
+def epoch(device, rng):
+    """A training epoch of N-UCLA's size, and the test of one draw after it."""
+    lengths = rng.lognormal(3.6, 0.6, 1020 + 464).astype(np.int64).clip(20, 201)
+    dense, packed = made_up_clips(device, rng, lengths, joints=20, test=464)
+    args = command_line.parse_args(["--seed", "1", "--seg", str(SEG), "--device", str(device)])
+    args.command, args.split = "", None
+    run = Run(args, packed, "", 0.5, Path())
+    net, label = SGN(CLASSES, 20).to(device), packed.label
+
+    def plain():
+        net.train()
+        sizes = [BATCH] * (1020 // BATCH)
+        step = None
+        for some in np.split(rng.permutation(1020), np.cumsum(sizes))[:-1]:
+            x = plain_batch(dense[some], width=60).to(device)
+            step = step_of(net, Plain(net, BATCH), rotate(x, 0.5, run.generator), label[some], fused=False)
+            step()
+        net.eval()
+        with torch.no_grad():
+            for i in range(1020, 1484, BATCH):
+                x = plain_batch(dense[i : i + BATCH], width=60).to(device)
+                Plain(net, len(x))(x)
+
+    def ours():
+        run.train_epoch(run.net, 1, tqdm(disable=True))
+        predict(run.net, packed, run.watched, 1, run.generator)
+
+    return Row("an epoch of N-UCLA's size", 1484, plain, ours, runs=EPOCHS)
+
+
+def timed(functions, runs, device, warm_up=True):
     """The median seconds of each function, called in turns."""
 
     def once(function):
@@ -102,74 +191,101 @@ def timed(functions, runs, device):
             torch.cuda.synchronize(device)
         return time.perf_counter() - start
 
-    for function in functions:
+    for function in functions if warm_up else ():
         once(function)
-    return [
-        statistics.median(column) for column in zip(*[[once(f) for f in functions] for _ in range(runs)], strict=True)
-    ]
+    turns = [[once(function) for function in functions] for _ in range(runs)]
+    return [statistics.median(column) for column in zip(*turns, strict=True)]
 
 
-def training_step(net, trained, x, y):
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4, fused=trained is net)
+def timed_row(row, runs, device):
+    """The median seconds of the plain way, with the allocator as it is, and of ours."""
 
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        criterion(trained(x), y).backward()
-        optimizer.step()
+    def plain():
+        keep_memory(False)
+        row.plain()
 
-    return step
+    def ours():
+        keep_memory()
+        row.ours()
+
+    with torch.inference_mode(mode=row.what.startswith(("testing", "one clip"))):
+        return timed((plain, ours), row.runs or runs, device, warm_up=row.runs != EPOCHS)
 
 
-def rows(device, runs):
-    """Yields a row of the table: what, clips, plain seconds, our seconds."""
-    torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(512, SEG, JOINTS * 3)).astype(np.float32)).to(device)
-    y = torch.arange(BATCH, device=device) % CLASSES
+def paces(device, runs):
+    """What this machine can do: operations a second, {False: in float32, True: in bfloat16}, and bytes a second."""
+    flops = {}
+    for amp, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        big = torch.ones(4096, 4096, device=device, dtype=dtype)
+        flops[amp] = 2 * 4096**3 / timed([lambda big=big: big @ big], runs, device)[0]
+    source, target = (torch.ones(2**26, device=device) for _ in range(2))
+    return flops, 2 * 4 * 2**26 / timed([lambda: target.copy_(source)], runs, device)[0]
 
-    one, other = SGN(CLASSES).to(device), SGN(CLASSES).to(device)
-    functions = training_step(other, Plain(other, BATCH), x[:BATCH], y), training_step(one, one, x[:BATCH], y)
-    yield "training step", BATCH, *timed(functions, runs, device)
 
-    one.eval()
-    folded = Folded(one)
-    difference = (Plain(one, BATCH)(x[:BATCH]) - folded(x[:BATCH])).abs().max().item()
-    if not difference < 1e-3:
-        raise RuntimeError(f"the plain way and the folded form differ by {difference}: nothing to compare")
-    with torch.inference_mode():
-        for what, net, n, repeat in (
-            ("testing, the module", one, BATCH, 1),
-            ("testing, folded", folded, BATCH, 1),
-            ("testing, folded", folded, 512, 1),
-            ("one clip, folded", folded, 1, 10),
-        ):
-            plain, clips = Plain(one, n), x[:n]
-            pair = [lambda f=f, c=clips, r=repeat: [f(c) for _ in range(r)] for f in (plain, net)]
-            yield what, n, *(seconds / repeat for seconds in timed(pair, runs, device))
-
-    dense, packed = made_up_clips(device, rng)
-    generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
-    pair = (lambda: plain_batch(dense).to(device), lambda: rotate(packed.draw(ids, generator), 0.3, generator))
-    yield "drawing a batch", BATCH, *timed(pair, runs, device)
+def peak_memory(device, amp):
+    """The most memory, in MB, that training on batches of 64 takes: of the process, or on a GPU of its tensors."""
+    keep_memory()
+    net = SGN(CLASSES).to(device)
+    x, y = torch.ones(BATCH, SEG, JOINTS * 3, device=device), torch.zeros(BATCH, dtype=torch.int64, device=device)
+    step = step_of(net, net, x, y, amp)
+    for _ in range(3):
+        step()
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return float("nan")
+    return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", help="cpu, cuda, ... (cuda where there is one, else cpu)")
-    parser.add_argument("--runs", type=count, default=9, help="timings of each, of which the median (%(default)s)")
+    parser.add_argument("--runs", type=count, default=7, help="timings of each, of which the median (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="time compiled networks as well")
+    parser.add_argument("--count", action="store_true", help="count parameters and multiply-adds instead of timing")
     parser.add_argument("--json", type=Path, help="file to write the table to as well")
     args = parser.parse_args()
     device = pick_device(args.device)
     about = provenance("tools/benchmark.py", device)
-    print(", ".join(about.values()), f"; medians of {args.runs} after a warm-up, in turns, float32")
-    print(f"{'':22}{'clips':>6}{'plain ms':>11}{'ours ms':>10}{'ratio':>8}{'clips/s':>11}")
-    table = []
-    for what, clips, plain, ours in rows(device, args.runs):
-        table.append({"what": what, "clips": clips, "plain_s": plain, "ours_s": ours, "ratio": plain / ours})
-        print(f"{what:22}{clips:6}{1e3 * plain:11.2f}{1e3 * ours:10.2f}{plain / ours:8.2f}{clips / ours:11.0f}")
+    if args.count:
+        result = {"counts": report(SGN(CLASSES).eval())}
+    else:
+        result = {"runs": args.runs} | table(device, args.runs, args.compile, about)
     if args.json:
         with replacing(args.json) as part:
-            part.write_text(json.dumps({"about": about, "runs": args.runs, "rows": table}, indent=1) + "\n")
+            part.write_text(json.dumps({"about": about} | result, indent=1) + "\n")
+
+
+def table(device, runs, compiled, about):
+    """Prints the table, row by row, and returns what is in it."""
+    flops, copied = paces(device, 3)
+    print(", ".join(about.values()), f"; medians of {runs} after a warm-up, in turns")
+    print(
+        f"one large matrix product: {flops[False] / 1e9:.0f} GFLOP/s float32, {flops[True] / 1e9:.0f} bfloat16; ",
+        end="",
+    )
+    print(f"one large copy: {copied / 1e9:.0f} GB/s read and written")
+    print(f"{'':32}{'clips':>6}{'plain ms':>10}{'ours ms':>10}{'ratio':>7}{'clips/s':>9}{'floor ms':>10}{'reached':>9}")
+    lines = []
+    for row in rows(device, compiled):
+        plain, ours = timed_row(row, runs, device)
+        floor = max(row.flops / flops[row.amp], row.moved / copied)
+        lines.append({"what": row.what, "clips": row.clips, "plain_s": plain, "ours_s": ours, "ratio": plain / ours})
+        lines[-1] |= {"flops": row.flops, "bytes": row.moved, "floor_s": floor}
+        each = row.clips if row.what.startswith("one clip") else 1  # repeated, and shown for one
+        reached = f"{1e3 * floor / each:10.2f}{floor / ours:9.0%}" if floor else ""
+        shown = f"{row.what:32}{row.clips // each:6}{1e3 * plain / each:10.2f}{1e3 * ours / each:10.2f}"
+        print(f"{shown}{plain / ours:7.2f}{row.clips / ours:9.0f}{reached}", flush=True)
+    seconds = {line["what"]: line["ours_s"] for line in lines}
+    share = seconds["drawing a batch"] / (seconds["drawing a batch"] + seconds["training step"])
+    memory = {}
+    for amp in (False, True):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a process of its own, without the plain way
+            memory["--amp" if amp else "float32"] = pool.submit(peak_memory, device, amp).result()
+    print(f"drawing is {share:.1%} of a training step; training takes at most ", end="")
+    print(", ".join(f"{value:.0f} MB ({name})" for name, value in memory.items()))
+    return {"flop_s": list(flops.values()), "byte_s": copied, "rows": lines, "data_share": share, "memory_mb": memory}
 
 
 if __name__ == "__main__":

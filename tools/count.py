@@ -3,7 +3,7 @@
     python tools/count.py                                   # 60 classes, one clip
     python tools/count.py --clips 64 --json cost.json
 
-The release's formulation (benchmark.Plain) does everything for every clip. The module (model.SGN) does once what is
+The release's formulation (plain.Plain) does everything for every clip. The module (model.SGN) does once what is
 the same for all clips of a batch, so that its share of a clip falls with the batch. The folded form (folded.Folded) has
 that, and the batch norms, in its constants. Counted are the multiply-adds of matrix products and convolutions, by
 torch's own formulas (torch.utils.flop_counter); norms, activations, softmax and pooling are not, as is usual. The
@@ -22,7 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
-from benchmark import Plain  # noqa: E402
+from plain import Plain  # noqa: E402
 
 import util  # noqa: E402
 from folded import Folded  # noqa: E402
@@ -36,7 +36,7 @@ GRAPH = "graph products"  # G, and G x, where they are in no layer: products of 
 def count(net, clips=1):
     """The parameters and multiply-adds of one forward pass of `clips` clips, layer by layer.
 
-    net: an SGN or a benchmark.Plain, whose layers are the children of SGN, or a Folded, whose layers are its constants,
+    net: an SGN or a plain.Plain, whose layers are the children of SGN, or a Folded, whose layers are its constants,
     by the first part of their names. Returns [{"layer": str, "parameters": int, "multiply_adds": int}, ...], the sums
     of which are the totals; a constant's values count as parameters.
     """
