@@ -10,7 +10,6 @@ No workers, no collate function and no padding: NTU RGB+D's 56,578 clips take ab
 import hashlib
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -100,7 +99,8 @@ class Clips:
     start, length: (clips,) int64, a clip's first row in frames and its number of rows.
     label: (clips,) int64.
     splits: the clips of each split, {"": range, "valid_": range, "test_": range}.
-    joints, persons, class_names, protocol: what the h5 says of itself. sha256: its digest.
+    joints, persons, class_names, protocol: what the h5 says of itself. sha256: of the clips, their labels and
+        splits, so that it is the same whichever program wrote the h5.
     resplits: (random splits, clips) uint8 on the CPU, the h5's table of them (data/layout.py); None if it has none.
     """
 
@@ -133,10 +133,8 @@ class Clips:
         try:
             if cache and (clips := cls._map(packed, state)):
                 return clips
-            # In this order, so that on an interrupt the digest's file is closed, which ends it, before it is waited for
-            with ThreadPoolExecutor(1) as pool, open(path, "rb") as raw, h5py.File(path) as file:
-                sha256 = pool.submit(hashlib.file_digest, raw, "sha256")  # beside the reading: it takes as long
-                clips = cls._read(file, path, block, sha256)
+            with h5py.File(path) as file:
+                clips = cls._read(file, path, block)
         except UserError:
             raise
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:  # for a damaged file
@@ -149,7 +147,7 @@ class Clips:
         return clips
 
     @classmethod
-    def _read(cls, file, path, block, sha256):
+    def _read(cls, file, path, block):
         header = about(file)
         persons, width = header["persons"], header["joints"] * 3
         lengths, labels, splits, first = [np.zeros(0, np.int64)], [], {}, 0
@@ -178,14 +176,12 @@ class Clips:
                     bar.update(len(dense))
         frames.resize((used + 1, width), refcheck=False)
         frames[-1] = 0
-        return cls._of(
-            frames,
-            np.concatenate(lengths),
-            np.concatenate(labels),
-            splits,
-            header | {"sha256": sha256.result().hexdigest()},
-            file["resplits"][:] if "resplits" in file else None,
-        )
+        length, label = np.concatenate(lengths), np.concatenate(labels)
+        resplits = file["resplits"][:] if "resplits" in file else None
+        digest = hashlib.sha256(str(list(splits.values())).encode())
+        for array in (frames, length, label):
+            digest.update(array)
+        return cls._of(frames, length, label, splits, header | {"sha256": digest.hexdigest()}, resplits)
 
     @classmethod
     def one(cls, clip):
@@ -309,7 +305,7 @@ def present(dense):
 def _state(path):
     """What changes with a file's content: any write sets its ctime, which no program can set back."""
     stat = path.stat()
-    return f"packed clips 2, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
+    return f"packed clips 3, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
 
 
 def rotate(x, theta, generator):
