@@ -74,6 +74,7 @@ def parse_args(argv=None):
     add("--theta", type=not_negative, help="training rotation in radians (0.3, across views 0.5)")
     add("--seg", type=count, help="segments, the frames drawn from a clip (20; when testing, the checkpoint's)")
     add("--num-classes", type=count, help="outputs of the network (the classes of the data)")
+    add("--tensorboard", action="store_true", help="write the log's columns for TensorBoard too, <case>_tensorboard/")
     add("--print-freq", "-p", type=count, default=10, help="steps between updates of the bar's loss (%(default)s)")
     return parser.parse_args(argv)
 

@@ -2,6 +2,7 @@
 
 import math
 import sys
+from contextlib import nullcontext
 
 import torch
 from torch.nn import functional as F
@@ -17,7 +18,7 @@ from model import SGN
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
-IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "splits", "resume", "print_freq"}
+IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "splits", "resume", "print_freq", "tensorboard"}
 COLUMNS = ("loss", "acc", "val_loss", "val_acc", "lr")  # of the log
 KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
 
@@ -157,7 +158,9 @@ class Run:
         label = clips.label[self.watched]
         steps, done = len(self.learn) // args.batch_size, len(self.rows)
         total, quiet = args.max_epochs * steps, not ranks.first()
-        with tqdm(total=total, initial=done * steps, unit="step", smoothing=0.05, disable=quiet) as bar:
+        board = self.board() if args.tensorboard and ranks.first() else nullcontext()
+        bar = tqdm(total=total, initial=done * steps, unit="step", smoothing=0.05, disable=quiet)
+        with bar, board as writer:
             for epoch in range(done + 1, args.max_epochs + 1):
                 bar.set_description(f"epoch {epoch}/{args.max_epochs}")
                 lr = args.lr * args.lr_factor ** sum(12 * (epoch - 1) >= k * args.max_epochs for k in (6, 9, 11))
@@ -171,6 +174,18 @@ class Run:
                 row = (loss, acc, criterion(logits, label).item(), accuracy(logits, label), lr)
                 self.rows.append(dict(zip(COLUMNS, row, strict=True)))
                 ranks.from_first(self.keep)
+                if writer:
+                    for name, value in self.rows[-1].items():
+                        writer.add_scalar(name, value, epoch)
+                    writer.flush()
+
+    def board(self):
+        """A writer of TensorBoard's, to <case>_tensorboard/; what an earlier run wrote of epochs to come is taken back."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise UserError("--tensorboard: needs its package; pip install -r requirements-extra.txt") from None
+        return SummaryWriter(self.file("tensorboard"), purge_step=len(self.rows) + 1)
 
     def keep(self):
         """What is written after an epoch, by one process."""
