@@ -1,6 +1,7 @@
 """Reading checkpoints, ours and the release's, as what they are: files from anywhere, in which nothing is believed."""
 
 import os
+import pickle
 import re
 import warnings
 import zipfile
@@ -88,6 +89,8 @@ def load_safely(path):
         why = next(iter(str(error).splitlines()), "it is empty")
         if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
             why = f"it would run {found[1]}"
+        elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own words advise to read it unsafely
+            why = "it is no file of torch.save, or a damaged one"
         raise ValueError(f"{path}: not a checkpoint that can be read safely ({why})") from None
 
 

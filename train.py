@@ -180,7 +180,7 @@ class Run:
                     writer.flush()
 
     def board(self):
-        """A writer of TensorBoard's, to <case>_tensorboard/; what an earlier run wrote of epochs to come is taken back."""
+        """A writer to <case>_tensorboard/, which takes back what an earlier run wrote of epochs that are to come."""
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
