@@ -76,7 +76,7 @@ class Folded(nn.Module):
 
     @torch.no_grad()
     def forward(self, x):
-        if x.device.type == "cpu" and len(x) > PART and not torch.compiler.is_compiling():
+        if not torch.compiler.is_compiling() and x.device.type == "cpu" and len(x) > PART:
             return torch.cat([self.logits(part) for part in x.split(PART)])
         return self.logits(x)
 
