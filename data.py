@@ -290,7 +290,7 @@ class Clips:
     def gather(self, ids, frames):
         """Those frames of those clips: (n,) and (n, seg) int64 -> (n, seg, joints * 3) float32."""
         rows = torch.where(frames < self.length[ids, None], self.start[ids, None] + frames, len(self.frames) - 1)
-        return self.frames[rows]
+        return self.frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
 
 def present(dense):
@@ -325,5 +325,5 @@ def turn(x, angles):
     rx = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
     ry = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
     rz = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
-    r = rz @ ry @ rx
-    return (x.view(len(x), -1, 3) @ r.transpose(1, 2)).view_as(x)
+    r = (rz @ ry @ rx).transpose(1, 2).contiguous()
+    return (x.view(len(x), -1, 3) @ r).view_as(x)

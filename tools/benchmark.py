@@ -46,7 +46,8 @@ from train import Run, criterion, try_compile  # noqa: E402
 from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
-EPOCHS = 2  # timings of a whole epoch, without a warm-up
+LARGE = 256  # clips
+EPOCHS = 1  # timings of a whole epoch, without a warm-up
 
 
 def made_up_clips(device, rng, lengths, joints=JOINTS, test=0):
@@ -107,7 +108,7 @@ def rows(device, compiled):
     """The rows of the table, one after another, so that no more than one needs memory."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(512, SEG, JOINTS * 3)).astype(np.float32)).to(device)
+    x = torch.from_numpy(rng.normal(size=(LARGE, SEG, JOINTS * 3)).astype(np.float32)).to(device)
     y = torch.arange(BATCH, device=device) % CLASSES
     some, net = x[:BATCH], SGN(CLASSES).to(device)
     weights = sum(parameter.numel() * 4 for parameter in net.parameters())
@@ -134,8 +135,8 @@ def rows(device, compiled):
         for form, n, repeat, runs in (
             ("the module", BATCH, 1, 0),
             ("folded", BATCH, 1, 0),
-            ("folded", 512, 1, 3),
-            ("folded, --amp", 512, 1, 3),
+            ("folded", LARGE, 1, 3),
+            ("folded, --amp", LARGE, 1, 3),
             ("folded", 1, 20, 0),
         ):
             pair = [lambda f=f, n=n, r=repeat: [f(x[:n]) for _ in range(r)] for f in (Plain(net, n), forms[form])]
@@ -241,7 +242,7 @@ def peak_memory(device, amp):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", help="cpu, cuda, ... (cuda where there is one, else cpu)")
-    parser.add_argument("--runs", type=count, default=7, help="timings of each, of which the median (%(default)s)")
+    parser.add_argument("--runs", type=count, default=5, help="timings of each, of which the median (%(default)s)")
     parser.add_argument("--compile", action="store_true", help="time compiled networks as well")
     parser.add_argument("--count", action="store_true", help="count parameters and multiply-adds instead of timing")
     parser.add_argument("--json", type=Path, help="file to write the table to as well")
