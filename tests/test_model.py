@@ -108,6 +108,7 @@ def test_the_folded_form_gives_the_same_logits(net, golden):
     folded = Folded(net)
     torch.testing.assert_close(folded(golden["x"]), golden["logits_eval"], rtol=0, atol=1e-5)
     torch.testing.assert_close(folded(golden["x"][:1]), golden["logits_eval"][:1], rtol=0, atol=1e-5)
+    torch.testing.assert_close(folded(golden["x"].repeat(3, 1, 1)[:19])[8:16], golden["logits_eval"], rtol=0, atol=1e-5)
     x = golden["x"].double()
     torch.testing.assert_close(Folded(net.double())(x), golden["logits_eval64"], rtol=0, atol=1e-9)
     assert folded(golden["x"][:0]).shape == (0, 60)
