@@ -74,13 +74,13 @@ def resolve(dataset, case, folder=None):
     return Path(folder or ROOT / "data" / entry.folder) / entry.files[case], dataset, entry.theta[case]
 
 
-def find(dataset, case, folder=None):
-    """As `resolve`, with the file there: the demo set is made when it is not there yet.
+def find(dataset, case, folder=None, make=True):
+    """As `resolve`, with the file there: the demo set is made when it is not there yet, unless `make` is off.
 
     Raises UserError that says how other data are made.
     """
     path, name, theta = resolve(dataset, case, folder)
-    if not path.is_file() and name == "DEMO" and not folder:
+    if make and not path.is_file() and name == "DEMO" and not folder:
         print(f"{path.name} is not there yet: making the demo set, which takes about a minute")
         if subprocess.run([sys.executable, ROOT / "data/demo/make_demo.py"]).returncode:
             raise UserError("data/demo/make_demo.py did not finish; its own line above says why")

@@ -1,0 +1,93 @@
+"""Compares what results/README.md claims with the files beside it.
+
+    python tools/verify.py                       # every row of the table
+    python tools/verify.py --data FOLDER         # where the h5 files lie, if not below data/
+
+A row with logs: the mean and spread of their figures must be those of the row. A row with a checkpoint: its SHA-256
+must be, and where the data are present it is tested, five draws a clip, and its top-1 must be the row's to a clip,
+which another machine's rounding may move. Prints a line for each; exit code 1 if one differs, 2 for bad input.
+"""
+
+import argparse
+import hashlib
+import re
+import statistics
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+import util  # noqa: E402
+from checkpoint import load_checkpoint  # noqa: E402
+from data import ROOT, Clips, find  # noqa: E402
+from evaluate import accuracy, test  # noqa: E402
+
+CLAIMS = ROOT / "results" / "README.md"
+FIGURE = r"^# (?:last epoch|epoch) .*top-1 ([\d.]+)%"  # in a log's head: of the last epoch, then of the one kept
+
+
+def claims(path=CLAIMS):
+    """The rows of the table, as dicts of its heads."""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    head, _, *rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def stated(figures):
+    """How a row says the figures of several runs, or of one."""
+    if len(figures) == 1:
+        return f"{figures[0]:.2f}"
+    return f"{statistics.mean(figures):.2f} ± {statistics.stdev(figures):.2f}"
+
+
+def of_logs(row, root):
+    """What is wrong with a row, by its logs: a few words, or None."""
+    logs = sorted((root / "results").glob(row["logs"]))
+    if not logs:
+        return f"there is no {row['logs']}"
+    figures = [[float(figure) for figure in re.findall(FIGURE, log.read_text(), re.M)] for log in logs]
+    last, best = zip(*figures, strict=True)
+    found = f"{stated(best)} / {stated(last)}"
+    return None if found == row["top-1, best / last"] else f"the logs say {found}"
+
+
+def of_checkpoint(row, root, data):
+    """What is wrong with a row, by its checkpoint, or None; and in a few words what was done to see it."""
+    path = root / "results" / row["checkpoint"]
+    if not path.is_file():
+        return "it is not there", "looked for"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
+        return "its SHA-256 is another", "digest"
+    dataset, case = path.parts[-3], int(path.name.split("_")[0])
+    try:
+        h5, *_ = find(dataset, case, data, make=False)
+    except util.UserError:
+        return None, "digest only, the data are not here"
+    clips = Clips.read(h5)
+    ids = clips.ids("test_")
+    net, checkpoint = util.opened(load_checkpoint, path)
+    top1 = accuracy(test(net, clips, ids, checkpoint.get("seed", 1)), clips.label[ids])
+    best = float(row["top-1, best / last"].split(" / ")[0])
+    wrong = None if abs(top1 - best) <= 100 / len(ids) + 0.005 else f"it gives {top1:.2f}"
+    return wrong, f"digest, and tested: {top1:.2f}"
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder that holds the h5 files (the data sets' own below data/)")
+    args = parser.parse_args(argv)
+    differing = 0
+    for row in claims():
+        checks = []
+        if row["logs"]:
+            checks.append((of_logs(row, ROOT), f"logs {row['logs']}"))
+        if row["checkpoint"]:
+            checks.append(of_checkpoint(row, ROOT, args.data))
+        wrong = "; ".join(text for text, _ in checks if text)
+        differing += bool(wrong)
+        print(f"{'DIFFERS' if wrong else 'ok':8}{row['claim']}: {wrong or ', '.join(how for _, how in checks)}")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    with util.one_clear_line():
+        sys.exit(main())
