@@ -215,7 +215,7 @@ class Run:
         """One epoch, shuffled, the last incomplete batch dropped. Returns its loss and accuracy."""
         args, clips, ids, generator = self.args, self.clips, self.learn, self.generator
         generator.manual_seed(derived_seed(args.seed, epoch))
-        torch.manual_seed(derived_seed(args.seed, epoch, ranks.rank()))  # dropout
+        torch.manual_seed(derived_seed(args.seed, epoch, 1 + ranks.rank()))  # dropout
         mine = ranks.share(args.batch_size)
         weight = (mine.stop - mine.start) * ranks.count() / args.batch_size  # gradients are averaged over the processes
         self.net.train()

@@ -191,7 +191,10 @@ def keep_memory(keep=True):
 
 
 def derived_seed(*numbers):
-    """A seed of its own for everything that needs one, from --seed and what tells it apart, such as the epoch."""
+    """A seed of its own for everything that needs one, from --seed and what tells it apart, such as the epoch.
+
+    A last number of 0 makes no difference.
+    """
     import numpy
 
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
