@@ -1,6 +1,6 @@
 """Pictures of data, runs and what the network looks at (matplotlib; pip install -r requirements-extra.txt).
 
-    python tools/plot.py curves results/NUCLA/logs/*.csv --out curves.png        # seed<n> apart: one curve
+    python tools/plot.py curves results/NUCLA/logs/*.csv --out curves.png        # seed<n>, split<n> apart: one curve
     python tools/plot.py confusion --dataset NUCLA --out confusion.png           # tests the checkpoint of results/
     python tools/plot.py confusion --pred results/NUCLA/SGN --out confusion.png  # or reads what main.py's test wrote
     python tools/plot.py classes --dataset NUCLA --out classes.png               # accuracy of each, and who is confused
@@ -88,7 +88,7 @@ def parse_args(argv=None):
         )
 
     one = command(curves, "training curves of runs: mean and spread over seeds")
-    one.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in seed<n> go together")
+    one.add_argument("runs", nargs="+", help="logs, or folders of runs; those seed<n> or split<n> apart go together")
     one.add_argument("--label", action="append", help="name of a curve, in their order (what tells the paths apart)")
     takes_predictions(command(confusion, "confusion matrix of the test clips"))
     one = command(classes, "accuracy of each class, and the most confused pairs")
