@@ -9,6 +9,7 @@ import pytest
 from layout import SPLITS, check, write_h5
 from make_sysu import draw, read_clip
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 import main
 from data import Clips, find
@@ -185,6 +186,7 @@ WRONG = {
     "complex": {"SW": np.ones((20, 3, 5)) * 1j},
     "nan": {"SW": np.full((20, 3, 5), np.nan)},
     "infinite": {"SW": np.full((20, 3, 5), np.inf)},
+    "sparse": {"SW": csc_matrix(np.ones((20, 3)))},
     "another variable": {"S": np.ones((20, 3, 5))},
 }
 
