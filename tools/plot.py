@@ -34,7 +34,7 @@ from skeletons import skeleton_of  # noqa: E402
 import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
-from evaluate import test  # noqa: E402
+from evaluate import as_trained, test  # noqa: E402
 from util import UserError, count, one_clear_line, replacing  # noqa: E402
 
 DPI = 150
@@ -124,8 +124,8 @@ def labelled(args):
 
 
 def opened(args, optional=False):
-    """A SimpleNamespace: the checkpoint's `net` and the data set's `clips`, on the device, the `seed` of the draws, the
-    `path` of the h5 and the data's name. optional: without net and seed where results/ has no checkpoint."""
+    """A SimpleNamespace: the `checkpoint`, its `net` and the data set's `clips`, on the device, the `seed` of draws,
+    the `path` of the h5 and the data's name. optional: without net and seed where results/ has no checkpoint."""
     device = util.pick_device(args.device)
     h5, name, _ = find(args.dataset, args.case, args.data)
     clips = Clips.read(h5, args.cache).to(device)
@@ -137,7 +137,8 @@ def opened(args, optional=False):
     if (net.num_joint, net.num_classes) != (clips.joints, len(clips.class_names)):
         made_for = f"{net.num_joint} joints and {net.num_classes} classes"
         raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {len(clips.class_names)}")
-    have.net, have.seed = net.to(device), checkpoint.get("seed", 1) if args.seed is None else args.seed
+    have.checkpoint, have.net = checkpoint, net.to(device)
+    have.seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     return have
 
 
@@ -156,9 +157,10 @@ def tested(args):
         raise UserError("--names goes with --pred: the h5 has the names of its classes")
     if args.dataset:
         have = opened(args)
-        ids = have.clips.ids("test_")
-        labels, logits = have.clips.label[ids].cpu().numpy(), test(have.net, have.clips, ids, have.seed).cpu().numpy()
-        names, on = have.clips.class_names, have.name
+        clips = as_trained(have.clips, have.checkpoint)
+        ids = clips.ids("test_")
+        labels, logits = clips.label[ids].cpu().numpy(), test(have.net, clips, ids, have.seed).cpu().numpy()
+        names, on = clips.class_names, have.name
     else:
         labels, logits = charts.read_predictions(args.pred, args.case)
         names, on = (
