@@ -138,7 +138,8 @@ class Clips:
         except UserError:
             raise
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:  # for a damaged file
-            raise UserError(f"{path}: cannot be read as h5 ({str(error).splitlines()[0]})") from None
+            why = next(iter(str(error).splitlines()), type(error).__name__)
+            raise UserError(f"{path}: cannot be read as h5 ({why})") from None
         if cache:
             try:
                 clips._keep(packed, state)

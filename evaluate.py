@@ -50,6 +50,15 @@ def test(net, clips, ids, seed, amp=False):
     return predict(net, clips, ids, TEST_DRAWS, generator, amp)
 
 
+def as_trained(clips, checkpoint):
+    """The clips, parted by the random split that a checkpoint was trained on, if it was on one. Raises UserError.
+
+    In another split, clips that it was trained on would be among those that test.
+    """
+    number = str(checkpoint.get("about", {}).get("split"))
+    return clips.resplit(int(number)) if number.isdecimal() and len(number) < 9 else clips
+
+
 def test_checkpoint(args, clips, folder):
     """Tests <case>_best.pth, writes labels and logits, and returns the line that says what came of it, and top-1."""
     path, classes = folder / f"{args.case}_best.pth", args.num_classes or len(clips.class_names)
@@ -62,6 +71,7 @@ def test_checkpoint(args, clips, folder):
         raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
+    clips = as_trained(clips, checkpoint)
     ids = clips.ids("test_")
     label = clips.label[ids]
     if checkpoint.get("about", {}).get("data_sha256", clips.sha256) != clips.sha256:

@@ -46,9 +46,7 @@ class Folded(nn.Module):
         # Graph: d_i M d_j + u . d_j + what meets the joint type of j, side by side
         theta, phi = net.compute_g1.g1, net.compute_g1.g2
         m, u = theta.weight.t() @ phi.weight, theta.bias @ phi.weight
-        right = torch.block_diag(
-            torch.eye(c).to(m), joint_type.t()
-        )  # d_j has the first c channels, its type the others
+        right = torch.block_diag(torch.eye(c).to(m), joint_type.t())  # d_j has the first c channels, its type the rest
         self._keep("graph", m[:c] @ right, (joint_type @ m[c:] + u) @ right, amp)
 
         for name in ("gcn1", "gcn2", "gcn3"):

@@ -145,7 +145,7 @@ def main(argv=None):
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     util.keep_memory()
-    device = ranks.start(util.pick_device(args.device))
+    device = ranks.start(args.device)
     path, name, theta = ranks.from_first(lambda: find(args.dataset, args.case, args.data))
     clips = Clips.read(path, args.cache)
     theta = theta if args.theta is None else args.theta

@@ -11,21 +11,23 @@ import os
 import torch
 from torch import distributed as dist
 
-from util import UserError
+from util import UserError, pick_device
 
 
-def start(device):
-    """Joins the processes that torchrun started, if it did. Returns this one's torch.device."""
+def start(name=None):
+    """Joins the processes that torchrun started, if it did. Returns this one's torch.device.
+
+    name: as `util.pick_device` takes it, which has its say here as well; of several processes each gets a GPU.
+    """
     if int(os.environ.get("WORLD_SIZE", 1)) == 1:
-        return device
-    if device.type == "cuda":
-        local = int(os.environ["LOCAL_RANK"])
-        if device.index is not None or local >= torch.cuda.device_count():
-            raise UserError(
-                f"--device {device}: torchrun gives each process a GPU; {torch.cuda.device_count()} are here"
-            )
-        device = torch.device("cuda", local)
-        torch.cuda.set_device(device)
+        return pick_device(name)
+    if (name or "cuda").startswith("cuda") and torch.cuda.is_available():
+        local, there = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if name not in (None, "cuda") or local >= there:
+            raise UserError(f"--device {name or 'cuda'}: torchrun gives each process a GPU; {there} are here")
+        torch.cuda.set_device(local)  # before anything is put on a GPU: else each process takes memory on the first
+        name = f"cuda:{local}"
+    device = pick_device(name)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return device
 

@@ -145,7 +145,7 @@ class Run:
             self.about[f"from epoch {len(rows) + 1} on"] = "; ".join(changed)
             if ranks.first():
                 print(f"note: going on with {'; '.join(changed)}: the bits may differ", file=sys.stderr)
-        if ranks.first() and not self.file("best.pth").is_file():
+        if not ranks.from_first(self.file("best.pth").is_file):
             raise UserError(f"{self.file('best.pth')}: missing, though {path.name} goes on from it; begin anew")
 
     def train(self):
@@ -202,14 +202,14 @@ class Run:
     def forward(self):
         """The network as it is trained: compiled with --compile, and over all processes where there are several."""
         net = self.net
+        if ranks.count() > 1 and self.device.type == "cuda":
+            # Before it is compiled, so that what is tried is what is trained. PyTorch has it for GPUs alone; on CPUs
+            # each process has its own statistics
+            net = self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
         if self.args.compile:
             example = self.clips.draw(self.learn[ranks.share(self.args.batch_size)], self.generator, self.args.seg)
             try_compile(net, example, self.args.amp)
-        if ranks.count() > 1:
-            if self.device.type == "cuda":  # PyTorch has it for GPUs alone; on CPUs each process has its own statistics
-                net = self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
-            net = DistributedDataParallel(net)
-        return net
+        return DistributedDataParallel(net) if ranks.count() > 1 else net
 
     def train_epoch(self, forward, epoch, bar):
         """One epoch, shuffled, the last incomplete batch dropped. Returns its loss and accuracy."""

@@ -270,5 +270,5 @@ def pick_device(name=None):
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.rand(1, generator=torch.Generator(device), device=device).item()  # as a run will
     except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {brief(name)}: not to be had here ({brief(error, 150)})") from None
+        raise UserError(f"--device {brief(name or 'cuda')}: not to be had here ({brief(error, 150)})") from None
     return device

@@ -229,18 +229,21 @@ def test_workers_write_the_same(made):
         assert all(np.array_equal(file[key][()], wanted[key]) for key in wanted)
 
 
-@pytest.mark.parametrize("case", ["no folder", "nothing in it", "only empty clips", "two names"])
+@pytest.mark.parametrize("case", ["no folder", "nothing in it", "nothing readable", "only empty clips", "two names"])
 def test_a_set_that_cannot_be_is_one_clear_line(tmp_path, case):
     folder = tmp_path / "set"
     if case != "no folder":
         write_set(folder, train=3, val=0 if case == "nothing in it" else 1)
     if case == "only empty clips":
         (folder / "kinetics_val" / "v001.json").write_text(json.dumps(clip(0, 0, persons=0)))
+    for path in folder.glob("*/*.json") if case == "nothing readable" else ():
+        path.write_text("{}")
     if case == "two names":
         (folder / "kinetics_val" / "v001.json").write_bytes(changed(label="juggling"))
     wanted = {
         "no folder": "kinetics_train: no such folder",
         "nothing in it": "kinetics_val: no .json in it",
+        "nothing readable": "not written: at least two training clips and one test clip",
         "only empty clips": "not written: at least two training clips and one test clip",
         "two names": "label_index 0 is 'abseiling' in kinetics_train/v003.json, but 'juggling' in kinetics_val/v001",
     }

@@ -132,6 +132,9 @@ def test_runs_that_differ_in_seed_alone_are_one_curve(place):
     assert [path.parent.name for path in runs] == ["seed1", "seed2", "seed10"]
     assert len(other) == 1 and len(set(groups)) == 2
     assert list(charts.find_logs([place / "runs/SGN"], 0)) == ["runs/SGN"]
+    for number in (1, 30):
+        write_log(place / f"splits/SGN/split{number}/0_log.csv", [1.0])
+    assert [len(paths) for paths in charts.find_logs([place / "splits/SGN"], 0).values()] == [2]
     names = [f"logs/batch{b}_seed{s}.csv" for b in (16, 64) for s in (1, 2)]
     for name in names:
         write_log(place / name, [1.0])

@@ -7,10 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from test_main import run
 from test_resume import command
 
+import ranks
 from data import ROOT
+from util import UserError
 
 
 def torchrun(args, processes=2):
@@ -53,3 +56,25 @@ def test_two_processes_train_like_one_but_for_their_batch_statistics(toy, tmp_pa
     for one, two in zip(*logs, strict=True):  # loss, acc, val_loss, val_acc; weights differ by what Adam makes of zeros
         assert [*map(float, two.split(","))] == pytest.approx([*map(float, one.split(","))], rel=1e-3)
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_each_process_takes_its_own_gpu_before_anything_is_put_on_one(monkeypatch):
+    done = []
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(device))
+    monkeypatch.setattr(ranks, "pick_device", lambda name: done.append(name) or torch.device(name))
+    monkeypatch.setattr(ranks.dist, "init_process_group", done.append)
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    for name in (None, "cuda"):
+        assert ranks.start(name) == torch.device("cuda", 1)
+    assert done == [1, "cuda:1", "nccl"] * 2
+    done.clear()
+    assert ranks.start("cpu") == torch.device("cpu")
+    assert done == ["cpu", "gloo"]
+    with pytest.raises(UserError, match="--device cuda:0: torchrun gives each process a GPU; 2 are here"):
+        ranks.start("cuda:0")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    with pytest.raises(UserError, match="--device cuda: torchrun gives each process a GPU; 2 are here"):
+        ranks.start(None)

@@ -9,6 +9,7 @@ import pytest
 from layout import SPLITS, check, write_h5
 from make_sysu import draw, read_clip
 from scipy.io import savemat
+from scipy.sparse import csc_matrix
 
 import main
 from data import Clips, find
@@ -167,6 +168,12 @@ def test_splits_run_one_after_another_and_go_on(folder, tmp_path, capsys):
     main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--resume"])
     assert capsys.readouterr().out.splitlines()[-2:] == said.splitlines()[-2:]
     assert state.stat().st_mtime_ns == before
+    home = tmp_path / "SYSU" / "SGN"
+    for number in (2, 4):  # tested elsewhere, a checkpoint is still tested on the clips of its own split
+        (home / "0_best.pth").write_bytes((home / f"split{number}" / "0_best.pth").read_bytes())
+        main.main(["--dataset", "SYSU", *flags, "--train", "0"])
+        for name in ("0_lable.txt", "0_pred.txt"):
+            assert (home / name).read_text() == (home / f"split{number}" / name).read_text()
     with pytest.raises(UserError, match="split 5: the h5 has 4 random splits"):
         main.main(["--dataset", "SYSU", *flags, "--splits", "5"])
     with pytest.raises(UserError, match="--splits and --seeds"):
@@ -185,6 +192,7 @@ WRONG = {
     "complex": {"SW": np.ones((20, 3, 5)) * 1j},
     "nan": {"SW": np.full((20, 3, 5), np.nan)},
     "infinite": {"SW": np.full((20, 3, 5), np.inf)},
+    "sparse": {"SW": csc_matrix(np.ones((20, 3)))},
     "another variable": {"S": np.ones((20, 3, 5))},
 }
 

@@ -45,20 +45,20 @@ def read_log(path):
 
 
 def find_logs(sources, case):
-    """The runs of each setting: {label: [log files]}. Runs whose paths differ in `seed<n>` alone are one setting.
+    """The runs of each setting: {label: [log files]}. Runs whose paths differ in `seed<n>` or `split<n>` alone are one.
 
-    sources: logs, or folders of runs: those in seed<n>/, or where there are none, the folder's own <case>_log.csv.
+    sources: logs, or folders of runs: those in seed<n>/, or else in split<n>/, or else the folder's own <case>_log.csv.
     """
     groups = {}
     for source in map(Path, sources):
         paths = [source]
         if source.is_dir():
-            paths = sorted(source.glob(f"seed*/{case}_log.csv"), key=lambda path: (len(path.parent.name), path))
-            paths = paths or [source / f"{case}_log.csv"]
+            found = [*source.glob(f"seed*/{case}_log.csv")] or [*source.glob(f"split*/{case}_log.csv")]
+            paths = sorted(found, key=lambda path: (len(path.parent.name), path)) or [source / f"{case}_log.csv"]
         for path in paths:
             if not path.is_file():
                 raise UserError(f"{path}: no such log; main.py writes one when it trains")
-            key = re.sub(r"[_/.-]?seed\d+", "", path.absolute().with_suffix("").as_posix())
+            key = re.sub(r"[_/.-]?(seed|split)\d+", "", path.absolute().with_suffix("").as_posix())
             group = groups.setdefault(key, [])
             group += [path] if path not in group else []
     if len(groups) > len(COLOURS):

@@ -1,6 +1,6 @@
 """Pictures of data, runs and what the network looks at (matplotlib; pip install -r requirements-extra.txt).
 
-    python tools/plot.py curves results/NUCLA/logs/*.csv --out curves.png        # seed<n> apart: one curve
+    python tools/plot.py curves results/NUCLA/logs/*.csv --out curves.png        # seed<n>, split<n> apart: one curve
     python tools/plot.py confusion --dataset NUCLA --out confusion.png           # tests the checkpoint of results/
     python tools/plot.py confusion --pred results/NUCLA/SGN --out confusion.png  # or reads what main.py's test wrote
     python tools/plot.py classes --dataset NUCLA --out classes.png               # accuracy of each, and who is confused
@@ -34,7 +34,7 @@ from skeletons import skeleton_of  # noqa: E402
 import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
-from evaluate import test  # noqa: E402
+from evaluate import as_trained, test  # noqa: E402
 from util import UserError, count, one_clear_line, replacing  # noqa: E402
 
 DPI = 150
@@ -88,7 +88,7 @@ def parse_args(argv=None):
         )
 
     one = command(curves, "training curves of runs: mean and spread over seeds")
-    one.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in seed<n> go together")
+    one.add_argument("runs", nargs="+", help="logs, or folders of runs; those seed<n> or split<n> apart go together")
     one.add_argument("--label", action="append", help="name of a curve, in their order (what tells the paths apart)")
     takes_predictions(command(confusion, "confusion matrix of the test clips"))
     one = command(classes, "accuracy of each class, and the most confused pairs")
@@ -124,8 +124,8 @@ def labelled(args):
 
 
 def opened(args, optional=False):
-    """A SimpleNamespace: the checkpoint's `net` and the data set's `clips`, on the device, the `seed` of the draws, the
-    `path` of the h5 and the data's name. optional: without net and seed where results/ has no checkpoint."""
+    """A SimpleNamespace: the `checkpoint`, its `net` and the data set's `clips`, on the device, the `seed` of draws,
+    the `path` of the h5 and the data's name. optional: without net and seed where results/ has no checkpoint."""
     device = util.pick_device(args.device)
     h5, name, _ = find(args.dataset, args.case, args.data)
     clips = Clips.read(h5, args.cache).to(device)
@@ -137,7 +137,8 @@ def opened(args, optional=False):
     if (net.num_joint, net.num_classes) != (clips.joints, len(clips.class_names)):
         made_for = f"{net.num_joint} joints and {net.num_classes} classes"
         raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {len(clips.class_names)}")
-    have.net, have.seed = net.to(device), checkpoint.get("seed", 1) if args.seed is None else args.seed
+    have.checkpoint, have.net = checkpoint, net.to(device)
+    have.seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     return have
 
 
@@ -156,9 +157,10 @@ def tested(args):
         raise UserError("--names goes with --pred: the h5 has the names of its classes")
     if args.dataset:
         have = opened(args)
-        ids = have.clips.ids("test_")
-        labels, logits = have.clips.label[ids].cpu().numpy(), test(have.net, have.clips, ids, have.seed).cpu().numpy()
-        names, on = have.clips.class_names, have.name
+        clips = as_trained(have.clips, have.checkpoint)
+        ids = clips.ids("test_")
+        labels, logits = clips.label[ids].cpu().numpy(), test(have.net, clips, ids, have.seed).cpu().numpy()
+        names, on = clips.class_names, have.name
     else:
         labels, logits = charts.read_predictions(args.pred, args.case)
         names, on = (

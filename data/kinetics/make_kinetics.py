@@ -151,7 +151,7 @@ def checked(folder, records):
             a, b = (f"{said[k].decode()!r} in {names[label == i][first[k]].decode()}.json" for k in (0, 1))
             raise UserError(f"label_index {i} is {a}, but {b}")
         classes[int(i)] = said[0].decode()
-    names = np.array([name.decode() for name in names])
+    names = np.array([name.decode() for name in names], str)
     return names, label, seen, [classes.get(i, f"class {i}") for i in range(CLASSES)]
 
 

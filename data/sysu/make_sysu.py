@@ -55,7 +55,7 @@ def read_clip(path):
     """(frames, 60) float32, metres, from one sklWorld.mat. Raises UserError."""
     text = io.BytesIO(path.read_bytes())
     try:
-        skeletons = loadmat(text, variable_names=["SW"])["SW"]
+        skeletons = np.asarray(loadmat(text, variable_names=["SW"])["SW"])  # or a sparse matrix
     except Exception as error:  # at a damaged file scipy raises whatever it stumbles over; nothing in a .mat is run
         said = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a .mat of SYSU ({said})") from None
