@@ -11,6 +11,15 @@ import torch
 
 from model import SGN, ablations
 
+# What a checkpoint of ours says of itself, and what it may be; the release's lack some
+FIELDS = {
+    "epoch": lambda value: isinstance(value, int),
+    "seed": lambda value: isinstance(value, int) and 0 <= value < 2**32,
+    "select": lambda value: isinstance(value, str),
+    "about": lambda value: isinstance(value, dict),
+    "class_names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+}
+
 
 def load_checkpoint(path):
     """A network and the checkpoint it was made from; classes, joints and segments are read off the weights' shapes.
@@ -55,11 +64,9 @@ def load_checkpoint(path):
             raise ValueError(f"{path}: {name} holds values that are not finite")
         if name.endswith("running_var") and (value < 0).any():
             raise ValueError(f"{path}: {name} holds a variance below 0")
-    kinds = {"epoch": int, "seed": int, "select": str, "about": dict}  # those of the release lack some
-    for name, kind in kinds.items():
-        value = checkpoint.get(name, kind())
-        if not isinstance(value, kind) or name == "seed" and not 0 <= value < 2**32:
-            raise ValueError(f"{path}: a damaged checkpoint, whose {name} is {str(value)[:60]!r}")
+    for name, fits in FIELDS.items():
+        if name in checkpoint and not fits(checkpoint[name]):
+            raise ValueError(f"{path}: a damaged checkpoint, whose {name} is {str(checkpoint[name])[:60]!r}")
     return net, checkpoint
 
 

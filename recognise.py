@@ -118,7 +118,8 @@ class Classifier:
     """A checkpoint of this project or of the authors' release, in its folded form, for one clip at a time.
 
     path: the checkpoint. classes: a file with the classes' names, one a line, or the h5 that it was trained on; by
-    default the names of the data set the checkpoint tells of, or NTU's if it tells of none and has its shape.
+    default those that the checkpoint holds, or of the data set it tells of, or NTU's if it tells nothing and has its
+    shape.
     Attributes: joints, names (one a class) and window, the frames of a Recogniser's window by default.
     Raises UserError for a checkpoint or a file of names that is missing, damaged or of another network.
     """
@@ -130,7 +131,8 @@ class Classifier:
         dataset = str(about.get("dataset")) if isinstance(about, dict) else None
         if dataset is None and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's tell nothing
             dataset = "NTU" if net.num_classes == 60 else "NTU120"
-        known = _names_in(classes, net.num_classes) if classes else _names_of(dataset)[: net.num_classes]
+        known = checkpoint.get("class_names") or _names_of(dataset)
+        known = _names_in(classes, net.num_classes) if classes else known[: net.num_classes]
         self.names = (*known, *(f"class {i}" for i in range(len(known), net.num_classes)))
         self.window = max(net.seg, WINDOW.get(dataset, WINDOW["NTU"]) // net.seg * net.seg)
 

@@ -1,5 +1,6 @@
 """Training: one run, whose whole state is on the disk after every epoch."""
 
+import importlib.util
 import math
 import sys
 from contextlib import nullcontext
@@ -67,6 +68,8 @@ class Run:
             )
         if args.batch_size < ranks.count():
             raise UserError(f"--batch-size {args.batch_size}: {ranks.count()} processes share it; each needs a clip")
+        if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise UserError("--tensorboard: needs its package; pip install -r requirements-extra.txt")
         if not len(self.watched):
             raise UserError(f"--select {args.select}: no clips in {watch}x to choose on; take another --select")
 
@@ -181,10 +184,8 @@ class Run:
 
     def board(self):
         """A writer to <case>_tensorboard/, which takes back what an earlier run wrote of epochs that are to come."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise UserError("--tensorboard: needs its package; pip install -r requirements-extra.txt") from None
+        from torch.utils.tensorboard import SummaryWriter
+
         return SummaryWriter(self.file("tensorboard"), purge_step=len(self.rows) + 1)
 
     def keep(self):
@@ -195,7 +196,7 @@ class Run:
             self.best = value
             kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
             kept |= {"seed": args.seed, "select": args.select, "seg": args.seg, "ablate": self.net.ablate}
-            kept |= {"state_dict": self.net.state_dict()}
+            kept |= {"class_names": list(self.clips.class_names), "state_dict": self.net.state_dict()}
             save_checkpoint(kept, self.file("best.pth"))
         self.save()
 

@@ -1,6 +1,6 @@
 """--tensorboard writes what the log holds."""
 
-import sys
+import importlib.util
 
 import pytest
 from test_main import run
@@ -21,6 +21,7 @@ def test_it_holds_the_log_and_goes_on_where_the_run_does(toy, tmp_path):
 
 
 def test_without_the_package_it_is_one_line(toy, tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else find(name))
     with pytest.raises(UserError, match="--tensorboard: needs its package; pip install -r requirements-extra.txt"):
         run(toy, tmp_path, "--tensorboard", epochs=1)

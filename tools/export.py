@@ -121,13 +121,15 @@ def difference(run, net):
 def class_names(path, checkpoint, classes):
     """The names of a checkpoint's classes, or None where nothing says them.
 
-    path: a text file with a name per line, or an h5 in the layout of data/layout.py; None for those of the data set
-    that the checkpoint names. Raises UserError for a file that cannot be read, or has another number of names.
+    path: a text file with a name per line, or an h5 in the layout of data/layout.py; None for those that
+    the checkpoint holds, or of the data set that it names. Raises UserError for a file that cannot be read, or has
+    another number of names.
     """
     if path is None:
         about = checkpoint.get("about")
         name = about.get("dataset") if isinstance(about, dict) else None
         names = NUCLA if name == "NUCLA" else dataset(name).classes if name in NAMES else ()
+        names = checkpoint.get("class_names") or names
         return list(names) if len(names) == classes else None
     try:
         if path.suffix in (".h5", ".hdf5"):

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import ROOT, Clips, find  # noqa: E402
-from evaluate import accuracy, test  # noqa: E402
+from evaluate import accuracy, as_trained, test  # noqa: E402
 
 CLAIMS = ROOT / "results" / "README.md"
 FIGURE = r"^# (?:last epoch|epoch) .*top-1 ([\d.]+)%"  # in a log's head: of the last epoch, then of the one kept
@@ -45,6 +45,8 @@ def of_logs(row, root):
     if not logs:
         return f"there is no {row['logs']}"
     figures = [[float(figure) for figure in re.findall(FIGURE, log.read_text(), re.M)] for log in logs]
+    if not all(len(pair) == 2 for pair in figures):
+        return "a log without its two results"
     last, best = zip(*figures, strict=True)
     found = f"{stated(best)} / {stated(last)}"
     return None if found == row["top-1, best / last"] else f"the logs say {found}"
@@ -62,9 +64,9 @@ def of_checkpoint(row, root, data):
         h5, *_ = find(dataset, case, data, make=False)
     except util.UserError:
         return None, "digest only, the data are not here"
-    clips = Clips.read(h5)
-    ids = clips.ids("test_")
     net, checkpoint = util.opened(load_checkpoint, path)
+    clips = as_trained(Clips.read(h5), checkpoint)
+    ids = clips.ids("test_")
     top1 = accuracy(test(net, clips, ids, checkpoint.get("seed", 1)), clips.label[ids])
     best = float(row["top-1, best / last"].split(" / ")[0])
     wrong = None if abs(top1 - best) <= 100 / len(ids) + 0.005 else f"it gives {top1:.2f}"
