@@ -74,6 +74,7 @@ class Row(NamedTuple):
     moved: float = 0.0  # bytes
     amp: bool = False
     runs: int = 0  # turns; 0 stands for --runs
+    repeat: int = 1  # calls of each function in a turn
 
 
 def step_of(net, forward, x, y, amp=False, fused=True):
@@ -139,16 +140,15 @@ def rows(device, compiled):
             ("folded, --amp", LARGE, 1, 3),
             ("folded", 1, 20, 0),
         ):
-            pair = [lambda f=f, n=n, r=repeat: [f(x[:n]) for _ in range(r)] for f in (Plain(net, n), forms[form])]
+            pair = [lambda f=f, n=n: f(x[:n]) for f in (Plain(net, n), forms[form])]
             flops, _ = work(pair[1])
-            moved = repeat * (weights + n * SEG * JOINTS * 12)
             what = ("one clip" if n == 1 else "testing") + f", {form}"
-            yield Row(what, n * repeat, *pair, flops, moved, "amp" in form, runs)
+            yield Row(what, n, *pair, flops, weights + n * SEG * JOINTS * 12, "amp" in form, runs, repeat)
 
     dense, packed = made_up_clips(device, rng, np.full(BATCH, 85))
     generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
     pair = (lambda: plain_batch(dense).to(device), lambda: rotate(packed.draw(ids, generator), 0.3, generator))
-    yield Row("drawing a batch", BATCH, *pair, moved=2 * BATCH * SEG * JOINTS * 12)
+    yield Row("drawing a batch", BATCH, *pair, moved=2 * BATCH * SEG * JOINTS * 12, repeat=10)
     yield epoch(device, rng)
 
 
@@ -203,14 +203,17 @@ def timed_row(row, runs, device):
 
     def plain():
         keep_memory(False)
-        row.plain()
+        for _ in range(row.repeat):
+            row.plain()
 
     def ours():
         keep_memory()
-        row.ours()
+        for _ in range(row.repeat):
+            row.ours()
 
     with torch.inference_mode(mode=row.what.startswith(("testing", "one clip"))):
-        return timed((plain, ours), row.runs or runs, device, warm_up=row.runs != EPOCHS)
+        seconds = timed((plain, ours), row.runs or runs, device, warm_up=row.runs != EPOCHS)
+    return [turn / row.repeat for turn in seconds]
 
 
 def paces(device, runs):
@@ -274,9 +277,8 @@ def table(device, runs, compiled, about):
         floor = max(row.flops / flops[row.amp], row.moved / copied)
         lines.append({"what": row.what, "clips": row.clips, "plain_s": plain, "ours_s": ours, "ratio": plain / ours})
         lines[-1] |= {"flops": row.flops, "bytes": row.moved, "floor_s": floor}
-        each = row.clips if row.what.startswith("one clip") else 1  # repeated, and shown for one
-        reached = f"{1e3 * floor / each:10.2f}{floor / ours:9.0%}" if floor else ""
-        shown = f"{row.what:32}{row.clips // each:6}{1e3 * plain / each:10.2f}{1e3 * ours / each:10.2f}"
+        reached = f"{1e3 * floor:10.2f}{floor / ours:9.0%}" if floor else ""
+        shown = f"{row.what:32}{row.clips:6}{1e3 * plain:10.2f}{1e3 * ours:10.2f}"
         print(f"{shown}{plain / ours:7.2f}{row.clips / ours:9.0f}{reached}", flush=True)
     seconds = {line["what"]: line["ours_s"] for line in lines}
     share = seconds["drawing a batch"] / (seconds["drawing a batch"] + seconds["training step"])
