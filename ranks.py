@@ -33,8 +33,9 @@ def start(name=None):
 
 
 def stop():
-    """Leaves the others in an orderly way."""
+    """Leaves the others in an orderly way: when none of them is still listening to another."""
     if dist.is_initialized():
+        dist.barrier()
         dist.destroy_process_group()
 
 

@@ -18,7 +18,10 @@ from util import UserError
 
 def torchrun(args, processes=2):
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    return subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
+    done = subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
+    if "Signal 6" in done.stderr:  # gloo itself has aborted once in some thirty runs, before processes waited to part
+        done = subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
+    return done
 
 
 def test_two_processes_give_the_same_test_figure_for_the_same_checkpoint(toy, tmp_path):
@@ -51,7 +54,8 @@ def test_two_processes_train_like_one_but_for_their_batch_statistics(toy, tmp_pa
     folders = [tmp_path / name / "toy" / "SGN" for name in ("one", "two")]
     for folder, start in zip(folders, (lambda args: subprocess.run([sys.executable, *args]), torchrun), strict=True):
         _, _, *args = command(toy, folder.parents[1], "-b", "7", epochs=2)  # shares of 3 and 4
-        assert start([script, *args]).returncode == 0
+        done = start([script, *args])
+        assert done.returncode == 0, done.stderr[-3000:] if done.stderr else done
     logs = [(folder / "0_log.csv").read_text().splitlines()[-2:] for folder in folders]
     for one, two in zip(*logs, strict=True):  # loss, acc, val_loss, val_acc; weights differ by what Adam makes of zeros
         assert [*map(float, two.split(","))] == pytest.approx([*map(float, one.split(","))], rel=1e-3)
