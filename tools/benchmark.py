@@ -42,7 +42,7 @@ from data import Clips, rotate  # noqa: E402
 from evaluate import predict  # noqa: E402
 from folded import Folded  # noqa: E402
 from model import SGN  # noqa: E402
-from train import Run, criterion, try_compile  # noqa: E402
+from train import Run, adam, criterion, try_compile  # noqa: E402
 from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
@@ -77,11 +77,11 @@ class Row(NamedTuple):
     repeat: int = 1  # calls of each function in a turn
 
 
-def step_of(net, forward, x, y, amp=False, fused=True):
-    """A training step, as train.Run does it."""
-    optimizer = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4, fused=fused)
+def step_of(net, forward, x=None, y=None, amp=False, fused=True):
+    """A training step on (x, y), as train.Run does it; fused: with its optimiser, else with PyTorch's plain one."""
+    optimizer = adam(net, 1e-3, 1e-4) if fused else torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
 
-    def step():
+    def step(x=x, y=y):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
             logits = forward(x)
         optimizer.zero_grad(set_to_none=True)
@@ -160,20 +160,20 @@ def epoch(device, rng):
     args.command, args.split = "", None
     run = Run(args, packed, "", 0.5, Path())
     net, label = SGN(CLASSES, 20).to(device), packed.label
+    forward = {n: Plain(net, n) for n in (BATCH, 464 % BATCH)}  # its one-hot inputs are made for one size of batch
+    step = step_of(net, forward[BATCH], fused=False)
 
     def plain():
         net.train()
         sizes = [BATCH] * (1020 // BATCH)
-        step = None
         for some in np.split(rng.permutation(1020), np.cumsum(sizes))[:-1]:
             x = plain_batch(dense[some], width=60).to(device)
-            step = step_of(net, Plain(net, BATCH), rotate(x, 0.5, run.generator), label[some], fused=False)
-            step()
+            step(rotate(x, 0.5, run.generator), label[some])
         net.eval()
         with torch.no_grad():
             for i in range(1020, 1484, BATCH):
                 x = plain_batch(dense[i : i + BATCH], width=60).to(device)
-                Plain(net, len(x))(x)
+                forward[len(x)](x)
 
     def ours():
         run.train_epoch(run.net, 1, tqdm(disable=True))
