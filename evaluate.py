@@ -50,6 +50,13 @@ def test(net, clips, ids, seed, amp=False):
     return predict(net, clips, ids, TEST_DRAWS, generator, amp)
 
 
+def must_fit(path, net, joints, classes):
+    """Raises UserError if the network of a checkpoint is for data of another shape."""
+    if (net.num_joint, net.num_classes) != (joints, classes):
+        made_for = f"{net.num_joint} joints and {net.num_classes} classes"
+        raise UserError(f"{path}: made for {made_for}, the data has {joints} and {classes}")
+
+
 def as_trained(clips, checkpoint):
     """The clips, parted by the random split that a checkpoint was trained on, if it was on one. Raises UserError.
 
@@ -63,9 +70,7 @@ def test_checkpoint(args, clips, folder):
     """Tests <case>_best.pth, writes labels and logits, and returns the line that says what came of it, and top-1."""
     path, classes = folder / f"{args.case}_best.pth", args.num_classes or len(clips.class_names)
     net, checkpoint = ranks.from_first(lambda: util.opened(load_checkpoint, path))
-    if (net.num_joint, net.num_classes) != (clips.joints, classes):
-        made_for = f"{net.num_joint} joints and {net.num_classes} classes"
-        raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {classes}")
+    must_fit(path, net, clips.joints, classes)
     if net.ablate != (args.ablate or ()):
         made = f"with --ablate {','.join(net.ablate)}" if net.ablate else "without --ablate"
         raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
@@ -75,7 +80,7 @@ def test_checkpoint(args, clips, folder):
     ids = clips.ids("test_")
     label = clips.label[ids]
     if checkpoint.get("about", {}).get("data_sha256", clips.sha256) != clips.sha256:
-        ranks.from_first(lambda: print(f"note: {path} was trained on another h5 than this one", file=sys.stderr))
+        ranks.say(f"note: {path} was trained on another h5 than this one", file=sys.stderr)
     seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     logits = test(net.to(ids.device), clips, ids, seed, args.amp)
 

@@ -104,7 +104,7 @@ def train_and_test(args, clips, name, theta, folder):
         start = time.perf_counter()
         try:
             run.train()
-            say(f"trained {len(run.rows)} epochs, in {(time.perf_counter() - start) / 60:.1f} minutes now")
+            ranks.say(f"trained {len(run.rows)} epochs, in {(time.perf_counter() - start) / 60:.1f} minutes now")
             ids = clips.ids("test_")
             last = accuracy(test(run.net, clips, ids, args.seed, args.amp), clips.label[ids])
             line, best = test_checkpoint(args, clips, folder)
@@ -114,7 +114,7 @@ def train_and_test(args, clips, name, theta, folder):
         except KeyboardInterrupt as stop:
             done = f"{len(run.rows)} of {args.max_epochs} epochs are kept in {folder}"
             raise type(stop)(f"{done}; the same command with --resume goes on") from None
-    say(*run.results["lines"], sep="\n")
+    ranks.say(*run.results["lines"], sep="\n")
     return run.results["best"], run.results["last"]
 
 
@@ -126,12 +126,6 @@ def runs(args, clips):
     if args.seeds:
         return [(f"seed{number}", number, None, clips) for number in args.seeds]
     return [("", seed, None, clips)]
-
-
-def say(*words, **how):
-    """Prints, once for all processes of a run."""
-    if ranks.first():
-        print(*words, **how)
 
 
 def main(argv=None):
@@ -159,7 +153,7 @@ def main(argv=None):
         raise UserError(f"{args.dataset}: no clips in test_x, nothing to test on")
     clips = clips.to(device)
     folder = folder_of(args, name)
-    say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
+    ranks.say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
 
     if args.train:
         args.seg = args.seg or 20
@@ -170,17 +164,17 @@ def main(argv=None):
             for place, seed, split, some in planned:
                 args.seed, args.split = seed, split
                 if place:
-                    say(f"{place}:")
+                    ranks.say(f"{place}:")
                 figures.append(train_and_test(args, some, name, theta, folder / place))
         several = "splits" if args.splits else "seeds" if args.seeds else None
         for what, values in zip((SELECT[args.select], SELECT["last"]), zip(*figures, strict=True), strict=True):
             if several:
                 spread = statistics.stdev(values) if len(values) > 1 else 0.0
-                say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} {several}")
+                ranks.say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} {several}")
     else:
         start = time.perf_counter()
         line, _ = test_checkpoint(args, clips, folder)
-        say(f"{line}, in {time.perf_counter() - start:.1f} s")
+        ranks.say(f"{line}, in {time.perf_counter() - start:.1f} s")
     ranks.stop()
 
 

@@ -52,6 +52,12 @@ def first():
     return rank() == 0
 
 
+def say(*words, **how):
+    """Prints, once for all processes of a run."""
+    if first():
+        print(*words, **how)
+
+
 def share(n):
     """This process's part of n things, a slice: contiguous, and as large as the others' or larger by one."""
     return slice(n * rank() // count(), n * (rank() + 1) // count())

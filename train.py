@@ -146,8 +146,7 @@ class Run:
         ]
         if changed and not results:
             self.about[f"from epoch {len(rows) + 1} on"] = "; ".join(changed)
-            if ranks.first():
-                print(f"note: going on with {'; '.join(changed)}: the bits may differ", file=sys.stderr)
+            ranks.say(f"note: going on with {'; '.join(changed)}: the bits may differ", file=sys.stderr)
         if not ranks.from_first(self.file("best.pth").is_file):
             raise UserError(f"{self.file('best.pth')}: missing, though {path.name} goes on from it; begin anew")
 
@@ -274,8 +273,7 @@ def unlike(given, like, name):
 def try_compile(net, example, amp=False):
     """Compiles a network in place, with a trial step; where that fails a line says so, and it stays as it was."""
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    if ranks.first():
-        print("compiling, which takes a minute or two", file=sys.stderr)
+    ranks.say("compiling, which takes a minute or two", file=sys.stderr)
     try:
         net.compile()
         with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):

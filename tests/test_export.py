@@ -170,7 +170,7 @@ def test_model_py_alone_is_enough_and_torch_hub_touches_no_modules_of_the_caller
 THEIR_PROJECT = """
 import pickle, sys, torch
 
-expected = torch.load("expected.pt")
+expected = torch.load("expected.pt", weights_only=True)
 def check(net):
     torch.testing.assert_close(net(expected["x"]), expected["logits"], rtol=1e-5, atol=1e-5)
 

@@ -34,7 +34,7 @@ from skeletons import skeleton_of  # noqa: E402
 import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
-from evaluate import as_trained, test  # noqa: E402
+from evaluate import as_trained, must_fit, test  # noqa: E402
 from util import UserError, count, one_clear_line, replacing  # noqa: E402
 
 DPI = 150
@@ -134,9 +134,7 @@ def opened(args, optional=False):
     if optional and not args.checkpoint and not path.is_file():
         return have
     net, checkpoint = util.opened(load_checkpoint, path)
-    if (net.num_joint, net.num_classes) != (clips.joints, len(clips.class_names)):
-        made_for = f"{net.num_joint} joints and {net.num_classes} classes"
-        raise UserError(f"{path}: made for {made_for}, the data has {clips.joints} and {len(clips.class_names)}")
+    must_fit(path, net, clips.joints, len(clips.class_names))
     have.checkpoint, have.net = checkpoint, net.to(device)
     have.seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     return have
