@@ -21,7 +21,7 @@ import threading
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -142,13 +142,10 @@ def run(tasks, work, folder, dataset, *, workers, strict, title):
     done = total - sum(task.clips for task in todo)
     jobs = [(work, task, folder, strict) for task in todo]
     bar = tqdm(total=total, initial=done, desc=title, unit="clip", disable=not todo)
-    try:
-        with bar, closing(parallel(make, jobs, workers)) as made:
-            for task, record in zip(todo, made, strict=True):
-                records[task.key] = record
-                bar.update(task.clips)
-    finally:
-        util.sweep(folder)  # again: by now the workers, also those of a run killed before, have ended, tidily or not
+    with bar, written(make, jobs, workers, folder) as made:
+        for task, record in zip(todo, made, strict=True):
+            records[task.key] = record
+            bar.update(task.clips)
     records = [records[task.key] for task in tasks]
     write_index(folder, dataset, records)
     return records
@@ -189,6 +186,18 @@ def parallel(function, jobs, workers):
             raise
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def written(function, jobs, workers, folder):
+    """`parallel`, for jobs that write into `folder`: at the end those processes are gone, and what they left."""
+    try:
+        with closing(parallel(function, jobs, workers)) as made:
+            yield made
+    finally:
+        util.sweep(
+            folder
+        )  # also what a run killed before left, whose workers may still have been there when this began
 
 
 def _hold_interrupts(held):

@@ -9,7 +9,6 @@ that is finished, from the same clips, is not written again. (SPEC, "Step 3, h5"
 """
 
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import h5py
@@ -127,11 +126,8 @@ def main(argv=None):
         elif not finished(path, made_from):
             parts = dict(zip(SPLITS, (*hold_out(train), test), strict=True))
             jobs.append((path, source, parts, dataset, protocol, made_from, len(jobs)))
-    try:
-        with closing(blocks.parallel(write_protocol, jobs, args.workers)) as made:
-            list(made)
-    finally:
-        sweep(args.root)
+    with blocks.written(write_protocol, jobs, args.workers, args.root) as made:
+        list(made)
     if poor:
         raise UserError(f"{' and '.join(poor)} not written: at least two training clips and one test clip are needed")
     return 0
