@@ -1,7 +1,7 @@
 """From a data set's h5 to batches: all clips packed into one tensor, and a batch is a few tensor operations on it.
 
     clips = Clips.read("data/ntu/NTU_CS.h5").to(device)
-    x = rotate(clips.draw(ids, generator), theta=0.3, generator=generator)     # (batch, 20, 75)
+    x = rotate(clips.draw(ids, generator), theta=0.3, generator=generator)     # (batch, 20, 75), recipes.py
 
 No workers, no collate function and no padding: NTU RGB+D's 56,578 clips take about 2 GB, on the GPU when there is one.
 (SPEC, "From a clip to the network's input".)
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from recipes import PAPER, Recipe
 from util import UserError, replacing
 
 ROOT = Path(__file__).resolve().parent
@@ -102,6 +103,7 @@ class Clips:
     joints, persons, class_names, protocol: what the h5 says of itself. sha256: of the clips, their labels and
         splits, so that it is the same whichever program wrote the h5.
     resplits: (random splits, clips) uint8 on the CPU, the h5's table of them (data/layout.py); None if it has none.
+    recipe: how frames are drawn from them.
     """
 
     frames: torch.Tensor
@@ -115,6 +117,7 @@ class Clips:
     protocol: str
     sha256: str
     resplits: torch.Tensor | None = None
+    recipe: Recipe = PAPER
 
     @classmethod
     def read(cls, path, cache=False, block=None):
@@ -272,21 +275,31 @@ class Clips:
         ranges = (self.splits[split] for split in splits)
         return torch.cat([torch.arange(ids.start, ids.stop, device=self.label.device) for ids in ranges])
 
-    def draw(self, ids, generator, seg=20):
+    def draw(self, ids, generator, seg=20, crop=1.0):
         """One draw of `seg` frames from each clip (SPEC, "From a clip to the network's input").
 
         A clip of L frames, zeros appended up to seg, is cut into seg segments of a = L // seg frames, and one frame of
-        each is drawn uniformly. The last L - seg * a frames are never drawn, as in the release.
+        each is drawn uniformly. The last L - seg * a frames are never drawn, as in the release. With a recipe that
+        draws from the whole clip, the segments are L / seg long, whole or not, and nothing is left over or appended.
         ids: (n,) int64 clips. Returns (n, seg, joints * 3) float32, metres.
         """
-        return self.gather(ids, self.draw_frames(ids, generator, seg))
+        return self.gather(ids, self.draw_frames(ids, generator, seg, crop))
 
-    def draw_frames(self, ids, generator, seg=20):
-        """The drawing alone: which frames of each clip, (n, seg) int64; those from the clip's length on are zeros."""
-        a = (self.length[ids, None] // seg).clamp(min=1)
+    def draw_frames(self, ids, generator, seg=20, crop=1.0):
+        """The drawing alone: which frames of each clip, (n, seg) int64; those from the clip's length on are zeros.
+
+        crop: with a recipe that draws from the whole clip, it draws from a random part of it, at least this share.
+        """
+        length = self.length[ids, None]
         segment = torch.arange(seg, device=ids.device)
         u = torch.rand(len(ids), seg, generator=generator, device=ids.device)
-        return segment * a + (u * a).long()
+        if not self.recipe.whole:
+            a = (length // seg).clamp(min=1)
+            return segment * a + (u * a).long()
+        share, place = torch.rand(2, len(ids), 1, generator=generator, device=ids.device) if crop < 1 else (1, 0)
+        share = crop + (1 - crop) * share
+        at = place * (1 - share) + (segment + u) / seg * share  # of the clip's length
+        return (at * length).long().minimum(length - 1).clamp(min=0)
 
     def gather(self, ids, frames):
         """Those frames of those clips: (n,) and (n, seg) int64 -> (n, seg, joints * 3) float32."""
@@ -307,24 +320,3 @@ def _state(path):
     """What changes with a file's content: any write sets its ctime, which no program can set back."""
     stat = path.stat()
     return f"packed clips 3, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
-
-
-def rotate(x, theta, generator):
-    """Turns each clip by three angles of its own, uniform in +-theta radians. (n, frames, joints * 3), any unit."""
-    angles = (2 * torch.rand(len(x), 3, generator=generator, device=x.device) - 1) * theta
-    return turn(x, angles)
-
-
-def turn(x, angles):
-    """p' = Rz Ry Rx p for every joint of every frame, the angles (n, 3) about x, y and z in radians."""
-    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
-    zero, one = torch.zeros_like(cx), torch.ones_like(cx)
-
-    def matrix(*entries):
-        return torch.stack(entries, dim=1).view(-1, 3, 3)
-
-    rx = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
-    ry = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
-    rz = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
-    r = (rz @ ry @ rx).transpose(1, 2).contiguous()
-    return (x.view(len(x), -1, 3) @ r).view_as(x)

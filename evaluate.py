@@ -1,6 +1,7 @@
 """Testing: the logits of clips, top-1, and the test of a checkpoint."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ import ranks
 import util
 from checkpoint import load_checkpoint
 from folded import Folded
+from recipes import RECIPES
 from util import UserError, replacing
 
-TEST_DRAWS = 5
 EVAL_BATCH = 256  # clips; the figure does not depend on it
 SELECT = {
     "test": "best epoch by one draw on the test set",
@@ -45,9 +46,12 @@ def accuracy(logits, label):
 
 
 def test(net, clips, ids, seed, amp=False):
-    """Five draws a clip, their logits averaged: (n, classes). The same seed draws the same frames."""
+    """As many draws a clip as its recipe tests with, their logits averaged: (n, classes).
+
+    The same seed draws the same frames.
+    """
     generator = torch.Generator(clips.frames.device).manual_seed(seed)
-    return predict(net, clips, ids, TEST_DRAWS, generator, amp)
+    return predict(net, clips, ids, clips.recipe.test_draws, generator, amp)
 
 
 def must_fit(path, net, joints, classes):
@@ -58,10 +62,11 @@ def must_fit(path, net, joints, classes):
 
 
 def as_trained(clips, checkpoint):
-    """The clips, parted by the random split that a checkpoint was trained on, if it was on one. Raises UserError.
+    """The clips as a checkpoint was trained on them: drawn by its recipe, and parted by its random split if it had one.
 
-    In another split, clips that it was trained on would be among those that test.
+    In another split, clips that it was trained on would be among those that test. Raises UserError.
     """
+    clips = replace(clips, recipe=RECIPES[checkpoint.get("recipe", "paper")])
     number = str(checkpoint.get("about", {}).get("split"))
     return clips.resplit(int(number)) if number.isdecimal() and len(number) < 9 else clips
 
@@ -74,6 +79,8 @@ def test_checkpoint(args, clips, folder):
     if net.ablate != (args.ablate or ()):
         made = f"with --ablate {','.join(net.ablate)}" if net.ablate else "without --ablate"
         raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
+    if (recipe := checkpoint.get("recipe", "paper")) != args.recipe:
+        raise UserError(f"{path}: made with --recipe {recipe}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
     clips = as_trained(clips, checkpoint)
@@ -93,4 +100,4 @@ def test_checkpoint(args, clips, folder):
     top1 = accuracy(logits, label)
     how = SELECT.get(checkpoint.get("select"), "chosen by its makers")
     line = f"epoch {checkpoint.get('epoch', '?')} ({how}): top-1 {top1:.2f}%"
-    return f"{line}, {TEST_DRAWS} draws of each of the {len(ids)} test clips", top1
+    return f"{line}, {clips.recipe.test_draws} draws of each of the {len(ids)} test clips", top1

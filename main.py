@@ -6,13 +6,15 @@
     python main.py --network SGN --train 0 --case 0             # tests results/NTU/SGN/0_best.pth
     python main.py --dataset NUCLA --seeds 5                    # five runs, and their mean and spread
     python main.py --dataset SYSU --splits 30                   # the same over thirty random splits of the clips
+    python main.py --dataset NUCLA --recipe plus -b 16          # better than the paper's recipe, same network
     python main.py --dataset NUCLA --ablate joint-type          # the network without its joint type
 
 Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lable.txt and <case>_pred.txt (the labels,
 and the averaged logits, of the test clips, a line each), and <case>_state.pth, from which --resume goes on. With
 --seeds or --splits, each run has a folder seed<n>/ or split<n>/ there. An ablated network has results of its own:
---ablate one-gcn,joint-type writes to results/<dataset>/<network>-joint-type+one-gcn/, the names in the order below. The
-recipe is the release's (SPEC, "Training and testing").
+--ablate one-gcn,joint-type writes to results/<dataset>/<network>-joint-type+one-gcn/, the names in the order below, and
+so has another recipe: results/<dataset>/<network>-plus/. The default recipe is the release's (SPEC, "Training and
+testing").
 """
 
 import argparse
@@ -32,8 +34,9 @@ import torch  # noqa: E402
 
 import ranks  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
-from evaluate import SELECT, TEST_DRAWS, accuracy, test, test_checkpoint  # noqa: E402
+from evaluate import SELECT, accuracy, test, test_checkpoint  # noqa: E402
 from model import ABLATIONS, ablations  # noqa: E402
+from recipes import RECIPES  # noqa: E402
 from train import Run  # noqa: E402
 
 
@@ -47,6 +50,7 @@ def parse_args(argv=None):
     )
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
+    add("--recipe", choices=tuple(RECIPES), default="paper", help="how to train and test (%(default)s); see README")
     add("--ablate", type=ablated, metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or a path to an .h5 in the same layout (%(default)s)")
     add("--case", type=int, default=0, help="protocol; for NTU 0 is cross-subject, 1 cross-view (%(default)s)")
@@ -69,14 +73,24 @@ def parse_args(argv=None):
     add("--batch-size", "-b", type=count, default=64, help="clips in a training step (%(default)s)")
     add("--lr", type=above_zero, default=0.001, help="initial learning rate (%(default)s)")
     steps = "times the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
-    add("--lr-factor", type=util.factor, default=0.1, help=f"{steps} (%(default)s)")
+    add("--lr-factor", type=util.factor, help=f"{steps} (0.1; not with --recipe plus)")
     add("--weight-decay", "--wd", type=not_negative, default=0.0001, help="L2, on all parameters (%(default)s)")
-    add("--theta", type=not_negative, help="training rotation in radians (0.3, across views 0.5)")
+    add(
+        "--theta",
+        type=not_negative,
+        help="training rotation in radians (0.3, across views 0.5; not with --recipe plus)",
+    )
     add("--seg", type=count, help="segments, the frames drawn from a clip (20; when testing, the checkpoint's)")
     add("--num-classes", type=count, help="outputs of the network (the classes of the data)")
     add("--tensorboard", action="store_true", help="write the log's columns for TensorBoard too, <case>_tensorboard/")
     add("--print-freq", "-p", type=count, default=10, help="steps between updates of the bar's loss (%(default)s)")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    recipe = RECIPES[args.recipe]
+    for flag, given, has in (("--theta", args.theta, recipe.spin), ("--lr-factor", args.lr_factor, recipe.cosine)):
+        if has and given is not None:
+            raise UserError(f"{flag} {given}: goes with --recipe paper; {args.recipe} has its own")
+    args.lr_factor = 0.1 if args.lr_factor is None else args.lr_factor
+    return args
 
 
 def ablated(text):
@@ -88,8 +102,10 @@ def ablated(text):
 
 
 def folder_of(args, name):
-    """Where the results of a data set of this name go: an ablated network's beside those of the whole one."""
-    return args.results / name / (f"{args.network}-{'+'.join(args.ablate)}" if args.ablate else args.network)
+    """Where the results of a data set of this name go: each recipe's and each ablated network's in its own folder."""
+    recipe = () if args.recipe == "paper" else (args.recipe,)
+    ablate = ("+".join(args.ablate),) if args.ablate else ()
+    return args.results / name / "-".join((args.network, *recipe, *ablate))
 
 
 def train_and_test(args, clips, name, theta, folder):
@@ -106,9 +122,9 @@ def train_and_test(args, clips, name, theta, folder):
             run.train()
             ranks.say(f"trained {len(run.rows)} epochs, in {(time.perf_counter() - start) / 60:.1f} minutes now")
             ids = clips.ids("test_")
-            last = accuracy(test(run.net, clips, ids, args.seed, args.amp), clips.label[ids])
+            last = accuracy(test(run.net, run.clips, ids, args.seed, args.amp), clips.label[ids])
             line, best = test_checkpoint(args, clips, folder)
-            lines = [f"last epoch {args.max_epochs}: top-1 {last:.2f}%, {TEST_DRAWS} draws", line]
+            lines = [f"last epoch {args.max_epochs}: top-1 {last:.2f}%, {run.recipe.test_draws} draws", line]
             run.results = {"lines": lines, "best": best, "last": last}
             ranks.from_first(run.save)
         except KeyboardInterrupt as stop:

@@ -14,6 +14,7 @@ Everything is on the CPU: a clip is too little for a GPU. tools/predict.py does 
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -24,6 +25,7 @@ import util
 from checkpoint import load_checkpoint
 from data import ROOT, Clips
 from folded import Folded
+from recipes import RECIPES
 from util import UserError
 
 sys.path += [str(ROOT / "data" / folder) for folder in ("ntu", "nucla")]  # plain folders, as in data.py
@@ -120,13 +122,14 @@ class Classifier:
     path: the checkpoint. classes: a file with the classes' names, one a line, or the h5 that it was trained on; by
     default those that the checkpoint holds, or of the data set it tells of, or NTU's if it tells nothing and has its
     shape.
-    Attributes: joints, names (one a class) and window, the frames of a Recogniser's window by default.
+    Attributes: joints, recipe, names (one a class) and window, the frames of a Recogniser's window by default.
     Raises UserError for a checkpoint or a file of names that is missing, damaged or of another network.
     """
 
     def __init__(self, path, classes=None):
         net, checkpoint = util.opened(load_checkpoint, path)
         self.path, self.net, self.joints = path, util.opened(Folded, net), net.num_joint
+        self.recipe = RECIPES[checkpoint.get("recipe", "paper")]
         about = checkpoint.get("about")
         dataset = str(about.get("dataset")) if isinstance(about, dict) else None
         if dataset is None and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's tell nothing
@@ -139,12 +142,13 @@ class Classifier:
     def logits(self, clip, draws, generator):
         """Logits of a clip, (frames, persons, joints, 3) as `read_recording` returns it: (classes,) float32.
 
-        They are averaged over `draws` draws, as in testing. Raises UserError for another number of joints.
+        They are averaged over `draws` draws; None: as many as its recipe tests with. Raises UserError if the number
+        of joints is another.
         """
         if clip.shape[2] != self.joints:
             raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
-        clips = Clips.one(clip)
-        ids = torch.zeros(draws, dtype=torch.int64)
+        clips = replace(Clips.one(clip), recipe=self.recipe)
+        ids = torch.zeros(draws or self.recipe.test_draws, dtype=torch.int64)
         return self.net(clips.draw(ids, generator, self.net.seg)).mean(dim=0)
 
     def top(self, probabilities, k=5):

@@ -4,6 +4,7 @@ import importlib.util
 import math
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 
 import torch
 from torch.nn import functional as F
@@ -13,9 +14,10 @@ from tqdm import tqdm
 import ranks
 import util
 from checkpoint import load_safely
-from data import DATASETS, rotate
+from data import DATASETS
 from evaluate import accuracy, predict
 from model import SGN
+from recipes import RECIPES
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
@@ -45,7 +47,8 @@ class Run:
     """
 
     def __init__(self, args, clips, name, theta, folder):
-        self.args, self.clips, self.theta, self.folder = args, clips, theta, folder
+        self.recipe = RECIPES[args.recipe]
+        self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=self.recipe), theta, folder
         self.device = device = clips.frames.device
         self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
         self.settings |= {"dataset": name, "theta": theta, "data_sha256": clips.sha256, "device": device.type}
@@ -165,7 +168,7 @@ class Run:
         with bar, board as writer:
             for epoch in range(done + 1, args.max_epochs + 1):
                 bar.set_description(f"epoch {epoch}/{args.max_epochs}")
-                lr = args.lr * args.lr_factor ** sum(12 * (epoch - 1) >= k * args.max_epochs for k in (6, 9, 11))
+                lr = self.recipe.rate(args.lr, args.lr_factor, epoch, args.max_epochs)
                 self.optimizer.param_groups[0]["lr"] = lr
                 loss, acc = self.train_epoch(forward, epoch, bar)
                 ranks.as_first(self.net.buffers())
@@ -194,8 +197,9 @@ class Run:
         if value < self.best or args.select == "last":
             self.best = value
             kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
-            kept |= {"seed": args.seed, "select": args.select, "seg": args.seg, "ablate": self.net.ablate}
-            kept |= {"class_names": list(self.clips.class_names), "state_dict": self.net.state_dict()}
+            kept |= {"seed": args.seed, "select": args.select, "recipe": args.recipe, "seg": args.seg}
+            kept |= {"ablate": self.net.ablate, "class_names": list(self.clips.class_names)}
+            kept |= {"state_dict": self.net.state_dict()}
             save_checkpoint(kept, self.file("best.pth"))
         self.save()
 
@@ -226,7 +230,8 @@ class Run:
         correct = torch.zeros(len(batches), device=ids.device)
         for step, batch in enumerate(batches, 1):
             # The whole batch is drawn in every process, so that it is the same batch however many share it
-            x = rotate(clips.draw(batch, generator, args.seg), self.theta, generator)[mine]
+            drawn = clips.draw(batch, generator, args.seg, self.recipe.crop)
+            x = self.recipe.vary(drawn, self.theta, generator)[mine]
             label = clips.label[batch[mine]]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=args.amp):
                 logits = forward(x)

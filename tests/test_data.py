@@ -141,37 +141,6 @@ def test_same_generator_same_draw(tmp_path):
     assert not torch.equal(clips.draw(ids, generator(3)), clips.draw(ids, generator(4)))
 
 
-def test_turning_by_hand_worked_angles():
-    x = torch.tensor([[[1.0, 2.0, 3.0]]])
-    quarter = torch.pi / 2
-    turned = [data.turn(x, torch.eye(3)[i][None] * quarter).flatten() for i in range(3)]
-    # Rx: (x, z, -y); Ry: (-z, y, x); Rz: (y, -x, z), by the matrices of SPEC, "From a clip to the network's input"
-    expected = torch.tensor([[1.0, 3, -2], [-3, 2, 1], [2, -1, 3]])
-    torch.testing.assert_close(torch.stack(turned), expected)
-    both = data.turn(x, torch.tensor([[quarter, 0, quarter]])).flatten()  # Rz (Rx p) = Rz (1, 3, -2)
-    torch.testing.assert_close(both, torch.tensor([3.0, -1, -2]))
-
-
-def test_the_rotation_is_golden():
-    with np.load(Path(__file__).parent / "fixtures" / "rotation.npz", allow_pickle=False) as golden:
-        x, angles, out = (torch.from_numpy(golden[name]) for name in ("x", "angles", "out"))
-    torch.testing.assert_close(data.turn(x, angles), out, rtol=0, atol=1e-6)
-
-
-def test_rotation_is_one_a_clip_rigid_and_within_theta():
-    x = torch.randn(500, SEG, 75, generator=generator())
-    turned = data.rotate(x, 0.3, generator(1))
-    distance = (x.view(500, -1, 3)[:, 1:] - x.view(500, -1, 3)[:, :-1]).norm(dim=2)
-    after = (turned.view(500, -1, 3)[:, 1:] - turned.view(500, -1, 3)[:, :-1]).norm(dim=2)
-    torch.testing.assert_close(distance, after, rtol=1e-4, atol=1e-4)
-    assert torch.equal(data.rotate(x, 0.0, generator()), x)
-    assert not torch.equal(turned[0], turned[1])
-    z = torch.zeros(500, 1, 3)
-    z[..., 2] = 1
-    seen = data.rotate(z, 0.3, generator())[:, 0, 2]  # the z axis leaves itself by cos x cos y
-    assert np.cos(0.3) ** 2 - 1e-6 < seen.min() < np.cos(0.3) ** 2 + 0.01
-
-
 def test_case_and_dataset_are_checked(tmp_path):
     path, name, theta = data.resolve("NTU", 1, tmp_path)
     assert (path, name, theta) == (tmp_path / "NTU_CV.h5", "NTU", 0.5)

@@ -5,6 +5,7 @@ import runpy
 import shlex
 import signal
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -103,10 +104,18 @@ def test_a_clip_is_animated_frame_by_frame(place, tmp_path):
 
 
 def test_the_frames_drawn_are_those_of_the_h5(place):
+    clips = Clips.read(place / "pair.h5")
     for i, clip in enumerate(toy_clips(12, 12, persons=2, joints=25)[0]):
-        frames = poses.read_frames(place / "pair.h5", "test_", i, 25, 2)
+        frames = poses.read_frames(place / "pair.h5", clips, clips.splits["test_"][i])
         assert np.array_equal(frames[:, 0], clip[:, :75].reshape(-1, 25, 3))
         assert frames[:, 1].any() == (i % 2 == 1)
+    parts = (
+        torch.arange(32, dtype=torch.uint8)[None] % 3
+    )  # a random split: the clips in another order, their places not
+    moved = replace(clips, resplits=parts).resplit(1)
+    for i in range(32):
+        frames = poses.read_frames(place / "pair.h5", moved, i).reshape(-1, 75)
+        assert np.array_equal(frames[frames.any(1)], moved.frames[moved.start[i] :][: moved.length[i]])
 
 
 def test_a_clip_without_a_checkpoint_is_drawn_without_a_prediction(place, tmp_path):

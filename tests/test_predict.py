@@ -15,7 +15,7 @@ from predict_run import run, save
 import evaluate
 from checkpoint import load_checkpoint
 from data import Clips
-from evaluate import TEST_DRAWS
+from recipes import PAPER
 from recognise import Classifier, read_recording
 from util import UserError
 
@@ -50,7 +50,7 @@ def same_as_tested(path, checkpoint, clips, i):
         plain = net(clips.gather(ids, drawn))
     close = {"rtol": 1e-4, "atol": 1e-4}
     torch.testing.assert_close(network.net(one.gather(ids * 0, drawn)), plain, **close)
-    said = network.logits(clip, TEST_DRAWS, torch.Generator().manual_seed(7))
+    said = network.logits(clip, PAPER.test_draws, torch.Generator().manual_seed(7))
     torch.testing.assert_close(said, plain.mean(0), **close)
     torch.testing.assert_close(said, evaluate.test(net, clips, ids[:1], seed=7)[0], **close)
     assert said.std() > 0.01 and plain.std(dim=0).max() > 0.001

@@ -38,10 +38,11 @@ from count import report  # noqa: E402
 from plain import Plain, plain_batch  # noqa: E402
 
 import main as command_line  # noqa: E402
-from data import Clips, rotate  # noqa: E402
+from data import Clips  # noqa: E402
 from evaluate import predict  # noqa: E402
 from folded import Folded  # noqa: E402
 from model import SGN  # noqa: E402
+from recipes import rotate  # noqa: E402
 from train import Run, adam, criterion, try_compile  # noqa: E402
 from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 

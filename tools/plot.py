@@ -135,7 +135,7 @@ def opened(args, optional=False):
         return have
     net, checkpoint = util.opened(load_checkpoint, path)
     must_fit(path, net, clips.joints, len(clips.class_names))
-    have.checkpoint, have.net = checkpoint, net.to(device)
+    have.checkpoint, have.net, have.clips = checkpoint, net.to(device), as_trained(clips, checkpoint)
     have.seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     return have
 
@@ -155,10 +155,9 @@ def tested(args):
         raise UserError("--names goes with --pred: the h5 has the names of its classes")
     if args.dataset:
         have = opened(args)
-        clips = as_trained(have.clips, have.checkpoint)
-        ids = clips.ids("test_")
-        labels, logits = clips.label[ids].cpu().numpy(), test(have.net, clips, ids, have.seed).cpu().numpy()
-        names, on = clips.class_names, have.name
+        ids = have.clips.ids("test_")
+        labels, logits = have.clips.label[ids].cpu().numpy(), test(have.net, have.clips, ids, have.seed).cpu().numpy()
+        names, on = have.clips.class_names, have.name
     else:
         labels, logits = charts.read_predictions(args.pred, args.case)
         names, on = (
@@ -208,7 +207,7 @@ def clip(args):
         i = of_class[0].item()
     if not 0 <= (i := i or 0) < len(ids):
         raise UserError(f"--clip {i}: the {args.split} split has {len(ids)} clips, from 0 on")
-    frames = poses.read_frames(have.path, split, i, clips.joints, clips.persons)
+    frames = poses.read_frames(have.path, clips, ids[i].item())
     lines = [f"true: {clips.class_names[clips.label[ids[i]].item()]}", f"{drawn_as(have)}, {args.split} clip {i}"]
     if have.net:
         chances = test(have.net, clips, ids[i : i + 1], have.seed)[0].softmax(dim=0)
@@ -237,9 +236,7 @@ def inside(args):
             raise UserError(f"--class {text}: no test clip of it")
         generator = torch.Generator(ids.device).manual_seed(have.seed)
         inside = poses.look_inside(have.net, clips, ids[of_class], generator)
-        pose = poses.telling_pose(
-            poses.read_frames(have.path, "test_", of_class[0].item(), clips.joints, clips.persons)
-        )
+        pose = poses.telling_pose(poses.read_frames(have.path, clips, ids[of_class[0]].item()))
         panels.append((f"{clips.class_names[wanted]}\n({len(of_class)} clips)", pose, *inside))
     return panels, f"SGN on {drawn_as(have)}, mean over a class's test clips"
 

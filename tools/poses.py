@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 import torch
 from charts import COLOURS, GREY
+from layout import SPLITS
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
@@ -25,13 +26,21 @@ MAP = colormaps["viridis_r"]  # even in grey, and the same to any colour vision
 BATCH = 64  # clips at a time through the network's inside: 64 of 20 frames and 25 joints are 33 MB a layer
 
 
-def read_frames(path, split, i, joints, persons):
-    """Clip i of a split: (frames, persons, joints, 3) float32, from its first to its last frame with somebody."""
+def read_frames(path, clips, i):
+    """A clip as the h5 has it: (frames, persons, joints, 3) float32, from its first to its last frame with somebody.
+
+    clips: the data.Clips of that h5, in whatever split; i: the clip's number among them. Raises UserError.
+    """
+    if not clips.length[i]:
+        raise UserError(f"{path}: clip {i} is empty; tools/check_h5.py lists such clips")
+    at = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
     with h5py.File(path) as file:
-        dense = file[f"{split}x"][i].reshape(-1, persons, joints, 3)
+        for split in SPLITS:
+            if at < len(file[f"{split}x"]):
+                break
+            at -= len(file[f"{split}x"])
+        dense = file[f"{split}x"][at].reshape(-1, clips.persons, clips.joints, 3)
     there = np.flatnonzero(dense.any(axis=(1, 2, 3)))
-    if not len(there) or not np.isfinite(dense).all():
-        raise UserError(f"{path}: {split}x: clip {i} is empty, or has NaN; tools/check_h5.py lists such clips")
     return dense[there[0] : there[-1] + 1]
 
 

@@ -27,7 +27,6 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import util  # noqa: E402
-from evaluate import TEST_DRAWS  # noqa: E402
 from recognise import ORIGIN, READERS, Classifier, Recogniser, read_recording  # noqa: E402
 from util import UserError, count, one_clear_line  # noqa: E402
 
@@ -47,7 +46,11 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a trained network: <case>_best.pth, ours or the release's")
-    add("--draws", type=count, help=f"draws of frames whose logits are averaged ({TEST_DRAWS}; in a stream 1)")
+    add(
+        "--draws",
+        type=count,
+        help="draws of frames whose logits are averaged (as in testing: 5, or 20 of --recipe plus; in a stream 1)",
+    )
     add("--seed", type=util.seed, default=1, help="of the draws (%(default)s)")
     add("--top", type=count, default=5, help="classes to show (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
@@ -110,7 +113,7 @@ def probabilities(args, network, path):
         raise UserError(f"{path}: a folder with no .skeleton, .json or .npy file in it")
     clip = read_recording(path, args.origin)
     try:
-        logits = network.logits(clip, args.draws or TEST_DRAWS, torch.Generator().manual_seed(args.seed))
+        logits = network.logits(clip, args.draws, torch.Generator().manual_seed(args.seed))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return logits.softmax(dim=-1).numpy()

@@ -1,0 +1,99 @@
+"""How a network is trained and tested: the recipe of the paper, and one that gets more out of the same network.
+
+    recipe = RECIPES["plus"]
+    x = recipe.vary(clips.draw(ids, generator), theta=0.5, generator=generator)        # (batch, 20, 60)
+
+A recipe is what is drawn from a clip, how the draw is varied, how the learning rate falls, and how many draws test. The
+network, the loss and the optimiser are the same in all.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """whole: frames are drawn over the whole clip, and those of a short clip repeat; without it a clip's last frames
+        are never drawn and a short clip is filled up with zeros, as in the release (data.Clips.draw_frames).
+    cosine: the learning rate falls along half a cosine; without it, in three steps.
+    test_draws: draws of a test clip whose logits are averaged.
+    spin, tilt: training rotation about the vertical (y) and the two other axes, up to so many radians either way; 0 for
+        both where one angle, the data set's, is for all three (SPEC, "From a clip to the network's input").
+    crop: the shortest part of a clip that is drawn from, as a share of it. shear, scale: entries of the linear map
+        besides the rotation, up to so much either way. noise: standard deviation of each coordinate, metres.
+    """
+
+    whole: bool = False
+    cosine: bool = False
+    test_draws: int = 5
+    spin: float = 0.0
+    tilt: float = 0.0
+    crop: float = 1.0
+    shear: float = 0.0
+    scale: float = 0.0
+    noise: float = 0.0
+
+    def rate(self, lr, factor, epoch, epochs):
+        """The learning rate of an epoch, from 1, of so many. factor: of each of the three steps."""
+        if self.cosine:
+            return lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
+        return lr * factor ** sum(12 * (epoch - 1) >= k * epochs for k in (6, 9, 11))
+
+    def vary(self, x, theta, generator):
+        """A batch of draws as training sees it: (n, frames, joints * 3) float32, metres. One linear map a clip.
+
+        theta: the data set's rotation, radians. Where it is 0 the axes are not those of space: nothing is varied.
+        """
+        if not (self.spin and theta):
+            return rotate(x, theta, generator)
+        n = len(x)
+
+        def uniform(*shape):
+            return 2 * torch.rand(shape, generator=generator, device=x.device) - 1
+
+        angles = torch.cat([self.tilt * uniform(n, 1), self.spin * uniform(n, 1), self.tilt * uniform(n, 1)], dim=1)
+        diagonal = torch.eye(3, device=x.device)
+        stretch = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3))
+        x = transform(x, stretch @ rotation(angles))
+        return x + self.noise * torch.randn(x.shape, generator=generator, device=x.device)
+
+
+RECIPES = {
+    "paper": Recipe(),
+    "plus": Recipe(
+        whole=True, cosine=True, test_draws=20, spin=1.57, tilt=0.3, crop=0.6, shear=0.2, scale=0.2, noise=0.01
+    ),
+}
+PAPER = RECIPES["paper"]
+
+
+def rotate(x, theta, generator):
+    """Turns each clip by three angles of its own, uniform in +-theta radians. (n, frames, joints * 3), any unit."""
+    angles = (2 * torch.rand(len(x), 3, generator=generator, device=x.device) - 1) * theta
+    return turn(x, angles)
+
+
+def turn(x, angles):
+    """p' = Rz Ry Rx p for every joint of every frame, the angles (n, 3) about x, y and z in radians."""
+    return transform(x, rotation(angles))
+
+
+def rotation(angles):
+    """Rz Ry Rx, (n, 3, 3), of angles (n, 3) about x, y and z in radians."""
+    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
+    zero, one = torch.zeros_like(cx), torch.ones_like(cx)
+
+    def matrix(*entries):
+        return torch.stack(entries, dim=1).view(-1, 3, 3)
+
+    rx = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
+    ry = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
+    rz = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
+    return rz @ ry @ rx
+
+
+def transform(x, maps):
+    """p' = A p for every joint of every frame, with A of its clip: (n, frames, joints * 3) and (n, 3, 3)."""
+    return (x.view(len(x), -1, 3) @ maps.transpose(1, 2).contiguous()).view_as(x)
