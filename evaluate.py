@@ -10,7 +10,7 @@ import ranks
 import util
 from checkpoint import load_checkpoint
 from folded import Folded
-from recipes import RECIPES
+from recipes import RECIPES, recipe_of
 from util import UserError, replacing
 
 EVAL_BATCH = 256  # clips; the figure does not depend on it
@@ -66,7 +66,7 @@ def as_trained(clips, checkpoint):
 
     In another split, clips that it was trained on would be among those that test. Raises UserError.
     """
-    clips = replace(clips, recipe=RECIPES[checkpoint.get("recipe", "paper")])
+    clips = replace(clips, recipe=RECIPES[recipe_of(checkpoint)])
     number = str(checkpoint.get("about", {}).get("split"))
     return clips.resplit(int(number)) if number.isdecimal() and len(number) < 9 else clips
 
@@ -79,7 +79,7 @@ def test_checkpoint(args, clips, folder):
     if net.ablate != (args.ablate or ()):
         made = f"with --ablate {','.join(net.ablate)}" if net.ablate else "without --ablate"
         raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
-    if (recipe := checkpoint.get("recipe", "paper")) != args.recipe:
+    if (recipe := recipe_of(checkpoint)) != args.recipe:
         raise UserError(f"{path}: made with --recipe {recipe}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")

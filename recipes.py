@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import torch
 
+from util import UserError
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -67,6 +69,14 @@ RECIPES = {
     ),
 }
 PAPER = RECIPES["paper"]
+
+
+def recipe_of(checkpoint):
+    """The name of the recipe that a checkpoint was trained by; the release's say nothing. Raises UserError."""
+    name = checkpoint.get("recipe", "paper")
+    if name not in RECIPES:
+        raise UserError(f"a checkpoint of --recipe {name}, which is not one of {', '.join(RECIPES)}")
+    return name
 
 
 def rotate(x, theta, generator):

@@ -25,7 +25,7 @@ import util
 from checkpoint import load_checkpoint
 from data import ROOT, Clips
 from folded import Folded
-from recipes import RECIPES
+from recipes import RECIPES, recipe_of
 from util import UserError
 
 sys.path += [str(ROOT / "data" / folder) for folder in ("ntu", "nucla")]  # plain folders, as in data.py
@@ -129,15 +129,10 @@ class Classifier:
     def __init__(self, path, classes=None):
         net, checkpoint = util.opened(load_checkpoint, path)
         self.path, self.net, self.joints = path, util.opened(Folded, net), net.num_joint
-        self.recipe = RECIPES[checkpoint.get("recipe", "paper")]
-        about = checkpoint.get("about")
-        dataset = str(about.get("dataset")) if isinstance(about, dict) else None
-        if dataset is None and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's tell nothing
-            dataset = "NTU" if net.num_classes == 60 else "NTU120"
-        known = checkpoint.get("class_names") or _names_of(dataset)
-        known = _names_in(classes, net.num_classes) if classes else known[: net.num_classes]
+        self.recipe = RECIPES[recipe_of(checkpoint)]
+        known = class_names(net, checkpoint, classes)[: net.num_classes]
         self.names = (*known, *(f"class {i}" for i in range(len(known), net.num_classes)))
-        self.window = max(net.seg, WINDOW.get(dataset, WINDOW["NTU"]) // net.seg * net.seg)
+        self.window = max(net.seg, WINDOW.get(_trained_on(net, checkpoint), WINDOW["NTU"]) // net.seg * net.seg)
 
     def logits(self, clip, draws, generator):
         """Logits of a clip, (frames, persons, joints, 3) as `read_recording` returns it: (classes,) float32.
@@ -157,13 +152,25 @@ class Classifier:
         return [{"label": i, "name": self.names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
 
 
-def _names_of(dataset):
-    if dataset in protocols.NAMES:
-        return protocols.dataset(dataset).classes
-    return ACTIONS if dataset == "NUCLA" else ()
+def _trained_on(net, checkpoint):
+    """The name of a checkpoint's data set, or None."""
+    about = checkpoint.get("about")
+    if isinstance(about, dict):
+        return str(about.get("dataset"))
+    release = net.num_joint == 25 and net.num_classes in (60, 120)  # the release's tell nothing
+    return {60: "NTU", 120: "NTU120"}[net.num_classes] if release else None
 
 
-def _names_in(path, wanted):
+def class_names(net, checkpoint, path=None):
+    """What is known of the names of a network's classes: a sequence of str, empty where nothing is.
+
+    path: a text file with a name a line, or the h5 trained on; None for the names that the checkpoint holds, or those
+    of the data set that it tells of. Raises UserError for a file that cannot be read, or has another number of names.
+    """
+    if path is None:
+        dataset = _trained_on(net, checkpoint)
+        names = protocols.dataset(dataset).classes if dataset in protocols.NAMES else ()
+        return checkpoint.get("class_names") or (ACTIONS if dataset == "NUCLA" else names)
     path = Path(path)
     try:
         if path.suffix in (".h5", ".hdf5"):
@@ -175,8 +182,8 @@ def _names_in(path, wanted):
         raise UserError(f"{path}: not a text of names, one a line") from None
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or 'cannot be read as h5'}") from None
-    if len(names) != wanted:
-        raise UserError(f"{path}: {len(names)} names, but the checkpoint has {wanted} classes")
+    if len(names) != net.num_classes:
+        raise UserError(f"{path}: {len(names)} names, but the checkpoint has {net.num_classes} classes")
     return names
 
 

@@ -25,18 +25,15 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("", "data", "data/ntu", "data/nucla", "tools")]
-import layout  # noqa: E402
+sys.path[:0] = [str(ROOT / folder) for folder in ("", "tools")]
 from benchmark import timed  # noqa: E402
-from make_nucla import ACTIONS as NUCLA  # noqa: E402
-from protocols import NAMES, dataset  # noqa: E402
 
 from checkpoint import load_checkpoint  # noqa: E402
 from folded import Folded  # noqa: E402
+from recognise import class_names  # noqa: E402
 from util import UserError, count, one_clear_line, opened, provenance, replacing  # noqa: E402
 
 TOLERANCE = 1e-4  # of logits up to 1, and relative to the largest above that
@@ -118,37 +115,9 @@ def difference(run, net):
     return worst
 
 
-def class_names(path, checkpoint, classes):
-    """The names of a checkpoint's classes, or None where nothing says them.
-
-    path: a text file with a name per line, or an h5 in the layout of data/layout.py; None for those that
-    the checkpoint holds, or of the data set that it names. Raises UserError for a file that cannot be read, or has
-    another number of names.
-    """
-    if path is None:
-        about = checkpoint.get("about")
-        name = about.get("dataset") if isinstance(about, dict) else None
-        names = NUCLA if name == "NUCLA" else dataset(name).classes if name in NAMES else ()
-        names = checkpoint.get("class_names") or names
-        return list(names) if len(names) == classes else None
-    try:
-        if path.suffix in (".h5", ".hdf5"):
-            with h5py.File(path) as file:
-                names = layout.about(file)["class_names"]
-        else:
-            names = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise UserError(f"--class-names {path}: no such file") from None
-    except (OSError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"--class-names {path}: neither text nor an h5 in our layout ({error})") from None
-    if len(names) != classes:
-        raise UserError(f"--class-names {path}: {len(names)} names, but the checkpoint has {classes} classes")
-    return list(names)
-
-
 def describe(args, net, checkpoint):
     """What the exported file says of itself, {str: str}; lists and dicts as JSON."""
-    names = class_names(args.class_names, checkpoint, net.num_classes)
+    names = list(class_names(net, checkpoint, args.class_names))
     trained = {key: value for key, value in checkpoint.items() if isinstance(value, int | float | str | dict)}
     trained = {key: value for key, value in trained.items() if key not in ("state_dict", "optimizer")}
     about = {
@@ -161,7 +130,7 @@ def describe(args, net, checkpoint):
         "checkpoint": args.checkpoint.name,
         "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
         "checkpoint_about": json.dumps(trained, default=str),
-    } | ({"class_names": json.dumps(names)} if names else {})
+    } | ({"class_names": json.dumps(names)} if len(names) == net.num_classes else {})
     return provenance(args.command, torch.device("cpu"), **about)
 
 
