@@ -10,7 +10,7 @@ import ranks
 import util
 from checkpoint import load_checkpoint
 from folded import Folded
-from recipes import RECIPES, recipe_of
+from recipes import named, recipe_of
 from util import UserError, replacing
 
 EVAL_BATCH = 256  # clips; the figure does not depend on it
@@ -66,7 +66,7 @@ def as_trained(clips, checkpoint):
 
     In another split, clips that it was trained on would be among those that test. Raises UserError.
     """
-    clips = replace(clips, recipe=RECIPES[recipe_of(checkpoint)])
+    clips = replace(clips, recipe=named(recipe_of(checkpoint)))
     number = str(checkpoint.get("about", {}).get("split"))
     return clips.resplit(int(number)) if number.isdecimal() and len(number) < 9 else clips
 

@@ -13,8 +13,8 @@ Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lab
 and the averaged logits, of the test clips, a line each), and <case>_state.pth, from which --resume goes on. With
 --seeds or --splits, each run has a folder seed<n>/ or split<n>/ there. An ablated network has results of its own:
 --ablate one-gcn,joint-type writes to results/<dataset>/<network>-joint-type+one-gcn/, the names in the order below, and
-so has another recipe: results/<dataset>/<network>-plus/. The default recipe is the release's (SPEC, "Training and
-testing").
+so has another recipe: results/<dataset>/<network>-plus/, or <network>-plus,noise=0/. The default recipe is the
+release's (SPEC, "Training and testing").
 """
 
 import argparse
@@ -36,7 +36,7 @@ import ranks  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
 from evaluate import SELECT, accuracy, test, test_checkpoint  # noqa: E402
 from model import ABLATIONS, ablations  # noqa: E402
-from recipes import RECIPES  # noqa: E402
+from recipes import RECIPES, named  # noqa: E402
 from train import Run  # noqa: E402
 
 
@@ -50,7 +50,8 @@ def parse_args(argv=None):
     )
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
-    add("--recipe", choices=tuple(RECIPES), default="paper", help="how to train and test (%(default)s); see README")
+    recipes = f"how to train and test: {' or '.join(RECIPES)}, with other values as in plus,noise=0 (%(default)s)"
+    add("--recipe", type=recipe, default="paper", metavar="NAME[,VALUE=X]", help=recipes)
     add("--ablate", type=ablated, metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or a path to an .h5 in the same layout (%(default)s)")
     add("--case", type=int, default=0, help="protocol; for NTU 0 is cross-subject, 1 cross-view (%(default)s)")
@@ -85,8 +86,8 @@ def parse_args(argv=None):
     add("--tensorboard", action="store_true", help="write the log's columns for TensorBoard too, <case>_tensorboard/")
     add("--print-freq", "-p", type=count, default=10, help="steps between updates of the bar's loss (%(default)s)")
     args = parser.parse_args(argv)
-    recipe = RECIPES[args.recipe]
-    for flag, given, has in (("--theta", args.theta, recipe.spin), ("--lr-factor", args.lr_factor, recipe.cosine)):
+    its = named(args.recipe)
+    for flag, given, has in (("--theta", args.theta, its.spin), ("--lr-factor", args.lr_factor, its.cosine)):
         if has and given is not None:
             raise UserError(f"{flag} {given}: goes with --recipe paper; {args.recipe} has its own")
     args.lr_factor = 0.1 if args.lr_factor is None else args.lr_factor
@@ -99,6 +100,15 @@ def ablated(text):
         return ablations(text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(error) from None
+
+
+def recipe(text):
+    """An argparse type: what `recipes.named` takes."""
+    try:
+        named(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(error) from None
+    return text
 
 
 def folder_of(args, name):

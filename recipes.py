@@ -1,6 +1,6 @@
 """How a network is trained and tested: the recipe of the paper, and one that gets more out of the same network.
 
-    recipe = RECIPES["plus"]
+    recipe = named("plus")
     x = recipe.vary(clips.draw(ids, generator), theta=0.5, generator=generator)        # (batch, 20, 60)
 
 A recipe is what is drawn from a clip, how the draw is varied, how the learning rate falls, and how many draws test. The
@@ -8,7 +8,8 @@ network, the loss and the optimiser are the same in all.
 """
 
 import math
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields, replace
 
 import torch
 
@@ -71,12 +72,36 @@ RECIPES = {
 PAPER = RECIPES["paper"]
 
 
-def recipe_of(checkpoint):
-    """The name of the recipe that a checkpoint was trained by; the release's say nothing. Raises UserError."""
-    name = checkpoint.get("recipe", "paper")
+def named(text):
+    """The recipe that a text tells: a name, and values that are other than its own: "plus", "plus,noise=0,crop=1".
+
+    Raises ValueError that says what is wrong with it.
+    """
+    name, *changes = text.split(",")
     if name not in RECIPES:
-        raise UserError(f"a checkpoint of --recipe {name}, which is not one of {', '.join(RECIPES)}")
-    return name
+        raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
+    kinds, values = {field.name: type(field.default) for field in fields(Recipe)}, {}
+    for change in changes:
+        key, _, value = change.partition("=")
+        if key not in kinds:
+            raise ValueError(f"{key!r} is no value of a recipe; they are {', '.join(kinds)}")
+        if not re.fullmatch(r"\d{1,4}(\.\d{1,9})?", value):
+            raise ValueError(f"{change!r}: a number, 0 or above, should follow {key}=")
+        values[key] = kinds[key](float(value))
+    recipe = replace(RECIPES[name], **values)
+    if not (0 < recipe.crop <= 1 and recipe.scale < 1 and 1 <= recipe.test_draws <= 1000):
+        raise ValueError(f"{text!r}: crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
+    return recipe
+
+
+def recipe_of(checkpoint):
+    """What tells the recipe that a checkpoint was trained by, for `named`; the release's say nothing. UserError."""
+    text = checkpoint.get("recipe", "paper")
+    try:
+        named(text)
+    except ValueError as error:
+        raise UserError(f"a checkpoint of a recipe that is not known here: {error}") from None
+    return text
 
 
 def rotate(x, theta, generator):

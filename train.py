@@ -17,7 +17,7 @@ from checkpoint import load_safely
 from data import DATASETS
 from evaluate import accuracy, predict
 from model import SGN
-from recipes import RECIPES
+from recipes import named
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
@@ -47,7 +47,7 @@ class Run:
     """
 
     def __init__(self, args, clips, name, theta, folder):
-        self.recipe = RECIPES[args.recipe]
+        self.recipe = named(args.recipe)
         self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=self.recipe), theta, folder
         self.device = device = clips.frames.device
         self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}

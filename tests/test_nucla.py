@@ -45,3 +45,23 @@ def test_two_files_of_one_name_are_refused(tmp_path, unpacked):
         source = tmp_path / "all"
     with pytest.raises(UserError, match="a01_s01_e00_v01.json and .*a01_s01_e00_v01.json in it are of one name"):
         list(make_nucla.read_all(source))
+
+
+def test_one_view_trains_and_another_tests(tmp_path, monkeypatch, capsys):
+    source = write_zip(tmp_path / "all_sqe.zip", names(1, 30) + names(2, 40) + names(3, 50))
+
+    def make(*flags):
+        monkeypatch.setattr(sys, "argv", ["make_nucla.py", str(source), "--test-view", "2", *flags])
+        make_nucla.main()
+        return capsys.readouterr().out
+
+    assert "28 training, 2 validation and 40 test clips" in make("--train-views", "1", "--out", str(tmp_path / "a.h5"))
+    assert Clips.read(tmp_path / "a.h5").protocol == "cross-view: views 1 train, view 2 tests"
+    assert "76 training, 4 validation and 40 test clips" in make(
+        "--train-views", "3,1", "--out", str(tmp_path / "b.h5")
+    )
+    for views in ("2", "1,2", "", "x"):
+        with pytest.raises(UserError, match=f"--train-views {views}: from 1 and 3, if view 2 tests"):
+            make("--train-views", views, "--out", str(tmp_path / "c.h5"))
+    with pytest.raises(UserError, match="name the file too"):
+        make("--train-views", "1")

@@ -11,7 +11,7 @@ from conftest import write_toy
 import main
 from checkpoint import load_checkpoint
 from data import Clips
-from recipes import PAPER, RECIPES, rotate, rotation, turn
+from recipes import PAPER, RECIPES, named, rotate, rotation, turn
 from util import UserError
 
 SEG = 20
@@ -156,3 +156,22 @@ def test_what_a_recipe_has_of_its_own_is_not_taken_from_a_flag(flag):
     with pytest.raises(UserError, match=f"{flag} 0.2: goes with --recipe paper; plus has its own"):
         main.parse_args(["--recipe", "plus", flag, "0.2"])
     assert main.parse_args([flag, "0.2"]).recipe == "paper"
+
+
+def test_values_of_a_recipe_can_be_others():
+    assert named("plus,noise=0,crop=1,whole=0,test_draws=3") == replace(
+        RECIPES["plus"], noise=0.0, crop=1.0, whole=False, test_draws=3
+    )
+    assert named("paper,whole=1").whole is True and named("paper") is not None
+    args = main.parse_args(["--recipe", "plus,noise=0"])
+    assert main.folder_of(args, "NUCLA").name == "SGN-plus,noise=0"
+
+
+@pytest.mark.parametrize(
+    "text", ["minus", "", "plus,", "plus,mirror=1", "plus,noise", "plus,noise=-1", "plus,noise=nan", "plus,crop=0"]
+    + ["plus,scale=1", "plus,test_draws=0", "plus,crop=1.1", "../plus", "plus,noise=1e3"],
+)  # fmt: skip
+def test_a_recipe_that_is_none_is_refused_in_a_line(text, capsys):
+    with pytest.raises(SystemExit):
+        main.parse_args(["--recipe", text])
+    assert "--recipe" in capsys.readouterr().err.splitlines()[-1]

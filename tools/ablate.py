@@ -23,7 +23,7 @@ from checkpoint import load_checkpoint, load_safely  # noqa: E402
 from data import Clips, find  # noqa: E402
 from evaluate import SELECT  # noqa: E402
 from model import ABLATIONS  # noqa: E402
-from recipes import RECIPES  # noqa: E402
+from recipes import named  # noqa: E402
 from util import UserError  # noqa: E402
 
 WHOLE = "whole"
@@ -101,7 +101,7 @@ def main(argv=None):
     words = " ".join(sys.argv[1:] if argv is None else argv)
     comments = util.provenance(f"tools/ablate.py {words}", util.pick_device(args.device))
     comments = [f"{key}: {value}" for key, value in comments.items()]
-    comments += [f"top-1 in percent, {RECIPES[args.recipe].test_draws} draws"]
+    comments += [f"top-1 in percent, {named(args.recipe).test_draws} draws"]
     rows = []
     for done, variant in enumerate([WHOLE, *only]):
         print(f"\n{variant} ({done + 1} of {len(only) + 1})")

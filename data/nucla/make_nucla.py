@@ -2,6 +2,7 @@
 
     python data/nucla/make_nucla.py all_sqe.zip                # the standard protocol: views 1, 2 train, view 3 tests
     python data/nucla/make_nucla.py all_sqe --test-view 1
+    python data/nucla/make_nucla.py all_sqe.zip --train-views 1 --test-view 2 --out NUCLA_1_2.h5   # never view 3
 
 A clip is a json, named action, subject, execution, view: {"skeletons": [frames][20][3] metres, "label": 1...10}.
 Each clip is moved so that joint 2, the spine, of its first frame is the origin, as NTU's clips are.
@@ -90,12 +91,23 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     parser.add_argument("--test-view", type=int, choices=(1, 2, 3), default=3, help="the view that tests (%(default)s)")
+    parser.add_argument("--train-views", help="the views that train, as 1 or 1,2 (all but the one that tests)")
     parser.add_argument(
         "--out",
         type=Path,
         help="file to write (beside this script, NUCLA_CV.h5; NUCLA_CV_test1.h5, ... with another view)",
     )
     args = parser.parse_args()
+    rest = [view for view in (1, 2, 3) if view != args.test_view]
+    train_views = sorted(
+        {*(f"{rest[0]},{rest[1]}" if args.train_views is None else args.train_views).split(",")} - {""}
+    )
+    if not set(train_views) <= set(map(str, rest)) or not train_views:
+        raise UserError(
+            f"--train-views {args.train_views}: from {rest[0]} and {rest[1]}, if view {args.test_view} tests"
+        )
+    if args.train_views and not args.out:
+        raise UserError("--train-views: name the file too, with --out")
     out = args.out or HERE / ("NUCLA_CV.h5" if args.test_view == 3 else f"NUCLA_CV_test{args.test_view}.h5")
 
     clips, labels, views = [], [], []
@@ -106,12 +118,11 @@ def main():
         views.append(int(NAME.fullmatch(name)[4]))
     labels, views = np.array(labels), np.array(views)
     test = np.flatnonzero(views == args.test_view)
-    if len(views) - len(test) < 2 or not len(test):
-        raise UserError(
-            f"{args.source}: {len(test)} of {len(views)} clips are of view {args.test_view}; both sides need some"
-        )
-    train, valid = hold_out(np.flatnonzero(views != args.test_view))
-    others = " and ".join(str(view) for view in (1, 2, 3) if view != args.test_view)
+    learn = np.flatnonzero(np.isin(views, [int(view) for view in train_views]))
+    if len(learn) < 2 or not len(test):
+        found = f"{len(test)} of {len(views)} clips are of view {args.test_view}, {len(learn)} of those that train"
+        raise UserError(f"{args.source}: {found}; both sides need some")
+    train, valid = hold_out(learn)
     write_h5(
         out,
         {s: ((clips[i] for i in ids), labels[ids]) for s, ids in (("", train), ("valid_", valid), ("test_", test))},
@@ -119,7 +130,7 @@ def main():
         joints=JOINTS,
         persons=1,
         class_names=ACTIONS,
-        protocol=f"cross-view: views {others} train, view {args.test_view} tests",
+        protocol=f"cross-view: views {' and '.join(train_views)} train, view {args.test_view} tests",
         made_by=f"make_nucla.py {__version__}",
     )
     print(f"{out}: {len(train)} training, {len(valid)} validation and {len(test)} test clips")
