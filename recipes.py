@@ -65,9 +65,7 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe(),
-    "plus": Recipe(
-        whole=True, cosine=True, test_draws=20, spin=1.57, tilt=0.3, crop=0.6, shear=0.2, scale=0.2, noise=0.01
-    ),
+    "plus": Recipe(whole=True, cosine=True, test_draws=20, spin=1.57, tilt=0.3, scale=0.2, noise=0.01),
 }
 PAPER = RECIPES["paper"]
 
