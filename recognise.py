@@ -195,7 +195,7 @@ class Recogniser:
     a frame. origin: as in `read_recording`. classes: as in Classifier.
     draws: of frames from the window, averaged. They are random, from `seed`, and not the centres of the segments: two
     people's frames alternate in a clip, so that at even distances all drawn ones can be the same person's. (On the
-    demo's test clips of two, one random draw has 98% right, the centres 56%; on those of one both have 94%.)
+    demo's test clips of two, one random draw has 98% right, the centres 54%; on those of one both have 94%.)
     Raises UserError as Classifier, and for a window that is too short or an origin that the skeleton lacks.
     """
 
