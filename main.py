@@ -156,8 +156,8 @@ def runs(args, clips):
 
 def main(argv=None):
     args = parse_args(argv)
-    if not args.train and (args.seeds or args.splits or args.resume):
-        raise UserError("--train 0 tests one checkpoint: it takes none of --seeds, --splits and --resume")
+    if args.resume and not args.train:
+        raise UserError("--resume: there is nothing to go on with when --train 0 tests")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"{'--splits' if args.splits else '--seed'} and --seeds: take one of them")
     args.command = " ".join(["main.py", *(sys.argv[1:] if argv is None else argv)])
@@ -181,26 +181,29 @@ def main(argv=None):
     folder = folder_of(args, name)
     ranks.say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
 
-    if args.train:
-        args.seg = args.seg or 20
-        figures, planned = [], runs(args, clips)
-        locks = [folder / place / f".{args.case}_lock" for place, *_ in planned]
-        with contextlib.ExitStack() as held:
+    figures, planned = [], runs(args, clips)
+    kept = (SELECT[args.select], SELECT["last"]) if args.train else ("epochs kept",)
+    with contextlib.ExitStack() as held:
+        if args.train:
+            args.seg = args.seg or 20
+            locks = [folder / place / f".{args.case}_lock" for place, *_ in planned]
             ranks.from_first(lambda: [held.enter_context(util.alone(lock)) for lock in locks] and None)
-            for place, seed, split, some in planned:
+        for place, seed, split, some in planned:
+            if place:
+                ranks.say(f"{place}:")
+            if args.train:
                 args.seed, args.split = seed, split
-                if place:
-                    ranks.say(f"{place}:")
                 figures.append(train_and_test(args, some, name, theta, folder / place))
-        several = "splits" if args.splits else "seeds" if args.seeds else None
-        for what, values in zip((SELECT[args.select], SELECT["last"]), zip(*figures, strict=True), strict=True):
-            if several:
-                spread = statistics.stdev(values) if len(values) > 1 else 0.0
-                ranks.say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} {several}")
-    else:
-        start = time.perf_counter()
-        line, _ = test_checkpoint(args, clips, folder)
-        ranks.say(f"{line}, in {time.perf_counter() - start:.1f} s")
+            else:
+                start = time.perf_counter()
+                line, top1 = test_checkpoint(args, some, folder / place)
+                ranks.say(f"{line}, in {time.perf_counter() - start:.1f} s")
+                figures.append((top1,))
+    several = "splits" if args.splits else "seeds" if args.seeds else None
+    for what, values in zip(kept, zip(*figures, strict=True), strict=True):
+        if several:
+            spread = statistics.stdev(values) if len(values) > 1 else 0.0
+            ranks.say(f"{what}: top-1 {statistics.mean(values):.2f} +- {spread:.2f}% over {len(values)} {several}")
     ranks.stop()
 
 

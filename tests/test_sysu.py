@@ -178,8 +178,14 @@ def test_splits_run_one_after_another_and_go_on(folder, tmp_path, capsys):
         main.main(["--dataset", "SYSU", *flags, "--splits", "5"])
     with pytest.raises(UserError, match="--splits and --seeds"):
         main.main(["--dataset", "SYSU", *flags, "--splits", "2", "--seeds", "2"])
-    with pytest.raises(UserError, match="--train 0 tests one checkpoint"):
-        main.main(["--dataset", "SYSU", *flags, "--splits", "2", "--train", "0"])
+    capsys.readouterr()
+    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--train", "0"])  # each in its folder, in its split
+    again = capsys.readouterr().out.splitlines()
+    mean, spread = said.splitlines()[-2].split(": top-1 ")[1].split("%")[0].split(" +- ")
+    assert again[-1] == f"epochs kept: top-1 {mean} +- {spread}% over 2 splits"
+    assert [line for line in again if line.startswith("split")] == ["split2:", "split4:"]
+    with pytest.raises(UserError, match="--resume: there is nothing to go on with"):
+        main.main(["--dataset", "SYSU", *flags, "--resume", "--train", "0"])
 
 
 WRONG = {
