@@ -1,7 +1,7 @@
 """From a data set's h5 to batches: all clips packed into one tensor, and a batch is a few tensor operations on it.
 
     clips = Clips.read("data/ntu/NTU_CS.h5").to(device)
-    x = rotate(clips.draw(ids, generator), theta=0.3, generator=generator)     # (batch, 20, 75), recipes.py
+    x = PAPER.vary(clips.draw(ids, generator), theta=0.3, generator=generator)     # (batch, 20, 75)
 
 No workers, no collate function and no padding: NTU RGB+D's 56,578 clips take about 2 GB, on the GPU when there is one.
 (SPEC, "From a clip to the network's input".)

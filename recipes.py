@@ -22,10 +22,11 @@ class Recipe:
         are never drawn and a short clip is filled up with zeros, as in the release (data.Clips.draw_frames).
     cosine: the learning rate falls along half a cosine; without it, in three steps.
     test_draws: draws of a test clip whose logits are averaged.
-    spin, tilt: training rotation about the vertical (y) and the two other axes, up to so many radians either way; 0 for
-        both where one angle, the data set's, is for all three (SPEC, "From a clip to the network's input").
-    crop: the shortest part of a clip that is drawn from, as a share of it. shear, scale: entries of the linear map
-        besides the rotation, up to so much either way. noise: standard deviation of each coordinate, metres.
+    spin, tilt: training rotation about the vertical (y) and about the two other axes, up to so many radians either way;
+        0 for both: about all three as the data set says (SPEC, "From a clip to the network's input").
+    crop: the shortest part of the whole clip that is drawn from, as a share of it.
+    shear, scale: entries of the linear map besides the rotation, off and on its diagonal, up to so much either way.
+    noise: standard deviation of each coordinate, metres.
     """
 
     whole: bool = False
@@ -49,18 +50,23 @@ class Recipe:
 
         theta: the data set's rotation, radians. Where it is 0 the axes are not those of space: nothing is varied.
         """
-        if not (self.spin and theta):
-            return rotate(x, theta, generator)
         n = len(x)
 
         def uniform(*shape):
             return 2 * torch.rand(shape, generator=generator, device=x.device) - 1
 
-        angles = torch.cat([self.tilt * uniform(n, 1), self.spin * uniform(n, 1), self.tilt * uniform(n, 1)], dim=1)
-        diagonal = torch.eye(3, device=x.device)
-        stretch = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3))
-        x = transform(x, stretch @ rotation(angles))
-        return x + self.noise * torch.randn(x.shape, generator=generator, device=x.device)
+        tilt, spin = (self.tilt, self.spin) if self.tilt or self.spin else (theta, theta)
+        angles = uniform(n, 3)
+        angles[:, ::2] *= tilt if theta else 0
+        angles[:, 1] *= spin if theta else 0
+        maps = rotation(angles)
+        if theta and (self.shear or self.scale):
+            diagonal = torch.eye(3, device=x.device)
+            maps = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
+        x = transform(x, maps)
+        return (
+            x + self.noise * torch.randn(x.shape, generator=generator, device=x.device) if theta and self.noise else x
+        )
 
 
 RECIPES = {
@@ -89,6 +95,8 @@ def named(text):
     recipe = replace(RECIPES[name], **values)
     if not (0 < recipe.crop <= 1 and recipe.scale < 1 and 1 <= recipe.test_draws <= 1000):
         raise ValueError(f"{text!r}: crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
+    if recipe.crop < 1 and not recipe.whole:
+        raise ValueError(f"{text!r}: crop goes with whole=1")
     return recipe
 
 
@@ -100,12 +108,6 @@ def recipe_of(checkpoint):
     except ValueError as error:
         raise UserError(f"a checkpoint of a recipe that is not known here: {error}") from None
     return text
-
-
-def rotate(x, theta, generator):
-    """Turns each clip by three angles of its own, uniform in +-theta radians. (n, frames, joints * 3), any unit."""
-    angles = (2 * torch.rand(len(x), 3, generator=generator, device=x.device) - 1) * theta
-    return turn(x, angles)
 
 
 def turn(x, angles):

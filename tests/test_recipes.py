@@ -11,7 +11,7 @@ from conftest import write_toy
 import main
 from checkpoint import load_checkpoint
 from data import Clips
-from recipes import PAPER, RECIPES, named, rotate, rotation, turn
+from recipes import PAPER, RECIPES, named, rotation, turn
 from util import UserError
 
 SEG = 20
@@ -40,15 +40,15 @@ def test_the_rotation_is_golden():
 
 def test_rotation_is_one_a_clip_rigid_and_within_theta():
     x = torch.randn(500, SEG, 75, generator=generator())
-    turned = rotate(x, 0.3, generator(1))
+    turned = PAPER.vary(x, 0.3, generator(1))
     distance = (x.view(500, -1, 3)[:, 1:] - x.view(500, -1, 3)[:, :-1]).norm(dim=2)
     after = (turned.view(500, -1, 3)[:, 1:] - turned.view(500, -1, 3)[:, :-1]).norm(dim=2)
     torch.testing.assert_close(distance, after, rtol=1e-4, atol=1e-4)
-    assert torch.equal(rotate(x, 0.0, generator()), x)
+    assert torch.equal(PAPER.vary(x, 0.0, generator()), x)
     assert not torch.equal(turned[0], turned[1])
     z = torch.zeros(500, 1, 3)
     z[..., 2] = 1
-    seen = rotate(z, 0.3, generator())[:, 0, 2]  # the z axis leaves itself by cos x cos y
+    seen = PAPER.vary(z, 0.3, generator())[:, 0, 2]  # the z axis leaves itself by cos x cos y
     assert np.cos(0.3) ** 2 - 1e-6 < seen.min() < np.cos(0.3) ** 2 + 0.01
 
 
@@ -118,9 +118,14 @@ def test_axes_that_are_not_those_of_space_are_left_as_they_are():
     assert torch.equal(RECIPES["plus"].vary(x, 0.0, generator()), x)
 
 
-def test_the_paper_s_recipe_is_one_rotation():
-    x = torch.randn(4, SEG, 75, generator=generator())
-    assert torch.equal(PAPER.vary(x, 0.3, generator()), rotate(x, 0.3, generator()))
+def test_a_recipe_s_values_work_one_by_one():
+    """Each alone beside the paper's: none needs another, and none is silently without effect."""
+    x = torch.randn(64, SEG, 75, generator=generator())
+    plain = PAPER.vary(x, 0.3, generator())
+    for value in ("spin=1", "tilt=1", "shear=0.2", "scale=0.2", "noise=0.01"):
+        assert not torch.equal(named(f"paper,{value}").vary(x, 0.3, generator()), plain)
+    larger = named("paper,scale=0.2").vary(x, 0.3, generator()).norm(dim=(1, 2)) / x.norm(dim=(1, 2))
+    assert 0.8 < larger.min() < 0.85 and 1.15 < larger.max() < 1.2
 
 
 def test_learning_rates_by_hand():
@@ -169,7 +174,7 @@ def test_values_of_a_recipe_can_be_others():
 
 @pytest.mark.parametrize(
     "text", ["minus", "", "plus,", "plus,mirror=1", "plus,noise", "plus,noise=-1", "plus,noise=nan", "plus,crop=0"]
-    + ["plus,scale=1", "plus,test_draws=0", "plus,crop=1.1", "../plus", "plus,noise=1e3"],
+    + ["plus,scale=1", "plus,test_draws=0", "plus,crop=1.1", "../plus", "plus,noise=1e3", "paper,crop=0.5"],
 )  # fmt: skip
 def test_a_recipe_that_is_none_is_refused_in_a_line(text, capsys):
     with pytest.raises(SystemExit):

@@ -42,7 +42,7 @@ from data import Clips  # noqa: E402
 from evaluate import predict  # noqa: E402
 from folded import Folded  # noqa: E402
 from model import SGN  # noqa: E402
-from recipes import rotate  # noqa: E402
+from recipes import PAPER  # noqa: E402
 from train import Run, adam, criterion, try_compile  # noqa: E402
 from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
 
@@ -148,7 +148,7 @@ def rows(device, compiled):
 
     dense, packed = made_up_clips(device, rng, np.full(BATCH, 85))
     generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
-    pair = (lambda: plain_batch(dense).to(device), lambda: rotate(packed.draw(ids, generator), 0.3, generator))
+    pair = (lambda: plain_batch(dense).to(device), lambda: PAPER.vary(packed.draw(ids, generator), 0.3, generator))
     yield Row("drawing a batch", BATCH, *pair, moved=2 * BATCH * SEG * JOINTS * 12, repeat=10)
     yield epoch(device, rng)
 
@@ -169,7 +169,7 @@ def epoch(device, rng):
         sizes = [BATCH] * (1020 // BATCH)
         for some in np.split(rng.permutation(1020), np.cumsum(sizes))[:-1]:
             x = plain_batch(dense[some], width=60).to(device)
-            step(rotate(x, 0.5, run.generator), label[some])
+            step(PAPER.vary(x, 0.5, run.generator), label[some])
         net.eval()
         with torch.no_grad():
             for i in range(1020, 1484, BATCH):
