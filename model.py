@@ -122,7 +122,7 @@ class SGN(nn.Module):
 
         # Spatial max pooling. The frame index is the same for all joints of a frame, so it can be added after it
         if "late-max" not in self.ablate:
-            x = x.amax(dim=2, keepdim=True)
+            x = amax(x, 2).unsqueeze(2)
         if self.tem_embed is not None:
             x = x + self.tem_embed.all_types()[:, None]
         x = self.cnn(x)  # (b, 512)
@@ -264,4 +264,29 @@ class FrameLevel(nn.Module):
         x = x.unflatten(0, (b, n)).transpose(1, 2).flatten(2)  # (b, dim_in, n*t): a dropped channel is so in all joints
         x = self.dropout(F.relu(self.bn1(x)))
         x = F.conv1d(x, self.cnn2.weight.squeeze(2), self.cnn2.bias)
-        return F.relu(self.bn2(x)).amax(dim=-1)
+        return amax(F.relu(self.bn2(x)), -1)
+
+
+def amax(x, dim):
+    """x.amax(dim), with a backward pass several times as fast on a CPU."""
+    return Amax.apply(x, dim) if x.requires_grad else x.amax(dim)
+
+
+class Amax(torch.autograd.Function):
+    """PyTorch's own backward of amax counts ties in 64-bit integers, which takes a tenth of a training step. The same
+    gradient: where several are the largest, they share it."""
+
+    @staticmethod
+    def forward(ctx, x, dim):
+        largest = x.amax(dim, keepdim=True)
+        ctx.save_for_backward(x, largest)
+        ctx.dim = dim
+        return largest.squeeze(dim)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        x, largest = ctx.saved_tensors
+        is_largest = x == largest
+        kind = torch.uint8 if x.shape[ctx.dim] < 256 else torch.int64
+        ties = is_largest.view(torch.uint8).sum(ctx.dim, keepdim=True, dtype=kind)
+        return torch.where(is_largest, gradient.unsqueeze(ctx.dim) / ties, 0), None

@@ -10,7 +10,7 @@ import torch
 import train
 from checkpoint import load_checkpoint
 from folded import Folded
-from model import SGN
+from model import SGN, amax
 
 GOLDEN = Path(__file__).parent / "fixtures" / "sgn_ntu60_batch8.npz"
 
@@ -236,3 +236,19 @@ def test_bad_checkpoints_are_refused(golden, tmp_path, capfd):
     path.write_text("words")
     with pytest.raises(ValueError, match="not a checkpoint"):
         load_checkpoint(path)
+
+
+@pytest.mark.parametrize("dim, size", [(1, 25), (-1, 20), (1, 300)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_largest_and_their_gradient_are_pytorch_s(dim, size, dtype):
+    x = torch.randn(4, size, size, generator=torch.Generator().manual_seed(0)).relu().to(dtype)
+    x[0], x[1, :, :5] = 1, x[1, :1, :1]  # all share it; and ties of some
+    gradient = torch.randn(x.amax(dim).shape).to(dtype)
+
+    def both(largest):
+        y = x.clone().requires_grad_()
+        largest(y).backward(gradient)
+        return largest(y), y.grad
+
+    for ours, theirs in zip(both(lambda y: amax(y, dim)), both(lambda y: y.amax(dim)), strict=True):
+        assert torch.equal(ours, theirs)
