@@ -10,7 +10,7 @@ import ranks
 import util
 from checkpoint import load_checkpoint
 from folded import Folded
-from recipes import named, recipe_of
+from recipes import recipe_of, spelling
 from util import UserError, replacing
 
 EVAL_BATCH = 256  # clips; the figure does not depend on it
@@ -61,12 +61,12 @@ def must_fit(path, net, joints, classes):
         raise UserError(f"{path}: made for {made_for}, the data has {joints} and {classes}")
 
 
-def as_trained(clips, checkpoint):
+def as_trained(path, clips, checkpoint):
     """The clips as a checkpoint was trained on them: drawn by its recipe, and parted by its random split if it had one.
 
     In another split, clips that it was trained on would be among those that test. Raises UserError.
     """
-    clips = replace(clips, recipe=named(recipe_of(checkpoint)))
+    clips = replace(clips, recipe=recipe_of(path, checkpoint))
     number = str(checkpoint.get("about", {}).get("split"))
     return clips.resplit(int(number)) if number.isdecimal() and len(number) < 9 else clips
 
@@ -79,11 +79,11 @@ def test_checkpoint(args, clips, folder):
     if net.ablate != (args.ablate or ()):
         made = f"with --ablate {','.join(net.ablate)}" if net.ablate else "without --ablate"
         raise UserError(f"{path}: made {made}; test it so, and in that run's folder")
-    if (recipe := recipe_of(checkpoint)) != args.recipe:
-        raise UserError(f"{path}: made with --recipe {recipe}; test it so, and in that run's folder")
+    if (recipe := recipe_of(path, checkpoint)) != args.recipe:
+        raise UserError(f"{path}: made with --recipe {spelling(recipe)}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
-    clips = as_trained(clips, checkpoint)
+    clips = as_trained(path, clips, checkpoint)
     ids = clips.ids("test_")
     label = clips.label[ids]
     if checkpoint.get("about", {}).get("data_sha256", clips.sha256) != clips.sha256:

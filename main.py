@@ -23,6 +23,7 @@ import os
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import util
@@ -36,7 +37,7 @@ import ranks  # noqa: E402
 from data import DATASETS, ROOT, Clips, find  # noqa: E402
 from evaluate import SELECT, accuracy, test, test_checkpoint  # noqa: E402
 from model import ABLATIONS, ablations  # noqa: E402
-from recipes import RECIPES, named  # noqa: E402
+from recipes import PAPER, RECIPES, named, spelling  # noqa: E402
 from train import Run  # noqa: E402
 
 
@@ -51,7 +52,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     recipes = f"how to train and test: {' or '.join(RECIPES)}, with other values as in plus,noise=0 (%(default)s)"
-    add("--recipe", type=recipe, default="paper", metavar="NAME[,VALUE=X]", help=recipes)
+    add("--recipe", type=recipe, default=PAPER, metavar="NAME[,VALUE=X]", help=recipes)
     add("--ablate", type=ablated, metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or a path to an .h5 in the same layout (%(default)s)")
     add("--case", type=int, default=0, help="protocol; for NTU 0 is cross-subject, 1 cross-view (%(default)s)")
@@ -74,23 +75,24 @@ def parse_args(argv=None):
     add("--batch-size", "-b", type=count, default=64, help="clips in a training step (%(default)s)")
     add("--lr", type=above_zero, default=0.001, help="initial learning rate (%(default)s)")
     steps = "times the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
-    add("--lr-factor", type=util.factor, help=f"{steps} (0.1; not with --recipe plus)")
+    add("--lr-factor", type=util.factor, help=f"{steps} (0.1; --recipe plus has its own way)")
     add("--weight-decay", "--wd", type=not_negative, default=0.0001, help="L2, on all parameters (%(default)s)")
     add(
         "--theta",
         type=not_negative,
-        help="training rotation in radians (0.3, across views 0.5; not with --recipe plus)",
+        help="training rotation in radians (0.3, across views 0.5; --recipe plus has its own)",
     )
     add("--seg", type=count, help="segments, the frames drawn from a clip (20; when testing, the checkpoint's)")
     add("--num-classes", type=count, help="outputs of the network (the classes of the data)")
     add("--tensorboard", action="store_true", help="write the log's columns for TensorBoard too, <case>_tensorboard/")
     add("--print-freq", "-p", type=count, default=10, help="steps between updates of the bar's loss (%(default)s)")
     args = parser.parse_args(argv)
-    its = named(args.recipe)
-    for flag, given, has in (("--theta", args.theta, its.spin), ("--lr-factor", args.lr_factor, its.cosine)):
-        if has and given is not None:
-            raise UserError(f"{flag} {given}: goes with --recipe paper; {args.recipe} has its own")
-    args.lr_factor = 0.1 if args.lr_factor is None else args.lr_factor
+    its = args.recipe
+    for flag, given, has in (("--theta", args.theta, its.turns), ("--lr-factor", args.lr_factor, its.cosine)):
+        if has and given:
+            raise UserError(f"{flag} {given}: --recipe {spelling(its)} has its own")
+    if args.lr_factor is None and not its.cosine:
+        args.lr_factor = 0.1
     return args
 
 
@@ -103,17 +105,16 @@ def ablated(text):
 
 
 def recipe(text):
-    """An argparse type: what `recipes.named` takes."""
+    """An argparse type: "plus,noise=0", as `recipes.named` takes it."""
     try:
-        named(text)
+        return named(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(error) from None
-    return text
 
 
 def folder_of(args, name):
     """Where the results of a data set of this name go: each recipe's and each ablated network's in its own folder."""
-    recipe = () if args.recipe == "paper" else (args.recipe,)
+    recipe = () if args.recipe == PAPER else (spelling(args.recipe),)
     ablate = ("+".join(args.ablate),) if args.ablate else ()
     return args.results / name / "-".join((args.network, *recipe, *ablate))
 
@@ -178,6 +179,8 @@ def main(argv=None):
     if not clips.splits["test_"]:
         raise UserError(f"{args.dataset}: no clips in test_x, nothing to test on")
     clips = clips.to(device)
+    if args.train and not theta and replace(args.recipe, whole=False, cosine=False, crop=1.0, test_draws=5) != PAPER:
+        ranks.say("note: theta is 0: --recipe turns, stretches and shakes nothing", file=sys.stderr)
     folder = folder_of(args, name)
     ranks.say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
 

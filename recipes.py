@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields, replace
 
 import torch
 
-from util import UserError
+from util import UserError, brief
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,8 @@ class Recipe:
         0 for both: about all three as the data set says (SPEC, "From a clip to the network's input").
     crop: the shortest part of the whole clip that is drawn from, as a share of it.
     shear, scale: entries of the linear map besides the rotation, off and on its diagonal, up to so much either way.
-    noise: standard deviation of each coordinate, metres.
+    noise: standard deviation of each coordinate, metres; frames that are filled up with zeros stay so.
+    str(recipe) is "paper" and what differs from it, for `named`: what a recipe is, whatever its name comes to mean.
     """
 
     whole: bool = False
@@ -38,6 +39,20 @@ class Recipe:
     shear: float = 0.0
     scale: float = 0.0
     noise: float = 0.0
+
+    def __post_init__(self):
+        if not (0 < self.crop <= 1 and self.scale < 1 and 1 <= self.test_draws <= 1000):
+            raise ValueError("crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
+        if self.crop < 1 and not self.whole:
+            raise ValueError("crop goes with whole=1")
+
+    def __str__(self):
+        return _spelled(self, "paper")
+
+    @property
+    def turns(self):
+        """Whether its rotation is its own, and not the data set's."""
+        return bool(self.spin or self.tilt)
 
     def rate(self, lr, factor, epoch, epochs):
         """The learning rate of an epoch, from 1, of so many. factor: of each of the three steps."""
@@ -55,18 +70,21 @@ class Recipe:
         def uniform(*shape):
             return 2 * torch.rand(shape, generator=generator, device=x.device) - 1
 
-        tilt, spin = (self.tilt, self.spin) if self.tilt or self.spin else (theta, theta)
         angles = uniform(n, 3)
-        angles[:, ::2] *= tilt if theta else 0
-        angles[:, 1] *= spin if theta else 0
+        if not theta:
+            return x
+        tilt, spin = (self.tilt, self.spin) if self.turns else (theta, theta)
+        angles[:, ::2] *= tilt
+        angles[:, 1] *= spin
         maps = rotation(angles)
-        if theta and (self.shear or self.scale):
+        if self.shear or self.scale:
             diagonal = torch.eye(3, device=x.device)
             maps = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
         x = transform(x, maps)
-        return (
-            x + self.noise * torch.randn(x.shape, generator=generator, device=x.device) if theta and self.noise else x
-        )
+        if self.noise:
+            noise = self.noise * torch.randn(x.shape, generator=generator, device=x.device)
+            x = x + noise * (x != 0).any(dim=-1, keepdim=True)
+        return x
 
 
 RECIPES = {
@@ -74,6 +92,13 @@ RECIPES = {
     "plus": Recipe(whole=True, cosine=True, test_draws=20, spin=1.57, tilt=0.3, scale=0.2, noise=0.01),
 }
 PAPER = RECIPES["paper"]
+
+
+FORMS = {
+    bool: ("[01]", "0 or 1"),
+    int: ("[0-9]{1,4}", "a whole number"),
+    float: (r"[0-9]{1,4}(\.[0-9]{1,6})?", "a number, 0 or above,"),
+}
 
 
 def named(text):
@@ -89,30 +114,31 @@ def named(text):
         key, _, value = change.partition("=")
         if key not in kinds:
             raise ValueError(f"{key!r} is no value of a recipe; they are {', '.join(kinds)}")
-        if not re.fullmatch(r"\d{1,4}(\.\d{1,9})?", value):
-            raise ValueError(f"{change!r}: a number, 0 or above, should follow {key}=")
+        form, what = FORMS[kinds[key]]
+        if key in values or not re.fullmatch(form, value):
+            raise ValueError(f"{change!r}: {what} should follow {key}=, once")
         values[key] = kinds[key](float(value))
-    recipe = replace(RECIPES[name], **values)
-    if not (0 < recipe.crop <= 1 and recipe.scale < 1 and 1 <= recipe.test_draws <= 1000):
-        raise ValueError(f"{text!r}: crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
-    if recipe.crop < 1 and not recipe.whole:
-        raise ValueError(f"{text!r}: crop goes with whole=1")
-    return recipe
+    return replace(RECIPES[name], **values)
 
 
-def recipe_of(checkpoint):
-    """What tells the recipe that a checkpoint was trained by, for `named`; the release's say nothing. UserError."""
-    text = checkpoint.get("recipe", "paper")
+def _spelled(recipe, base):
+    differ = [
+        field.name for field in fields(Recipe) if getattr(recipe, field.name) != getattr(RECIPES[base], field.name)
+    ]
+    return ",".join([base, *(f"{name}={getattr(recipe, name):.10g}" for name in differ)])
+
+
+def spelling(recipe):
+    """The shortest text for `named` that gives this recipe: "plus", "plus,noise=0". The same recipe, the same text."""
+    return min((_spelled(recipe, base) for base in RECIPES), key=lambda text: text.count(","))
+
+
+def recipe_of(path, checkpoint):
+    """The recipe that the checkpoint of that path was trained by; the release's say nothing. Raises UserError."""
     try:
-        named(text)
+        return named(checkpoint.get("recipe", "paper"))
     except ValueError as error:
-        raise UserError(f"a checkpoint of a recipe that is not known here: {error}") from None
-    return text
-
-
-def turn(x, angles):
-    """p' = Rz Ry Rx p for every joint of every frame, the angles (n, 3) about x, y and z in radians."""
-    return transform(x, rotation(angles))
+        raise UserError(f"{path}: of a recipe that is not known here: {brief(error, 200)}") from None
 
 
 def rotation(angles):

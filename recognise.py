@@ -25,7 +25,7 @@ import util
 from checkpoint import load_checkpoint
 from data import ROOT, Clips
 from folded import Folded
-from recipes import named, recipe_of
+from recipes import recipe_of
 from util import UserError
 
 sys.path += [str(ROOT / "data" / folder) for folder in ("ntu", "nucla")]  # plain folders, as in data.py
@@ -129,7 +129,7 @@ class Classifier:
     def __init__(self, path, classes=None):
         net, checkpoint = util.opened(load_checkpoint, path)
         self.path, self.net, self.joints = path, util.opened(Folded, net), net.num_joint
-        self.recipe = named(recipe_of(checkpoint))
+        self.recipe = recipe_of(path, checkpoint)
         known = class_names(net, checkpoint, classes)[: net.num_classes]
         self.names = (*known, *(f"class {i}" for i in range(len(known), net.num_classes)))
         self.window = max(net.seg, WINDOW.get(_trained_on(net, checkpoint), WINDOW["NTU"]) // net.seg * net.seg)

@@ -17,7 +17,7 @@ from checkpoint import load_safely
 from data import DATASETS
 from evaluate import accuracy, predict
 from model import SGN
-from recipes import named
+from recipes import PAPER
 from util import UserError, derived_seed, save_checkpoint
 
 # What makes no difference to what comes out of a run
@@ -47,11 +47,12 @@ class Run:
     """
 
     def __init__(self, args, clips, name, theta, folder):
-        self.recipe = named(args.recipe)
-        self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=self.recipe), theta, folder
+        self.recipe = recipe = args.recipe
+        self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=recipe), theta, folder
         self.device = device = clips.frames.device
         self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
-        self.settings |= {"dataset": name, "theta": theta, "data_sha256": clips.sha256, "device": device.type}
+        self.settings |= {"dataset": name, "data_sha256": clips.sha256, "device": device.type, "recipe": str(recipe)}
+        self.settings["theta"] = None if theta and recipe.turns else theta
         self.settings["num_classes"] = classes = args.num_classes or len(clips.class_names)
         self.settings["processes"] = ranks.count()
         self.about = util.provenance(args.command, device, **self.settings)
@@ -118,9 +119,9 @@ class Run:
         fresh = self.state()
         if type(state) is not dict or state.keys() != fresh.keys() or type(state["settings"]) is not dict:
             raise UserError(f"{path}: not the state of such a run (it holds other things)")
-        began = state["settings"]
+        began = state["settings"] = {"recipe": str(PAPER)} | state["settings"]  # of before there were others
         differ = [
-            f"{key} {util.brief(began.get(key))} -> {value}"
+            f"{key} {util.brief(began.get(key), 120)} -> {value}"
             for key, value in self.settings.items()
             if type(began.get(key)) is not type(value) or began.get(key) != value
         ]
@@ -197,7 +198,7 @@ class Run:
         if value < self.best or args.select == "last":
             self.best = value
             kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
-            kept |= {"seed": args.seed, "select": args.select, "recipe": args.recipe, "seg": args.seg}
+            kept |= {"seed": args.seed, "select": args.select, "recipe": str(self.recipe), "seg": args.seg}
             kept |= {"ablate": self.net.ablate, "class_names": list(self.clips.class_names)}
             kept |= {"state_dict": self.net.state_dict()}
             save_checkpoint(kept, self.file("best.pth"))

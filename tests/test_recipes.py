@@ -6,13 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import write_toy
+from conftest import CLASSES, JOINTS, write_toy
 
+import evaluate
 import main
 from checkpoint import load_checkpoint
 from data import Clips
-from recipes import PAPER, RECIPES, named, rotation, turn
-from util import UserError
+from model import SGN
+from recipes import PAPER, RECIPES, named, rotation, spelling, transform
+from recognise import Classifier
+from util import UserError, save_checkpoint
 
 SEG = 20
 
@@ -24,18 +27,18 @@ def generator(seed=0):
 def test_turning_by_hand_worked_angles():
     x = torch.tensor([[[1.0, 2.0, 3.0]]])
     quarter = torch.pi / 2
-    turned = [turn(x, torch.eye(3)[i][None] * quarter).flatten() for i in range(3)]
+    turned = [transform(x, rotation(torch.eye(3)[i][None] * quarter)).flatten() for i in range(3)]
     # Rx: (x, z, -y); Ry: (-z, y, x); Rz: (y, -x, z), by the matrices of SPEC, "From a clip to the network's input"
     expected = torch.tensor([[1.0, 3, -2], [-3, 2, 1], [2, -1, 3]])
     torch.testing.assert_close(torch.stack(turned), expected)
-    both = turn(x, torch.tensor([[quarter, 0, quarter]])).flatten()  # Rz (Rx p) = Rz (1, 3, -2)
+    both = transform(x, rotation(torch.tensor([[quarter, 0, quarter]]))).flatten()  # Rz (Rx p) = Rz (1, 3, -2)
     torch.testing.assert_close(both, torch.tensor([3.0, -1, -2]))
 
 
 def test_the_rotation_is_golden():
     with np.load(Path(__file__).parent / "fixtures" / "rotation.npz", allow_pickle=False) as golden:
         x, angles, out = (torch.from_numpy(golden[name]) for name in ("x", "angles", "out"))
-    torch.testing.assert_close(turn(x, angles), out, rtol=0, atol=1e-6)
+    torch.testing.assert_close(transform(x, rotation(angles)), out, rtol=0, atol=1e-6)
 
 
 def test_rotation_is_one_a_clip_rigid_and_within_theta():
@@ -146,7 +149,9 @@ def test_plus_from_training_to_testing(tmp_path, capsys):
     main.main([*command, "--max-epochs", "2"])
     folder = tmp_path / "toy" / "SGN-plus"
     _, checkpoint = load_checkpoint(folder / "0_best.pth")
-    assert checkpoint["recipe"] == "plus" and "# recipe: plus" in (folder / "0_log.csv").read_text()
+    assert named(checkpoint["recipe"]) == RECIPES["plus"] and checkpoint["recipe"].startswith("paper,whole=1,cosine=1,")
+    log = (folder / "0_log.csv").read_text()
+    assert f"# recipe: {checkpoint['recipe']}\n" in log and "# theta: None\n# " in log and "# lr_factor: None\n" in log
     assert f"{RECIPES['plus'].test_draws} draws" in (said := capsys.readouterr().out)
     main.main([*command, "--train", "0"])
     assert capsys.readouterr().out.splitlines()[-1].startswith(said.splitlines()[-1])  # the same figure
@@ -156,11 +161,56 @@ def test_plus_from_training_to_testing(tmp_path, capsys):
         main.main([*command[:-2], "--train", "0"])
 
 
-@pytest.mark.parametrize("flag", ["--theta", "--lr-factor"])
-def test_what_a_recipe_has_of_its_own_is_not_taken_from_a_flag(flag):
-    with pytest.raises(UserError, match=f"{flag} 0.2: goes with --recipe paper; plus has its own"):
-        main.parse_args(["--recipe", "plus", flag, "0.2"])
-    assert main.parse_args([flag, "0.2"]).recipe == "paper"
+@pytest.mark.parametrize("recipe, flag", [("plus", "--theta"), ("plus", "--lr-factor"), ("paper,tilt=0.3", "--theta")])
+def test_what_a_recipe_has_of_its_own_is_not_taken_from_a_flag(recipe, flag):
+    with pytest.raises(UserError, match=f"{flag} 0.2: --recipe {recipe} has its own"):
+        main.parse_args(["--recipe", recipe, flag, "0.2"])
+    assert main.parse_args([flag, "0.2"]).recipe == PAPER
+    assert main.parse_args(["--recipe", "plus", "--theta", "0"]).theta == 0  # axes that are not those of space
+
+
+def test_the_same_recipe_is_told_in_the_same_way():
+    for text, told in {
+        "plus": "plus",
+        "paper,whole=0,test_draws=5,noise=0.00": "paper",
+        "plus,tilt=0.2,noise=0": "plus,tilt=0.2,noise=0",
+        "plus,noise=0,tilt=0.2": "plus,tilt=0.2,noise=0",
+        "plus,crop=0.25": "plus,crop=0.25",
+    }.items():
+        assert spelling(named(text)) == told and named(str(named(text))) == named(text)
+    assert str(RECIPES["plus"]).startswith("paper,whole=1,cosine=1,test_draws=")
+
+
+@pytest.mark.parametrize("recipe", ["minus", "plus,", 5, "paper," + "y" * 10**5])
+def test_a_checkpoint_of_an_unknown_recipe_is_refused_in_a_line(toy, tmp_path, recipe):
+    path = tmp_path / "toy" / "SGN" / "0_best.pth"
+    save_checkpoint({"state_dict": SGN(CLASSES, JOINTS).state_dict(), "recipe": recipe}, path)
+    test = ["--dataset", str(toy), "--results", str(tmp_path), "--train", "0"]
+    for read in (lambda: main.main(test), lambda: Classifier(path)):
+        with pytest.raises(UserError) as error:
+            read()
+        assert str(path) in str(error.value) and len(str(error.value)) < 400
+
+
+def test_a_run_goes_on_by_its_recipe_whatever_its_name_has_come_to_mean(toy, tmp_path, monkeypatch):
+    flags = ["--dataset", str(toy), "--results", str(tmp_path), "-b", "16", "--device", "cpu", "--recipe", "plus"]
+    main.main([*flags, "--max-epochs", "1"])
+    monkeypatch.setitem(RECIPES, "plus", replace(RECIPES["plus"], noise=0.5))
+    with pytest.raises(UserError, match="began with other settings: recipe paper,.*noise=0.01 -> paper,.*noise=0.5"):
+        main.main([*flags, "--max-epochs", "1", "--resume"])
+    with pytest.raises(UserError, match="made with --recipe plus,noise=0.01; test it so"):
+        main.main([*flags, "--train", "0"])
+
+
+def test_a_single_clip_is_drawn_as_in_testing(toy, tmp_path):
+    path = tmp_path / "a.pth"
+    save_checkpoint({"state_dict": SGN(CLASSES, JOINTS).state_dict(), "recipe": str(RECIPES["plus"])}, path)
+    network, clips = Classifier(path), replace(Clips.read(toy), recipe=RECIPES["plus"])
+    i = clips.splits["test_"][0]
+    clip = clips.frames[clips.start[i] :][: clips.length[i]].view(-1, 1, JOINTS, 3)
+    tested = evaluate.test(load_checkpoint(path)[0], clips, torch.tensor([i]), seed=1)[0]
+    given = network.logits(clip.numpy(), None, generator(1))
+    torch.testing.assert_close(given, tested, rtol=1e-4, atol=1e-4)
 
 
 def test_values_of_a_recipe_can_be_others():
@@ -172,10 +222,11 @@ def test_values_of_a_recipe_can_be_others():
     assert main.folder_of(args, "NUCLA").name == "SGN-plus,noise=0"
 
 
-@pytest.mark.parametrize(
-    "text", ["minus", "", "plus,", "plus,mirror=1", "plus,noise", "plus,noise=-1", "plus,noise=nan", "plus,crop=0"]
-    + ["plus,scale=1", "plus,test_draws=0", "plus,crop=1.1", "../plus", "plus,noise=1e3", "paper,crop=0.5"],
-)  # fmt: skip
+NONE = """minus|plus,|plus,mirror=1|plus,noise=0,noise=0.02|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663|plus,noise
+plus,noise=-1|plus,noise=nan|plus,noise=1e3|plus,crop=0|plus,crop=1.1|paper,crop=0.5|plus,scale=1|plus,test_draws=0|../plus"""
+
+
+@pytest.mark.parametrize("text", ["", *NONE.replace("\n", "|").split("|")])
 def test_a_recipe_that_is_none_is_refused_in_a_line(text, capsys):
     with pytest.raises(SystemExit):
         main.parse_args(["--recipe", text])

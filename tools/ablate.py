@@ -23,7 +23,7 @@ from checkpoint import load_checkpoint, load_safely  # noqa: E402
 from data import Clips, find  # noqa: E402
 from evaluate import SELECT  # noqa: E402
 from model import ABLATIONS  # noqa: E402
-from recipes import named  # noqa: E402
+from recipes import PAPER, spelling  # noqa: E402
 from util import UserError  # noqa: E402
 
 WHOLE = "whole"
@@ -70,7 +70,7 @@ def row(variant, args, folder):
 def write_table(path, rows, args, comments):
     """Writes rows and their differences to the first to path.csv and path.md. Returns the text of the second."""
     rows = [r | {f"{what}_difference": r[what] - rows[0][what] for what in FIGURES} for r in rows]
-    with util.replacing(path.with_suffix(".csv")) as part, open(part, "w", newline="") as file:
+    with util.replacing(path.with_name(f"{path.name}.csv")) as part, open(part, "w", newline="") as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -82,7 +82,7 @@ def write_table(path, rows, args, comments):
             cells = [f"{cell} ({r[f'{what}_difference']:+.2f})" for cell, what in zip(cells, FIGURES, strict=True)]
         lines.append(f"| {r['variant']} | {r['parameters']:,} | {r['seeds']} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
-    with util.replacing(path.with_suffix(".md")) as part:
+    with util.replacing(path.with_name(f"{path.name}.md")) as part:
         part.write_text(text, encoding="utf-8")
     return text
 
@@ -101,7 +101,7 @@ def main(argv=None):
     words = " ".join(sys.argv[1:] if argv is None else argv)
     comments = util.provenance(f"tools/ablate.py {words}", util.pick_device(args.device))
     comments = [f"{key}: {value}" for key, value in comments.items()]
-    comments += [f"top-1 in percent, {named(args.recipe).test_draws} draws"]
+    comments += [f"top-1 in percent, {args.recipe.test_draws} draws"]
     rows = []
     for done, variant in enumerate([WHOLE, *only]):
         print(f"\n{variant} ({done + 1} of {len(only) + 1})")
@@ -111,7 +111,8 @@ def main(argv=None):
         except KeyboardInterrupt as stop:
             raise type(stop)(f"{done} of {len(only) + 1} variants are done; the same command goes on") from None
         rows.append(row(variant, args, sgn.folder_of(sgn.parse_args(own), name)))
-        text = write_table(args.results / name / f"{args.case}_ablations", rows, args, comments)
+        recipe = "" if args.recipe == PAPER else f"-{spelling(args.recipe)}"
+        text = write_table(args.results / name / f"{args.case}_ablations{recipe}", rows, args, comments)
     print(f"\n{text}", end="")
 
 

@@ -135,7 +135,7 @@ def opened(args, optional=False):
         return have
     net, checkpoint = util.opened(load_checkpoint, path)
     must_fit(path, net, clips.joints, len(clips.class_names))
-    have.checkpoint, have.net, have.clips = checkpoint, net.to(device), as_trained(clips, checkpoint)
+    have.checkpoint, have.net, have.clips = checkpoint, net.to(device), as_trained(path, clips, checkpoint)
     have.seed = checkpoint.get("seed", 1) if args.seed is None else args.seed
     return have
 

@@ -65,7 +65,7 @@ def of_checkpoint(row, root, data):
     except util.UserError:
         return None, "digest only, the data are not here"
     net, checkpoint = util.opened(load_checkpoint, path)
-    clips = as_trained(Clips.read(h5), checkpoint)
+    clips = as_trained(path, Clips.read(h5), checkpoint)
     ids = clips.ids("test_")
     top1 = accuracy(test(net, clips, ids, checkpoint.get("seed", 1)), clips.label[ids])
     best = float(row["top-1, best / last"].split(" / ")[0])
