@@ -83,6 +83,9 @@ def test_checkpoint(args, clips, folder):
         raise UserError(f"{path}: made with --recipe {spelling(recipe)}; test it so, and in that run's folder")
     if args.seg not in (None, net.seg):
         raise UserError(f"--seg {args.seg}: {path} was made with {net.seg}")
+    split = checkpoint.get("about", {}).get("split")
+    if args.split is not None and split not in (None, str(args.split)):
+        raise UserError(f"{path}: of split {split}, not of split {args.split}; it belongs in another folder")
     clips = as_trained(path, clips, checkpoint)
     ids = clips.ids("test_")
     label = clips.label[ids]

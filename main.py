@@ -194,8 +194,9 @@ def main(argv=None):
         for place, seed, split, some in planned:
             if place:
                 ranks.say(f"{place}:")
+            args.split = split
             if args.train:
-                args.seed, args.split = seed, split
+                args.seed = seed
                 figures.append(train_and_test(args, some, name, theta, folder / place))
             else:
                 start = time.perf_counter()

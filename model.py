@@ -274,19 +274,23 @@ def amax(x, dim):
 
 class Amax(torch.autograd.Function):
     """PyTorch's own backward of amax counts ties in 64-bit integers, which takes a tenth of a training step. The same
-    gradient: where several are the largest, they share it."""
+    gradient, of finite numbers: where several are the largest, they share it."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx, x, dim):
-        largest = x.amax(dim, keepdim=True)
-        ctx.save_for_backward(x, largest)
-        ctx.dim = dim
-        return largest.squeeze(dim)
+    def forward(x, dim):
+        return x.amax(dim)
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        x, ctx.dim = inputs
+        ctx.save_for_backward(x, output)
 
     @staticmethod
     def backward(ctx, gradient):
         x, largest = ctx.saved_tensors
-        is_largest = x == largest
+        is_largest = x == largest.unsqueeze(ctx.dim)
         kind = torch.uint8 if x.shape[ctx.dim] < 256 else torch.int64
-        ties = is_largest.view(torch.uint8).sum(ctx.dim, keepdim=True, dtype=kind)
-        return torch.where(is_largest, gradient.unsqueeze(ctx.dim) / ties, 0), None
+        ties = is_largest.sum(ctx.dim, dtype=kind)
+        return torch.where(is_largest, (gradient / ties).unsqueeze(ctx.dim), 0), None

@@ -40,7 +40,7 @@ from seq_transformation import at_origin  # noqa: E402
 ORIGIN = 2  # the spine, of both Kinects' skeletons
 # A window as long as the training clips are on average (frames: NTU 84, DEMO 69, N-UCLA 43), so that as much time lies
 # between two drawn frames, and velocities are as large, as in training. Rounded to the nearest multiple of the 20
-# segments: SGN never draws the frames that are left over at a clip's end, and those are what a camera saw just now.
+# segments: the paper's recipe never draws what is left over at a clip's end, and that is what a camera saw just now.
 WINDOW = {"NTU": 80, "NTU120": 80, "DEMO": 60, "NUCLA": 40}
 
 

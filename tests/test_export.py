@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -143,6 +144,20 @@ def test_bad_arguments_are_one_clear_line(checkpoint, monkeypatch):
     with pytest.raises(UserError, match=r"ONNX needs onnx\w*: pip install -r requirements-extra.txt"):
         export_to("missing.onnx", checkpoint)
     assert not checkpoint.with_name("missing.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    "joints, classes, checkpoint, first",
+    [(20, 10, {"about": {"dataset": "NUCLA"}}, "pick up with one hand"), (25, 60, {}, "drink water"), (25, 61, {}, None)]
+    + [(20, 11, {"about": {"dataset": "NUCLA"}}, None), (5, 3, {"about": {"dataset": "mine"}}, None)]
+    + [(5, 2, {"class_names": ["sit", "stand"]}, "sit")],
+)  # fmt: skip
+def test_class_names_in_the_file_are_all_of_them_or_none(tmp_path, joints, classes, checkpoint, first):
+    path = tmp_path / "0_best.pth"
+    path.write_bytes(b"")
+    args = SimpleNamespace(class_names=None, form="folded", checkpoint=path, command="")
+    about = export.describe(args, SGN(classes, joints), checkpoint)
+    assert (json.loads(about["class_names"])[0] if "class_names" in about else None) == first
 
 
 def test_model_py_alone_is_enough_and_torch_hub_touches_no_modules_of_the_caller(net, checkpoint, tmp_path):

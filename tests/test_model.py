@@ -250,5 +250,7 @@ def test_the_largest_and_their_gradient_are_pytorch_s(dim, size, dtype):
         largest(y).backward(gradient)
         return largest(y), y.grad
 
+    of_func = torch.func.grad(lambda y: (amax(y, dim) * gradient).sum())(x)
+    torch.testing.assert_close(of_func, both(lambda y: y.amax(dim))[1])
     for ours, theirs in zip(both(lambda y: amax(y, dim)), both(lambda y: y.amax(dim)), strict=True):
         assert torch.equal(ours, theirs)

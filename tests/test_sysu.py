@@ -184,6 +184,9 @@ def test_splits_run_one_after_another_and_go_on(folder, tmp_path, capsys):
     mean, spread = said.splitlines()[-2].split(": top-1 ")[1].split("%")[0].split(" +- ")
     assert again[-1] == f"epochs kept: top-1 {mean} +- {spread}% over 2 splits"
     assert [line for line in again if line.startswith("split")] == ["split2:", "split4:"]
+    (home / "split4" / "0_best.pth").write_bytes((home / "split2" / "0_best.pth").read_bytes())
+    with pytest.raises(UserError, match="of split 2, not of split 4; it belongs in another folder"):
+        main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--train", "0"])
     with pytest.raises(UserError, match="--resume: there is nothing to go on with"):
         main.main(["--dataset", "SYSU", *flags, "--resume", "--train", "0"])
 

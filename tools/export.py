@@ -10,8 +10,8 @@
 Any batch size runs. Before it is written, the file's content is loaded again and run on random clips, and its logits
 must be those of the evaluation module; then its latency is printed beside that of model.SGN and folded.Folded. The
 folded form is exported unless --form says otherwise. In the file: input and output, class names where they are known
-(--class-names, or the data set that the checkpoint names), and what it was made from. ONNX keeps them in its
-metadata_props, .pt2 in an extra file, about.json.
+(--class-names, the checkpoint's own, those of the data set that it tells of, or NTU RGB+D's for a release's checkpoint
+of their shape), and what it was made from. ONNX keeps them in its metadata_props, .pt2 in an extra file, about.json.
 """
 
 import argparse

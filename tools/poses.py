@@ -31,14 +31,14 @@ def read_frames(path, clips, i):
 
     clips: the data.Clips of that h5, in whatever split; i: the clip's number among them. Raises UserError.
     """
-    if not clips.length[i]:
-        raise UserError(f"{path}: clip {i} is empty; tools/check_h5.py lists such clips")
     at = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
     with h5py.File(path) as file:
         for split in SPLITS:
             if at < len(file[f"{split}x"]):
                 break
             at -= len(file[f"{split}x"])
+        if not clips.length[i]:
+            raise UserError(f"{path}: {split}x: clip {at} is empty; tools/check_h5.py lists such clips")
         dense = file[f"{split}x"][at].reshape(-1, clips.persons, clips.joints, 3)
     there = np.flatnonzero(dense.any(axis=(1, 2, 3)))
     return dense[there[0] : there[-1] + 1]

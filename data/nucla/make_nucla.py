@@ -91,7 +91,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     parser.add_argument("--test-view", type=int, choices=(1, 2, 3), default=3, help="the view that tests (%(default)s)")
-    parser.add_argument("--train-views", help="the views that train, as 1 or 1,2 (all but the one that tests)")
+    parser.add_argument(
+        "--train-views", type=int, nargs="+", choices=(1, 2, 3), help="views that train (all but the one that tests)"
+    )
     parser.add_argument(
         "--out",
         type=Path,
@@ -99,14 +101,10 @@ def main():
     )
     args = parser.parse_args()
     rest = [view for view in (1, 2, 3) if view != args.test_view]
-    train_views = sorted(
-        {*(f"{rest[0]},{rest[1]}" if args.train_views is None else args.train_views).split(",")} - {""}
-    )
-    if not set(train_views) <= set(map(str, rest)) or not train_views:
-        raise UserError(
-            f"--train-views {args.train_views}: from {rest[0]} and {rest[1]}, if view {args.test_view} tests"
-        )
-    if args.train_views and not args.out:
+    train_views = sorted({*(args.train_views or rest)})
+    if args.test_view in train_views:
+        raise UserError(f"--train-views: view {args.test_view} tests; take others")
+    if train_views != rest and not args.out:
         raise UserError("--train-views: name the file too, with --out")
     out = args.out or HERE / ("NUCLA_CV.h5" if args.test_view == 3 else f"NUCLA_CV_test{args.test_view}.h5")
 
@@ -118,7 +116,7 @@ def main():
         views.append(int(NAME.fullmatch(name)[4]))
     labels, views = np.array(labels), np.array(views)
     test = np.flatnonzero(views == args.test_view)
-    learn = np.flatnonzero(np.isin(views, [int(view) for view in train_views]))
+    learn = np.flatnonzero(np.isin(views, train_views))
     if len(learn) < 2 or not len(test):
         found = f"{len(test)} of {len(views)} clips are of view {args.test_view}, {len(learn)} of those that train"
         raise UserError(f"{args.source}: {found}; both sides need some")
@@ -130,7 +128,7 @@ def main():
         joints=JOINTS,
         persons=1,
         class_names=ACTIONS,
-        protocol=f"cross-view: views {' and '.join(train_views)} train, view {args.test_view} tests",
+        protocol=f"cross-view: views {' and '.join(map(str, train_views))} train, view {args.test_view} tests",
         made_by=f"make_nucla.py {__version__}",
     )
     print(f"{out}: {len(train)} training, {len(valid)} validation and {len(test)} test clips")
