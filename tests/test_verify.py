@@ -17,7 +17,7 @@ def test_every_claim_holds(capsys):
 
 def test_every_shipped_checkpoint_and_log_has_a_row(rows):
     results = verify.CLAIMS.parent
-    shipped = {path.relative_to(results).as_posix() for path in results.glob("*/SGN/*_best.pth")}
+    shipped = {path.relative_to(results).as_posix() for path in results.glob("*/SGN*/*_best.pth")}
     assert shipped <= {row["checkpoint"] for row in rows}
     logs = {path for row in rows if row["logs"] for path in results.glob(row["logs"])}
     assert set(results.glob("*/logs/*.csv")) <= logs
