@@ -23,7 +23,6 @@ import os
 import statistics
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import util
@@ -52,7 +51,7 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     recipes = f"how to train and test: {' or '.join(RECIPES)}, with other values as in plus,noise=0 (%(default)s)"
-    add("--recipe", type=recipe, default=PAPER, metavar="NAME[,VALUE=X]", help=recipes)
+    add("--recipe", type=util.told(named), default=PAPER, metavar="NAME[,VALUE=X]", help=recipes)
     add("--ablate", type=ablated, metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or a path to an .h5 in the same layout (%(default)s)")
     add("--case", type=int, default=0, help="protocol; for NTU 0 is cross-subject, 1 cross-view (%(default)s)")
@@ -96,20 +95,7 @@ def parse_args(argv=None):
     return args
 
 
-def ablated(text):
-    """An argparse type: "joint-type,one-gcn", as `model.ablations` gives it."""
-    try:
-        return ablations(text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(error) from None
-
-
-def recipe(text):
-    """An argparse type: "plus,noise=0", as `recipes.named` takes it."""
-    try:
-        return named(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(error) from None
+ablated = util.told(lambda text: ablations(text.split(",")))  # "joint-type,one-gcn"
 
 
 def folder_of(args, name):
@@ -179,7 +165,7 @@ def main(argv=None):
     if not clips.splits["test_"]:
         raise UserError(f"{args.dataset}: no clips in test_x, nothing to test on")
     clips = clips.to(device)
-    if args.train and not theta and replace(args.recipe, whole=False, cosine=False, crop=1.0, test_draws=5) != PAPER:
+    if args.train and not theta and args.recipe.varies:
         ranks.say("note: theta is 0: --recipe turns, stretches and shakes nothing", file=sys.stderr)
     folder = folder_of(args, name)
     ranks.say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")

@@ -9,7 +9,7 @@ network, the loss and the optimiser are the same in all.
 
 import math
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 
@@ -53,6 +53,11 @@ class Recipe:
     def turns(self):
         """Whether its rotation is its own, and not the data set's."""
         return bool(self.spin or self.tilt)
+
+    @property
+    def varies(self):
+        """Whether it does more to a draw than to turn it as the data set says."""
+        return bool(self.turns or self.shear or self.scale or self.noise)
 
     def rate(self, lr, factor, epoch, epochs):
         """The learning rate of an epoch, from 1, of so many. factor: of each of the three steps."""
@@ -122,10 +127,9 @@ def named(text):
 
 
 def _spelled(recipe, base):
-    differ = [
-        field.name for field in fields(Recipe) if getattr(recipe, field.name) != getattr(RECIPES[base], field.name)
-    ]
-    return ",".join([base, *(f"{name}={getattr(recipe, name):.10g}" for name in differ)])
+    own, its = asdict(recipe), asdict(RECIPES[base])
+    differ = {name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in own.items() if value != its[name]}
+    return ",".join([base, *(f"{name}={value}" for name, value in differ.items())])
 
 
 def spelling(recipe):

@@ -262,6 +262,18 @@ def seeds(text):
     return found
 
 
+def told(read):
+    """An argparse type of a function that reads a text, and whose ValueErrors say what is wrong with it."""
+
+    def parse(text):
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(error) from None
+
+    return parse
+
+
 def pick_device(name=None):
     """The torch.device of that name; by default CUDA where there is some, else the CPU. Raises UserError."""
     import torch

@@ -176,6 +176,8 @@ def test_the_same_recipe_is_told_in_the_same_way():
         "plus,tilt=0.2,noise=0": "plus,tilt=0.2,noise=0",
         "plus,noise=0,tilt=0.2": "plus,tilt=0.2,noise=0",
         "plus,crop=0.25": "plus,crop=0.25",
+        "plus,noise=0.000050": "plus,noise=0.00005",
+        "plus,test_draws=100": "plus,test_draws=100",
     }.items():
         assert spelling(named(text)) == told and named(str(named(text))) == named(text)
     assert str(RECIPES["plus"]).startswith("paper,whole=1,cosine=1,test_draws=")

@@ -102,7 +102,8 @@ def main(argv=None):
     comments = util.provenance(f"tools/ablate.py {words}", util.pick_device(args.device))
     comments = [f"{key}: {value}" for key, value in comments.items()]
     comments += [f"top-1 in percent, {args.recipe.test_draws} draws"]
-    rows = []
+    recipe = "" if args.recipe == PAPER else f"-{spelling(args.recipe)}"
+    rows, table = [], args.results / name / f"{args.case}_ablations{recipe}"
     for done, variant in enumerate([WHOLE, *only]):
         print(f"\n{variant} ({done + 1} of {len(only) + 1})")
         own = of_variant(variant, flags)
@@ -111,8 +112,7 @@ def main(argv=None):
         except KeyboardInterrupt as stop:
             raise type(stop)(f"{done} of {len(only) + 1} variants are done; the same command goes on") from None
         rows.append(row(variant, args, sgn.folder_of(sgn.parse_args(own), name)))
-        recipe = "" if args.recipe == PAPER else f"-{spelling(args.recipe)}"
-        text = write_table(args.results / name / f"{args.case}_ablations{recipe}", rows, args, comments)
+        text = write_table(table, rows, args, comments)
     print(f"\n{text}", end="")
 
 

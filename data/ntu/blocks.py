@@ -195,9 +195,7 @@ def written(function, jobs, workers, folder):
         with closing(parallel(function, jobs, workers)) as made:
             yield made
     finally:
-        util.sweep(
-            folder
-        )  # also what a run killed before left, whose workers may still have been there when this began
+        util.sweep(folder)  # what a run killed before left, too: its workers may still have been there at the start
 
 
 def _hold_interrupts(held):
