@@ -169,20 +169,18 @@ def parallel(function, jobs, workers):
         return
     with processes(workers) as pool:
         try:
-            _hold_interrupts(True)  # workers, which begin here, inherit it: none is interrupted while it imports
             jobs = iter(jobs)
-            futures = deque(pool.submit(_interruptible, function, *job) for job in islice(jobs, AHEAD * workers))
-            _hold_interrupts(False)
+            futures = deque(_submit(pool, function, job) for job in islice(jobs, AHEAD * workers))
             while futures:
                 yield futures.popleft().result()
-                futures.extend(pool.submit(_interruptible, function, *job) for job in islice(jobs, 1))
+                futures.extend(_submit(pool, function, job) for job in islice(jobs, 1))
         except BrokenProcessPool:
             raise util.UserError(
                 "a worker was killed, perhaps for want of memory; the same command with fewer --workers goes on"
             ) from None
         except KeyboardInterrupt:
-            for worker in multiprocessing.active_children() if os.name == "posix" else ():
-                os.kill(worker.pid, signal.SIGINT)  # they have had theirs already if it was Ctrl-C, but not if a kill
+            for worker in multiprocessing.active_children():  # outright: an exception may be lost in whatever it does
+                worker.kill()
             raise
         finally:
             pool.shutdown(cancel_futures=True)
@@ -198,29 +196,22 @@ def written(function, jobs, workers, folder):
         util.sweep(folder)  # what a run killed before left, too: its workers may still have been there at the start
 
 
+def _submit(pool, function, job):
+    """A worker that begins here inherits that interrupts are held: none is interrupted while it imports."""
+    _hold_interrupts(True)
+    try:
+        return pool.submit(function, *job)
+    finally:
+        _hold_interrupts(False)
+
+
 def _hold_interrupts(held):
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK if held else signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
-def _interruptible(function, *job):
-    """Runs a job in a worker, which Ctrl-C ends once and tidily; between jobs it is left to the parent."""
-
-    def end(*_):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, end)
-    try:
-        return function(*job)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def _start_worker(lock):
-    """A worker does not outlive its parent when that is killed, and leaves Ctrl-C to it while it has no job."""
-    if hasattr(signal, "sigpending") and signal.SIGINT in signal.sigpending():
-        os._exit(0)
+    """A worker does not outlive its parent when that is killed, and leaves Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _hold_interrupts(False)
     tqdm.set_lock(lock)
