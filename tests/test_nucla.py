@@ -64,3 +64,25 @@ def test_one_view_trains_and_another_tests(tmp_path, monkeypatch, capsys):
         make("--train-views", "1", "2", "--out", str(tmp_path / "c.h5"))
     with pytest.raises(UserError, match="name the file too"):
         make("--train-views", "1")
+
+
+def test_performers_held_out_test_and_the_others_train(tmp_path, monkeypatch, capsys):
+    source = write_zip(tmp_path / "all_sqe.zip", names(1, 30) + names(2, 40) + names(3, 50))
+    out = tmp_path / "NUCLA_CS.h5"
+
+    def make(*flags):
+        monkeypatch.setattr(sys, "argv", ["make_nucla.py", str(source), "--test-performers", "2", "4", *flags])
+        make_nucla.main()
+        return capsys.readouterr().out
+
+    assert "38 training, 2 validation and 30 test clips" in make("--test-view", "1", "2", "--out", str(out))
+    protocol = "cross-subject: performers 2 and 4 test, the others train"
+    assert Clips.read(out).protocol == f"{protocol} of views 1 and 2"
+    assert "19 training, 1 validation and 20 test clips" in make(
+        "--test-view", "2", "--train-views", "1", "--out", str(out)
+    )
+    assert Clips.read(out).protocol == f"{protocol}; cross-view: views 1 train, view 2 tests"
+    with pytest.raises(UserError, match="of 120 clips 0 would train and 50 test; both sides need some"):
+        make("--test-view", "3", "--train-views", "3", "--test-performers", *"12345", "--out", str(out))
+    with pytest.raises(UserError, match="name the file too"):
+        make()

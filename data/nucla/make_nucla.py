@@ -3,6 +3,7 @@
     python data/nucla/make_nucla.py all_sqe.zip                # the standard protocol: views 1, 2 train, view 3 tests
     python data/nucla/make_nucla.py all_sqe --test-view 1
     python data/nucla/make_nucla.py all_sqe.zip --train-views 1 --test-view 2 --out NUCLA_1_2.h5   # never view 3
+    python data/nucla/make_nucla.py all_sqe.zip --test-view 1 2 --test-performers 2 7 9 --out NUCLA_CS.h5    # nor here
 
 A clip is a json, named action, subject, execution, view: {"skeletons": [frames][20][3] metres, "label": 1...10}.
 Each clip is moved so that joint 2, the spine, of its first frame is the origin, as NTU's clips are.
@@ -87,39 +88,51 @@ def read_all(source):
         yield name, text
 
 
+def listed(numbers):
+    return ", ".join(map(str, numbers[:-1])) + " and " * (len(numbers) > 1) + str(numbers[-1])
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
-    parser.add_argument("--test-view", type=int, choices=(1, 2, 3), default=3, help="the view that tests (%(default)s)")
+    views = dict(type=int, nargs="+", choices=(1, 2, 3))
+    parser.add_argument("--test-view", **views, default=[3], help="the view that tests (3); or several")
     parser.add_argument(
-        "--train-views", type=int, nargs="+", choices=(1, 2, 3), help="views that train (all but the one that tests)"
+        "--train-views", **views, help="views that train (all but those that test; with --test-performers, the same)"
     )
+    parser.add_argument("--test-performers", type=int, nargs="+", help="only they test, and only the others train")
     parser.add_argument(
         "--out",
         type=Path,
         help="file to write (beside this script, NUCLA_CV.h5; NUCLA_CV_test1.h5, ... with another view)",
     )
     args = parser.parse_args()
-    rest = [view for view in (1, 2, 3) if view != args.test_view]
+    test_views, held_out = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
+    rest = test_views if held_out else [view for view in (1, 2, 3) if view not in test_views]
     train_views = sorted({*(args.train_views or rest)})
-    if args.test_view in train_views:
-        raise UserError(f"--train-views: view {args.test_view} tests; take others")
-    if train_views != rest and not args.out:
-        raise UserError("--train-views: name the file too, with --out")
-    out = args.out or HERE / ("NUCLA_CV.h5" if args.test_view == 3 else f"NUCLA_CV_test{args.test_view}.h5")
+    if not held_out and (both := {*test_views} & {*train_views}):
+        raise UserError(f"--train-views: view {both.pop()} tests; take others")
+    if (held_out or len(test_views) > 1 or train_views != rest) and not args.out:
+        raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
+    out = args.out or HERE / ("NUCLA_CV.h5" if test_views == [3] else f"NUCLA_CV_test{test_views[0]}.h5")
 
-    clips, labels, views = [], [], []
+    clips, labels, performers, views = [], [], [], []
     for name, text in read_all(args.source):
         clip, label = read_clip(text, name)
-        clips.append(clip)
-        labels.append(label)
-        views.append(int(NAME.fullmatch(name)[4]))
+        _, performer, _, view = map(int, NAME.fullmatch(name).groups())
+        for column, value in ((clips, clip), (labels, label), (performers, performer), (views, view)):
+            column.append(value)
     labels, views = np.array(labels), np.array(views)
-    test = np.flatnonzero(views == args.test_view)
-    learn = np.flatnonzero(np.isin(views, train_views))
+    theirs = np.isin(performers, held_out)
+    test = np.flatnonzero(np.isin(views, test_views) & (theirs | (not held_out)))
+    learn = np.flatnonzero(np.isin(views, train_views) & ~theirs)
     if len(learn) < 2 or not len(test):
-        found = f"{len(test)} of {len(views)} clips are of view {args.test_view}, {len(learn)} of those that train"
+        found = f"of {len(views)} clips {len(learn)} would train and {len(test)} test"
         raise UserError(f"{args.source}: {found}; both sides need some")
+    protocol = f"cross-view: views {listed(train_views)} train, view {listed(test_views)} tests"
+    if held_out:
+        of = f" of views {listed(test_views)}" if test_views == train_views else f"; {protocol}"
+        protocol = f"cross-subject: performers {listed(held_out)} test, the others train{of}"
     train, valid = hold_out(learn)
     write_h5(
         out,
@@ -128,7 +141,7 @@ def main():
         joints=JOINTS,
         persons=1,
         class_names=ACTIONS,
-        protocol=f"cross-view: views {' and '.join(map(str, train_views))} train, view {args.test_view} tests",
+        protocol=protocol,
         made_by=f"make_nucla.py {__version__}",
     )
     print(f"{out}: {len(train)} training, {len(valid)} validation and {len(test)} test clips")
