@@ -270,6 +270,11 @@ class Clips:
             raise UserError(f"the bones of {self.joints} joints are not known, only those of {known}")
         return SKELETONS[self.joints].bones()
 
+    def sides(self):
+        """(joints,) int64 on the clips' device: each joint's counterpart on the other side; None if it is not known."""
+        skeleton = SKELETONS.get(self.joints)
+        return None if skeleton is None else torch.from_numpy(skeleton.sides()).to(self.label.device)
+
     def ids(self, *splits):
         """The clips of these splits, (n,) int64 on the clips' device."""
         ranges = (self.splits[split] for split in splits)

@@ -167,6 +167,8 @@ def main(argv=None):
     clips = clips.to(device)
     if args.train and not theta and args.recipe.varies:
         ranks.say("note: theta is 0: --recipe turns, stretches and shakes nothing", file=sys.stderr)
+    elif args.train and args.recipe.mirror and clips.sides() is None:
+        ranks.say(f"note: which of {clips.joints} joints are left is not known: nothing is mirrored", file=sys.stderr)
     folder = folder_of(args, name)
     ranks.say(f"{name} case {args.case} ({clips.protocol}): {len(clips.label)} clips, {classes} classes, on {device}")
 

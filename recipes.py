@@ -24,6 +24,7 @@ class Recipe:
     test_draws: draws of a test clip whose logits are averaged.
     spin, tilt: training rotation about the vertical (y) and about the two other axes, up to so many radians either way;
         0 for both: about all three as the data set says (SPEC, "From a clip to the network's input").
+    mirror: every second clip, by chance, is seen in a mirror: x turns into -x, and left joints into right ones.
     crop: the shortest part of the whole clip that is drawn from, as a share of it.
     shear, scale: entries of the linear map besides the rotation, off and on its diagonal, up to so much either way.
     noise: standard deviation of each coordinate, metres; frames that are filled up with zeros stay so.
@@ -35,6 +36,7 @@ class Recipe:
     test_draws: int = 5
     spin: float = 0.0
     tilt: float = 0.0
+    mirror: bool = False
     crop: float = 1.0
     shear: float = 0.0
     scale: float = 0.0
@@ -57,7 +59,7 @@ class Recipe:
     @property
     def varies(self):
         """Whether it does more to a draw than to turn it as the data set says."""
-        return bool(self.turns or self.shear or self.scale or self.noise)
+        return bool(self.turns or self.mirror or self.shear or self.scale or self.noise)
 
     def rate(self, lr, factor, epoch, epochs):
         """The learning rate of an epoch, from 1, of so many. factor: of each of the three steps."""
@@ -65,10 +67,11 @@ class Recipe:
             return lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
         return lr * factor ** sum(12 * (epoch - 1) >= k * epochs for k in (6, 9, 11))
 
-    def vary(self, x, theta, generator):
+    def vary(self, x, theta, generator, sides=None):
         """A batch of draws as training sees it: (n, frames, joints * 3) float32, metres. One linear map a clip.
 
         theta: the data set's rotation, radians. Where it is 0 the axes are not those of space: nothing is varied.
+        sides: (joints,) int64, each joint's counterpart on the other side; without it nothing is mirrored.
         """
         n = len(x)
 
@@ -85,6 +88,10 @@ class Recipe:
         if self.shear or self.scale:
             diagonal = torch.eye(3, device=x.device)
             maps = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
+        if self.mirror and sides is not None:
+            seen = uniform(n) < 0
+            maps[:, :, 0] *= 1 - 2 * seen[:, None].float()
+            x = torch.where(seen[:, None, None], x.unflatten(2, (-1, 3))[:, :, sides].flatten(2), x)
         x = transform(x, maps)
         if self.noise:
             noise = self.noise * torch.randn(x.shape, generator=generator, device=x.device)
@@ -94,7 +101,18 @@ class Recipe:
 
 RECIPES = {
     "paper": Recipe(),
-    "plus": Recipe(whole=True, cosine=True, test_draws=20, spin=1.57, tilt=0.3, scale=0.2, noise=0.01),
+    "plus": Recipe(
+        whole=True,
+        cosine=True,
+        test_draws=20,
+        spin=1.57,
+        tilt=0.3,
+        mirror=True,
+        crop=0.6,
+        shear=0.2,
+        scale=0.2,
+        noise=0.01,
+    ),
 }
 PAPER = RECIPES["paper"]
 

@@ -221,7 +221,7 @@ class Run:
         args, clips, ids, generator = self.args, self.clips, self.learn, self.generator
         generator.manual_seed(derived_seed(args.seed, epoch))
         torch.manual_seed(derived_seed(args.seed, epoch, 1 + ranks.rank()))  # dropout
-        mine = ranks.share(args.batch_size)
+        mine, sides = ranks.share(args.batch_size), clips.sides()
         weight = (mine.stop - mine.start) * ranks.count() / args.batch_size  # gradients are averaged over the processes
         self.net.train()
         batches = ids[torch.randperm(len(ids), generator=generator, device=ids.device)].split(args.batch_size)
@@ -232,7 +232,7 @@ class Run:
         for step, batch in enumerate(batches, 1):
             # The whole batch is drawn in every process, so that it is the same batch however many share it
             drawn = clips.draw(batch, generator, args.seg, self.recipe.crop)
-            x = self.recipe.vary(drawn, self.theta, generator)[mine]
+            x = self.recipe.vary(drawn, self.theta, generator, sides)[mine]
             label = clips.label[batch[mine]]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=args.amp):
                 logits = forward(x)

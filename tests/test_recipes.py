@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import CLASSES, JOINTS, write_toy
+from skeletons import SKELETONS
 
 import evaluate
 import main
@@ -114,6 +115,25 @@ def test_a_rotation_of_plus_is_wide_about_the_vertical_and_narrow_about_the_othe
     x, _, z = recipe.vary(up.roll(1, dims=2), 0.3, generator())[:, 0].unbind(1)
     heading = torch.atan2(x, z)
     assert heading.min() < -1.4 and heading.max() > 1.4 and abs(heading.mean()) < 0.1
+
+
+def test_a_mirror_shows_every_second_clip_with_its_sides_changed():
+    names = SKELETONS[20].joints
+    sides = torch.from_numpy(SKELETONS[20].sides())
+    assert [names[sides[names.index(name)]] for name in ("head", "left wrist", "right hip")] == [
+        "head", "right wrist", "left hip"
+    ]  # fmt: skip
+    x = torch.randn(400, SEG, 60, generator=generator())
+    y = named("paper,mirror=1").vary(x, 1e-9, generator(), sides)
+    mirrored = (x.unflatten(2, (20, 3)) * torch.tensor([-1.0, 1, 1]))[:, :, sides].flatten(2)
+    seen = (y - mirrored).abs().amax(dim=(1, 2)) < 1e-6
+    torch.testing.assert_close(y[~seen], x[~seen])
+    assert 150 < seen.sum() < 250
+    assert torch.equal(named("paper,mirror=1").vary(x, 0.3, generator()), PAPER.vary(x, 0.3, generator()))
+    for skeleton in SKELETONS.values():
+        there_and_back = skeleton.sides()[skeleton.sides()]
+        assert there_and_back.tolist() == list(range(len(skeleton.joints)))
+        assert sum(skeleton.sides() == there_and_back) == {25: 5, 20: 4, 18: 2}[len(skeleton.joints)]
 
 
 def test_axes_that_are_not_those_of_space_are_left_as_they_are():
@@ -224,7 +244,7 @@ def test_values_of_a_recipe_can_be_others():
     assert main.folder_of(args, "NUCLA").name == "SGN-plus,noise=0"
 
 
-NONE = """minus|plus,|plus,mirror=1|plus,noise=0,noise=0.02|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663
+NONE = """minus|plus,|plus,mirror=2|plus,flip=1|plus,noise=0,noise=1|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663
 plus,noise|plus,noise=-1|plus,noise=nan|plus,noise=1e3|plus,crop=0|plus,crop=1.1|paper,crop=0.5
 plus,scale=1|plus,test_draws=0|../plus"""
 
