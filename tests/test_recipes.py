@@ -244,7 +244,7 @@ def test_values_of_a_recipe_can_be_others():
     assert main.folder_of(args, "NUCLA").name == "SGN-plus,noise=0"
 
 
-NONE = """minus|plus,|plus,mirror=2|plus,flip=1|plus,noise=0,noise=1|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663
+NONE = """minus|plus,|plus,mirror=2|plus,on=1|plus,noise=0,noise=1|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663
 plus,noise|plus,noise=-1|plus,noise=nan|plus,noise=1e3|plus,crop=0|plus,crop=1.1|paper,crop=0.5
 plus,scale=1|plus,test_draws=0|../plus"""
 
