@@ -172,7 +172,9 @@ def test_plus_from_training_to_testing(tmp_path, capsys):
     assert named(checkpoint["recipe"]) == RECIPES["plus"] and checkpoint["recipe"].startswith("paper,whole=1,cosine=1,")
     log = (folder / "0_log.csv").read_text()
     assert f"# recipe: {checkpoint['recipe']}\n" in log and "# theta: None\n# " in log and "# lr_factor: None\n" in log
-    assert f"{RECIPES['plus'].test_draws} draws" in (said := capsys.readouterr().out)
+    said, err = capsys.readouterr()
+    assert f"{RECIPES['plus'].test_draws} draws" in said
+    assert f"note: which of {JOINTS} joints are left is not known: nothing is mirrored" in err
     main.main([*command, "--train", "0"])
     assert capsys.readouterr().out.splitlines()[-1].startswith(said.splitlines()[-1])  # the same figure
     (tmp_path / "toy" / "SGN").mkdir()
