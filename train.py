@@ -50,6 +50,7 @@ class Run:
         self.recipe = recipe = args.recipe
         self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=recipe), theta, folder
         self.device = device = clips.frames.device
+        self.sides = clips.sides() if recipe.mirror else None
         self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
         self.settings |= {"dataset": name, "data_sha256": clips.sha256, "device": device.type, "recipe": str(recipe)}
         self.settings["theta"] = None if theta and recipe.turns else theta
@@ -221,7 +222,7 @@ class Run:
         args, clips, ids, generator = self.args, self.clips, self.learn, self.generator
         generator.manual_seed(derived_seed(args.seed, epoch))
         torch.manual_seed(derived_seed(args.seed, epoch, 1 + ranks.rank()))  # dropout
-        mine, sides = ranks.share(args.batch_size), clips.sides()
+        mine = ranks.share(args.batch_size)
         weight = (mine.stop - mine.start) * ranks.count() / args.batch_size  # gradients are averaged over the processes
         self.net.train()
         batches = ids[torch.randperm(len(ids), generator=generator, device=ids.device)].split(args.batch_size)
@@ -232,7 +233,7 @@ class Run:
         for step, batch in enumerate(batches, 1):
             # The whole batch is drawn in every process, so that it is the same batch however many share it
             drawn = clips.draw(batch, generator, args.seg, self.recipe.crop)
-            x = self.recipe.vary(drawn, self.theta, generator, sides)[mine]
+            x = self.recipe.vary(drawn, self.theta, generator, self.sides)[mine]
             label = clips.label[batch[mine]]
             with torch.autocast(self.device.type, torch.bfloat16, enabled=args.amp):
                 logits = forward(x)

@@ -170,10 +170,10 @@ def parallel(function, jobs, workers):
     with processes(workers) as pool:
         try:
             jobs = iter(jobs)
-            futures = deque(_submit(pool, function, job) for job in islice(jobs, AHEAD * workers))
+            futures = deque(submit(pool, function, *job) for job in islice(jobs, AHEAD * workers))
             while futures:
                 yield futures.popleft().result()
-                futures.extend(_submit(pool, function, job) for job in islice(jobs, 1))
+                futures.extend(submit(pool, function, *job) for job in islice(jobs, 1))
         except BrokenProcessPool:
             raise util.UserError(
                 "a worker was killed, perhaps for want of memory; the same command with fewer --workers goes on"
@@ -196,8 +196,8 @@ def written(function, jobs, workers, folder):
         util.sweep(folder)  # what a run killed before left, too: its workers may still have been there at the start
 
 
-def _submit(pool, function, job):
-    """A worker that begins here inherits that interrupts are held: none is interrupted while it imports."""
+def submit(pool, function, *job):
+    """pool.submit, where a worker that begins inherits that interrupts are held: none is interrupted as it imports."""
     _hold_interrupts(True)
     try:
         return pool.submit(function, *job)

@@ -116,13 +116,13 @@ def main():
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
     out = args.out or HERE / ("NUCLA_CV.h5" if test_views == [3] else f"NUCLA_CV_test{test_views[0]}.h5")
 
-    clips, labels, performers, views = [], [], [], []
+    rows = []
     for name, text in read_all(args.source):
         clip, label = read_clip(text, name)
         _, performer, _, view = map(int, NAME.fullmatch(name).groups())
-        for column, value in ((clips, clip), (labels, label), (performers, performer), (views, view)):
-            column.append(value)
-    labels, views = np.array(labels), np.array(views)
+        rows.append((clip, label, performer, view))
+    clips, *columns = zip(*rows, strict=True)
+    labels, performers, views = map(np.array, columns)
     theirs = np.isin(performers, held_out)
     test = np.flatnonzero(np.isin(views, test_views) & (theirs | (not held_out)))
     learn = np.flatnonzero(np.isin(views, train_views) & ~theirs)

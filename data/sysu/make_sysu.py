@@ -76,7 +76,7 @@ def read_all(paths):
     with blocks.processes(1) as pool:
         for path in tqdm(paths, unit="clip"):
             try:
-                yield pool.submit(read_clip, path).result()
+                yield blocks.submit(pool, read_clip, path).result()
             except BrokenProcessPool:
                 raise UserError(f"{path}: cannot be read as a .mat of SYSU (it crashes scipy's reader)") from None
 
