@@ -52,6 +52,9 @@ ROWS = (  # of the table of results: the logs, how many, and what tells the row
     ("batch64", 3, "--seeds 3` (batch 64)"),
     ("batch16", 3, "--seeds 3 -b 16`"),
     ("amp", 5, "--seeds 5 --amp` (batch 64)"),
+    ("amp_batch16", 5, "--seeds 5 --amp -b 16`"),
+    ("amp_val", 5, "--seeds 5 --amp --select val`"),
+    ("amp_batch16_val", 5, "--seeds 5 --amp -b 16 --select val`"),
     ("plus", 5, "--recipe plus --select last`"),
 )
 
