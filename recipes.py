@@ -26,7 +26,8 @@ class Recipe:
         0 for both: about all three as the data set says (SPEC, "From a clip to the network's input").
     mirror: every second clip, by chance, is seen in a mirror: x turns into -x, and left joints into right ones.
     crop: the shortest part of the whole clip that is drawn from, as a share of it.
-    shear, scale: entries of the linear map besides the rotation, off and on its diagonal, up to so much either way.
+    shear, scale: of the linear map besides the rotation: each entry off its diagonal, up to so much either way, and by
+        how much of 1 its diagonal, one number a clip, is larger or smaller.
     noise: standard deviation of each coordinate, metres; frames that are filled up with zeros stay so.
     str(recipe) is "paper" and what differs from it, for `named`: what a recipe is, whatever its name comes to mean.
     """
@@ -47,6 +48,8 @@ class Recipe:
             raise ValueError("crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
         if self.crop < 1 and not self.whole:
             raise ValueError("crop goes with whole=1")
+        if self.scale + 2 * self.shear >= 1:
+            raise ValueError("scale and twice shear should be below 1 together: no map may flatten a clip")
 
     def __str__(self):
         return _spelled(self, "paper")

@@ -99,13 +99,14 @@ def test_a_crop_is_a_part_of_the_clip_of_at_least_its_share():
 def test_plus_varies_each_clip_by_one_map_of_its_own_and_noise(joints):
     recipe = RECIPES["plus"]
     x = torch.randn(300, SEG, joints * 3, generator=generator())
+    x[:, -1] = 0  # as frames are after the end of a short clip that the release fills up: no noise there
     y = replace(recipe, noise=0.0).vary(x, 0.5, generator(1))
     maps = torch.linalg.lstsq(x.view(300, -1, 3), y.view(300, -1, 3))
     fitted = x.view(300, -1, 3) @ maps.solution
     torch.testing.assert_close(fitted.view_as(y), y, rtol=1e-3, atol=1e-3)
     assert len(maps.solution[:, 0, 0].unique()) == 300
     noise = recipe.vary(x, 0.5, generator(1)) - y
-    assert abs(noise.std() / recipe.noise - 1) < 0.05
+    assert abs(noise[:, :-1].std() / recipe.noise - 1) < 0.05 and not noise[:, -1].any()
 
 
 def test_a_rotation_of_plus_is_wide_about_the_vertical_and_narrow_about_the_others():
@@ -248,7 +249,7 @@ def test_values_of_a_recipe_can_be_others():
 
 NONE = """minus|plus,|plus,mirror=2|plus,on=1|plus,noise=0,noise=1|plus,test_draws=2.7|plus,whole=0.5|plus,noise=\u0663
 plus,noise|plus,noise=-1|plus,noise=nan|plus,noise=1e3|plus,crop=0|plus,crop=1.1|paper,crop=0.5
-plus,scale=1|plus,test_draws=0|../plus"""
+plus,scale=1|plus,test_draws=0|../plus|plus,shear=0.4"""
 
 
 @pytest.mark.parametrize("text", ["", *NONE.replace("\n", "|").split("|")])

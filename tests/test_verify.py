@@ -27,6 +27,9 @@ def test_what_differs_is_seen(rows, tmp_path):
     several = next(row for row in rows if "±" in row["top-1, best / last"])
     assert verify.of_logs(several, verify.ROOT) is None
     assert "the logs say" in verify.of_logs(several | {"top-1, best / last": "99.99 ± 0.01 / 1.00 ± 0.01"}, verify.ROOT)
+    assert "of the seeds 1, 2" in verify.of_logs(several | {"seeds": "7"}, verify.ROOT)
+    other = several | {"command": several["command"] + " -b 7 --recipe plus"}
+    assert verify.of_logs(other, verify.ROOT) == "the logs were run with other batch_size, lr_factor, recipe"
     assert "there is no" in verify.of_logs(several | {"logs": "none/*.csv"}, verify.ROOT)
     row = next(row for row in rows if row["checkpoint"])
     copy = tmp_path / "results" / row["checkpoint"]

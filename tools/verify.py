@@ -3,14 +3,16 @@
     python tools/verify.py                       # every row of the table
     python tools/verify.py --data FOLDER         # where the h5 files lie, if not below data/
 
-A row with logs: the mean and spread of their figures must be those of the row. A row with a checkpoint: its SHA-256
-must be, and where the data are present it is tested, five draws a clip, and its top-1 must be the row's to a clip,
-which another machine's rounding may move. Prints a line for each; exit code 1 if one differs, 2 for bad input.
+A row with logs: the mean and spread of their figures must be those of the row, and so must the seeds and the settings
+that they say they were run with. A row with a checkpoint: its SHA-256 must be, and where the data are present it is
+tested, with its recipe's draws, and its top-1 must be the row's to a clip, which another machine's rounding may move.
+Prints a line for each; exit code 1 if one differs, 2 for bad input.
 """
 
 import argparse
 import hashlib
 import re
+import shlex
 import statistics
 import sys
 from pathlib import Path
@@ -20,6 +22,9 @@ import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import ROOT, Clips, find  # noqa: E402
 from evaluate import accuracy, as_trained, test  # noqa: E402
+from main import parse_args  # noqa: E402
+from recipes import named  # noqa: E402
+from train import IMMATERIAL  # noqa: E402
 
 CLAIMS = ROOT / "results" / "README.md"
 FIGURE = r"^# (?:last epoch|epoch) .*top-1 ([\d.]+)%"  # in a log's head: of the last epoch, then of the one kept
@@ -49,7 +54,29 @@ def of_logs(row, root):
         return "a log without its two results"
     last, best = zip(*figures, strict=True)
     found = f"{stated(best)} / {stated(last)}"
-    return None if found == row["top-1, best / last"] else f"the logs say {found}"
+    if found != row["top-1, best / last"]:
+        return f"the logs say {found}"
+    heads = [head_of(log) for log in logs]
+    seeds = ", ".join(str(seed) for seed in sorted(seed for seed, _ in heads))
+    if seeds != row["seeds"]:
+        return f"the logs are of the seeds {seeds}"
+    said = settings(row["command"])
+    differ = {key for _, ran in heads for key in said if ran[key] != said[key]}
+    return f"the logs were run with other {', '.join(sorted(differ))}" if differ else None
+
+
+def settings(command):
+    """What a command says that makes a difference to what comes out, besides the seed."""
+    args = vars(parse_args(shlex.split(command)[1:]))
+    return {key: value for key, value in args.items() if key not in IMMATERIAL | {"seed"}}
+
+
+def head_of(log):
+    """The seed and the settings that a log says it was run with; its recipe by values, whatever now has the name."""
+    text = log.read_text()
+    ran = settings(re.search(r"^# (?:command: )?(main\.py .*)$", text, re.M)[1])
+    recipe = re.search(r"^# recipe: (.*)$", text, re.M)
+    return int(re.search(r"^# seed:? (\d+)", text, re.M)[1]), ran | ({"recipe": named(recipe[1])} if recipe else {})
 
 
 def of_checkpoint(row, root, data):
