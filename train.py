@@ -26,6 +26,11 @@ COLUMNS = ("loss", "acc", "val_loss", "val_acc", "lr")  # of the log
 KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
 
 
+def material(args):
+    """Those of the command line's values that make a difference to what comes out of a run."""
+    return {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
+
+
 def criterion(logits, label):
     """Cross entropy against 0.9 on the true class and 0.1 / (classes - 1) on each other class, mean over the batch.
 
@@ -51,7 +56,7 @@ class Run:
         self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=recipe), theta, folder
         self.device = device = clips.frames.device
         self.sides = clips.sides() if recipe.mirror else None
-        self.settings = {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
+        self.settings = material(args)
         self.settings |= {"dataset": name, "data_sha256": clips.sha256, "device": device.type, "recipe": str(recipe)}
         self.settings["theta"] = None if theta and recipe.turns else theta
         self.settings["num_classes"] = classes = args.num_classes or len(clips.class_names)

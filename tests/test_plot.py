@@ -22,6 +22,7 @@ from util import UserError, save_checkpoint, write_csv
 pytest.importorskip("matplotlib")
 import charts  # noqa: E402
 import compare  # noqa: E402
+import logs as training_logs  # noqa: E402
 import plot  # noqa: E402
 import poses  # noqa: E402
 from PIL import Image  # noqa: E402
@@ -152,7 +153,7 @@ def test_runs_that_differ_in_seed_alone_are_one_curve(place):
 
 
 def test_mean_and_spread_by_hand(place):
-    logs = [charts.read_log(path)[1] for path in charts.find_logs([place / "runs/SGN"], 0)["runs/SGN"]]
+    logs = [training_logs.read_log(path)[1] for path in charts.find_logs([place / "runs/SGN"], 0)["runs/SGN"]]
     mean, spread = charts.mean_spread(logs, "val_acc")
     assert mean == pytest.approx([20, 50 + 13 / 3, 70])
     assert spread[[0, 2]] == pytest.approx([0, 10])  # of 60, 70, 80: sample standard deviation
@@ -240,7 +241,7 @@ def test_published_figures_and_our_own(place):
     assert compare.parameters_of() == 691048
     (row,) = [row for row in rows if (row["dataset"], row["method"]) == (compare.ON, compare.OURS)]
     assert row["parameters"] == pytest.approx(compare.parameters_of() / 1e6, abs=0.005)
-    assert charts.figures_of(place / "runs/SGN/seed2/0_log.csv") == ("best epoch", 75.0, 70.0)
+    assert training_logs.figures_of(place / "runs/SGN/seed2/0_log.csv") == ("best epoch", 75.0, 70.0)
 
 
 def test_no_label_hides_another():

@@ -3,11 +3,12 @@
 import re
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
 
 import pytest
+import verify
+from logs import figures_of
 
 import main
 from data import DATASETS, ROOT, resolve
@@ -47,7 +48,7 @@ def test_nothing_in_it_waits_to_be_filled_in():
 
 
 LOGS = {path.stem: path.read_text() for path in (ROOT / "results/NUCLA/logs").glob("*.csv")}
-FIGURE = r"^(?:last epoch|epoch) .*top-1 ([\d.]+)%"  # of the last epoch, then of the best
+FIGURE = r"^(?:last epoch|epoch) .*top-1 ([\d.]+)%"
 ROWS = (  # of the table of results: the logs, how many, and what tells the row
     ("batch64", 3, "--seeds 3` (batch 64)"),
     ("batch16", 3, "--seeds 3 -b 16`"),
@@ -66,12 +67,11 @@ def test_every_figure_of_nucla_is_that_of_a_log():
     assert len(said) >= 3
     assert [line for line in said if not any(f"# {line}\n" in log for log in LOGS.values())] == []
     for kind, seeds, command in ROWS:
-        logs = [LOGS[f"{kind}_seed{seed}"] for seed in range(1, seeds + 1)]
-        figures = [[float(figure) for figure in re.findall(FIGURE.replace("^", "^# "), log, re.M)] for log in logs]
-        last, best = zip(*figures, strict=True)
+        figures = [figures_of(ROOT / f"results/NUCLA/logs/{kind}_seed{seed}.csv") for seed in range(1, seeds + 1)]
+        _, best, last = zip(*figures, strict=True)
         (row,) = (line for line in README.splitlines() if command in line and line.startswith("|"))
         for values in (best, last):
-            assert f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}" in row
+            assert verify.stated(values) in row
         pairs = zip(best, last, strict=True)
         seed_by_seed = [f"{v:.2f}" if best == last else f"{b:.2f} / {v:.2f}" for b, v in pairs]
         assert ", ".join(seed_by_seed) in " ".join(README.split())

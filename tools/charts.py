@@ -3,13 +3,13 @@
 Every function that draws returns a matplotlib Figure; the others return plain numbers, in percent where it says so.
 """
 
-import csv
 import os
 import re
 import textwrap
 from pathlib import Path
 
 import numpy as np
+from logs import read_log, said, trained_on
 from matplotlib import style
 from matplotlib.figure import Figure
 
@@ -20,28 +20,12 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#777777"
 STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
 STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
-COLUMNS = ("loss", "acc", "val_loss", "val_acc")
 CELLS = 20  # classes up to which a confusion matrix has room for numbers and for names on both sides
 
 
 def styled():
     """A context in which to draw and save: our style on matplotlib's own, whatever the user's matplotlibrc says."""
     return style.context(["default", STYLE])
-
-
-def read_log(path):
-    """A <case>_log.csv: (its comment lines without the #, {column: (epochs,) float64}). Raises UserError."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        log = {name: np.array([float(row[name]) for row in rows]) for name in COLUMNS}
-        if not rows or not all(np.isfinite(values).all() for values in log.values()):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise UserError(
-            f"{path}: not a training log ({', '.join(COLUMNS)} in each row), as main.py writes it"
-        ) from None
-    return [line[1:].strip() for line in lines if line.startswith("#")], log
 
 
 def find_logs(sources, case):
@@ -78,26 +62,6 @@ def mean_spread(logs, column):
     epochs = min(len(log[column]) for log in logs)
     values = np.stack([log[column][:epochs] for log in logs])
     return values.mean(axis=0), values.std(axis=0, ddof=1) if len(logs) > 1 else np.zeros(epochs)
-
-
-def said(comments, pattern):
-    """What the first comment that matches says, or None."""
-    return next((match[1] for line in comments if (match := re.search(pattern, line))), None)
-
-
-def trained_on(comments):
-    name = said(comments, r"dataset:? (\S+)")
-    return Path(name).stem if name else None
-
-
-def figures_of(path):
-    """The five-draw top-1 that a finished run's log states: ("best epoch by …", kept, last), percent. UserError."""
-    comments, _ = read_log(path)
-    last = said(comments, r"last epoch \d+: top-1 ([\d.]+)%")
-    how, kept = (said(comments, rf"^epoch \d+ {rest}") for rest in (r"\((.*?)\): top-1", r"\(.*?\): top-1 ([\d.]+)%"))
-    if last is None or kept is None:
-        raise UserError(f"{path}: states no test result: the run is not finished, or another program wrote it")
-    return how, float(kept), float(last)
 
 
 def curves(groups):

@@ -4,7 +4,8 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from charts import COLOURS, GREY, figures_of, read_log, trained_on
+from charts import COLOURS, GREY
+from logs import figures_of, read_log, trained_on
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 

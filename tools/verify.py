@@ -11,23 +11,23 @@ Prints a line for each; exit code 1 if one differs, 2 for bad input.
 
 import argparse
 import hashlib
-import re
 import shlex
 import statistics
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from logs import figures_of, read_log, said  # noqa: E402
+
 import util  # noqa: E402
 from checkpoint import load_checkpoint  # noqa: E402
 from data import ROOT, Clips, find  # noqa: E402
 from evaluate import accuracy, as_trained, test  # noqa: E402
 from main import parse_args  # noqa: E402
 from recipes import named  # noqa: E402
-from train import IMMATERIAL  # noqa: E402
+from train import material  # noqa: E402
 
 CLAIMS = ROOT / "results" / "README.md"
-FIGURE = r"^# (?:last epoch|epoch) .*top-1 ([\d.]+)%"  # in a log's head: of the last epoch, then of the one kept
 
 
 def claims(path=CLAIMS):
@@ -49,34 +49,34 @@ def of_logs(row, root):
     logs = sorted((root / "results").glob(row["logs"]))
     if not logs:
         return f"there is no {row['logs']}"
-    figures = [[float(figure) for figure in re.findall(FIGURE, log.read_text(), re.M)] for log in logs]
-    if not all(len(pair) == 2 for pair in figures):
+    try:
+        figures = [figures_of(log) for log in logs]
+    except util.UserError:
         return "a log without its two results"
-    last, best = zip(*figures, strict=True)
+    _, best, last = zip(*figures, strict=True)
     found = f"{stated(best)} / {stated(last)}"
     if found != row["top-1, best / last"]:
         return f"the logs say {found}"
-    heads = [head_of(log) for log in logs]
-    seeds = ", ".join(str(seed) for seed in sorted(seed for seed, _ in heads))
+    heads = [read_log(log)[0] for log in logs]
+    seeds = ", ".join(map(str, sorted(int(said(head, r"^seed:? (\d+)")) for head in heads)))
     if seeds != row["seeds"]:
         return f"the logs are of the seeds {seeds}"
-    said = settings(row["command"])
-    differ = {key for _, ran in heads for key in said if ran[key] != said[key]}
+    claimed = of_command(row["command"])
+    differ = {key for head in heads for key, value in of_head(head).items() if value != claimed[key]}
     return f"the logs were run with other {', '.join(sorted(differ))}" if differ else None
 
 
-def settings(command):
+def of_command(command):
     """What a command says that makes a difference to what comes out, besides the seed."""
-    args = vars(parse_args(shlex.split(command)[1:]))
-    return {key: value for key, value in args.items() if key not in IMMATERIAL | {"seed"}}
+    settings = material(parse_args(shlex.split(command)[1:]))
+    del settings["seed"]
+    return settings
 
 
-def head_of(log):
-    """The seed and the settings that a log says it was run with; its recipe by values, whatever now has the name."""
-    text = log.read_text()
-    ran = settings(re.search(r"^# (?:command: )?(main\.py .*)$", text, re.M)[1])
-    recipe = re.search(r"^# recipe: (.*)$", text, re.M)
-    return int(re.search(r"^# seed:? (\d+)", text, re.M)[1]), ran | ({"recipe": named(recipe[1])} if recipe else {})
+def of_head(head):
+    """The same of a log's run; its recipe by values, whatever now has the name."""
+    recipe = said(head, r"^recipe: (.*)$")
+    return of_command(said(head, r"^(?:command: )?(main\.py .*)$")) | ({"recipe": named(recipe)} if recipe else {})
 
 
 def of_checkpoint(row, root, data):
