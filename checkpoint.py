@@ -1,116 +1,220 @@
-"""Reading checkpoints, ours and the release's, as what they are: files from anywhere, in which nothing is believed."""
+"""Checkpoints, ours and the release's: where they are, what they hold, and how they are read safely.
 
+    checkpoint = load_checkpoint("pretrained/NUCLA/SGN/0_best.pth")
+    logits = checkpoint.net(clips)
+
+A run writes results/<dataset>/<network>/<case>_best.pth. Those that come with the project are in
+pretrained/<dataset>/<network>/, which no run writes to. A file may come from anywhere: nothing in it is run, and
+nothing that it says is believed.
+"""
+
+import io
 import os
 import pickle
 import re
 import warnings
 import zipfile
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from model import SGN, ablations
+from model import SGN
+from recipes import Recipe, parse_recipe
+from util import ROOT, UserError, atomic_write, shorten
 
-# What a checkpoint of ours says of itself, and what it may be; the release's lack some
-FIELDS = {
-    "epoch": lambda value: isinstance(value, int),
-    "seed": lambda value: isinstance(value, int) and 0 <= value < 2**32,
-    "select": lambda value: isinstance(value, str),
-    "recipe": lambda value: isinstance(value, str),
-    "about": lambda value: isinstance(value, dict),
-    "class_names": lambda value: isinstance(value, list) and all(isinstance(name, str) for name in value),
+# How the epoch of a checkpoint was selected, by --select
+SELECT = {
+    "test": "best on the test clips, one sample each",
+    "val": "best on the validation clips, one sample each",
+    "last": "last epoch",
 }
 
 
-def load_checkpoint(path):
-    """A network and the checkpoint it was made from; classes, joints and segments are read off the weights' shapes.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network, in evaluation mode on the CPU, and what its file says of it. The release's files say little."""
 
-    path: a checkpoint of this project, which says what is ablated, or of the authors' release. Returns (SGN on the CPU,
-    dict). Nothing in the file is run: it is read with weights_only. Raises OSError, or ValueError that says what is
-    wrong with it.
+    path: Path
+    net: SGN
+    epoch: int | None
+    seed: int
+    select: str
+    recipe: Recipe
+    class_names: tuple[str, ...]  # empty if unknown
+    about: dict  # how it was trained, {str: str}: util.provenance
+
+    @property
+    def selected(self):
+        return SELECT.get(self.select, "selected by its authors")
+
+    @property
+    def split(self):
+        """The random split that it was trained on, if any (main.py --splits)."""
+        number = str(self.about.get("split"))
+        return int(number) if number.isdecimal() and len(number) < 9 else None
+
+    def check_fits(self, joints, classes):
+        """Raises UserError if the network does not fit data of so many joints and classes."""
+        net = self.net
+        if (net.num_joint, net.num_classes) != (joints, classes):
+            made_for = f"{net.num_joint} joints and {net.num_classes} classes"
+            raise UserError(f"{self.path}: made for {made_for}, the data has {joints} and {classes}")
+
+
+def find_checkpoint(results, dataset, network, case):
+    """The checkpoint of a run if there is one, else the one that comes with the project: a path, perhaps of no file.
+
+    results: folder of the runs. network: "SGN", "SGN-plus", ...
     """
-    checkpoint = load_safely(path)
+    paths = [folder / dataset / network / f"{case}_best.pth" for folder in (Path(results), ROOT / "pretrained")]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def load_checkpoint(path):
+    """The Checkpoint in a file of this project or of the authors' release.
+
+    Classes, joints and segments are read off the weights' shapes. Raises UserError for a file that is missing, damaged,
+    of another network, or not to be read safely.
+    """
+    content = read_torch_file(path)
     try:
-        weights = checkpoint["state_dict"]
-        shapes = {"" + name: tuple(value.shape) for name, value in weights.items()}
-        if not all(_plain(value, os.path.getsize(path)) for value in weights.values()):
-            raise TypeError("tensors that the file cannot hold or are not of plain numbers")
-        ablate = checkpoint.get("ablate", ())
-        if not isinstance(ablate, list | tuple) or not all(isinstance(name, str) for name in ablate):
-            raise ValueError(f"its 'ablate' is not a list of names but {str(ablate)[:40]!r}")
-        ablate = ablations(ablate)
-        joints = shapes[f"{'dif' if 'velocity-only' in ablate else 'joint'}_embed.cnn.0.bn.weight"][0] // 3
-        seg = checkpoint["seg"] if "frame-index" in ablate else shapes["tem_embed.cnn.0.cnn.weight"][1]
-        classes = shapes["fc.weight"][0]
-        if type(seg) is not int or min(seg, joints, classes) < 1:
-            raise TypeError("nothing to put out or in")
-        if {"identity-graph", "skeleton-graph"} & set(ablate) and shapes["compute_g1.g"] != (joints, joints):
-            raise TypeError("a graph of other joints, and no graph is made that is larger than the file")
-        net = SGN(classes, joints, seg, ablate, () if "skeleton-graph" in ablate else None)
+        weights = dict(content["state_dict"].items())  # a plain dict, without attributes from the file
+        ablate = content.get("ablate", ())
+        if not isinstance(ablate, list | tuple):
+            raise TypeError
+        largest = os.path.getsize(path)
+        if not all(type(name) is str and _is_plain(tensor, largest) for name, tensor in weights.items()):
+            raise TypeError
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        config = SGN.config_of(shapes, tuple(map(str, ablate)), content.get("seg"))
+        sizes = [config[key] for key in ("num_classes", "num_joint", "seg")]
+        if not all(type(size) is int and size >= 1 for size in sizes):
+            raise TypeError
+        with torch.device("meta"):  # takes no memory, whatever sizes the file states
+            expected = {name: tuple(tensor.shape) for name, tensor in SGN(**config).state_dict().items()}
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
+        raise UserError(f"{path}: not a checkpoint of SGN") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except (KeyError, TypeError, AttributeError, IndexError):
-        raise ValueError(f"{path}: a checkpoint of another network, not of SGN") from None
-    expected = {name: tuple(value.shape) for name, value in net.state_dict().items()}
-    differing = sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name))
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"{path}: a checkpoint of another network: {name} is {shapes.get(name, 'missing')}, "
-            f"in SGN {expected.get(name, 'there is none')} ({len(differing)} such differences)"
+        raise UserError(f"{path}: {error}") from None
+    if different := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
+        name = different[0]
+        raise UserError(
+            f"{path}: not a checkpoint of SGN: {name} is {shapes.get(name, 'missing')}, in SGN "
+            f"{expected.get(name, 'missing')} ({len(different)} such differences)"
         )
-    net.load_state_dict(weights)
-    for name, value in net.state_dict().items():
-        if not value.isfinite().all():
-            raise ValueError(f"{path}: {name} holds values that are not finite")
-        if name.endswith("running_var") and (value < 0).any():
-            raise ValueError(f"{path}: {name} holds a variance below 0")
-    for name, fits in FIELDS.items():
-        if name in checkpoint and not fits(checkpoint[name]):
-            raise ValueError(f"{path}: a damaged checkpoint, whose {name} is {str(checkpoint[name])[:60]!r}")
-    return net, checkpoint
+    net = SGN(**config).eval()
+    for name, tensor in net.state_dict().items():
+        tensor.copy_(weights[name])
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} has NaN or infinity")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise UserError(f"{path}: {name} has a variance below 0")
+    return _checkpoint(Path(path), net, content)
 
 
-def _plain(value, most):
-    """Whether a tensor holds numbers that a network can take, of `most` bytes at most: an expanded one may say more."""
-    kinds = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-    plain = value.layout == torch.strided and value.is_cpu and value.dtype in kinds
-    return plain and value.numel() * value.element_size() <= most
+def _checkpoint(path, net, content):
+    """The Checkpoint of a file's content, whose metadata are checked here."""
+
+    def read(key, default, is_valid):
+        value = content.get(key, default)
+        if value is not default and not is_valid(value):
+            raise UserError(f"{path}: damaged checkpoint: its {key} is {shorten(repr(value))}")
+        return value
+
+    def is_list_of_text(value):
+        return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+    about = read("about", {}, lambda value: isinstance(value, dict))
+    names = read("class_names", [], is_list_of_text)
+    try:
+        recipe = parse_recipe(read("recipe", "paper", lambda value: isinstance(value, str)))
+    except ValueError as error:
+        raise UserError(f"{path}: its recipe is not known here: {shorten(error, 200)}") from None
+    if not names and not about and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's
+        names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
+    return Checkpoint(
+        path=path,
+        net=net,
+        epoch=read("epoch", None, lambda value: isinstance(value, int)),
+        seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
+        select=read("select", "", lambda value: isinstance(value, str)),
+        recipe=recipe,
+        class_names=tuple(names) if len(names) == net.num_classes else (),
+        about=about,
+    )
 
 
-def load_safely(path):
-    """torch.load on the CPU, of weights and plain values only; anything else is refused with a ValueError, not run."""
-    # The release keeps its best accuracy as a NumPy scalar. NumPy's types believe what a file says of their make-up:
-    # others stand in for them
-    stand_in = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+def _is_plain(tensor, largest):
+    """Whether this is a dense tensor of numbers, of no more bytes than the file has: an expanded tensor has more."""
+    types = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
+    dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.is_cpu
+    return dense and tensor.dtype in types and tensor.numel() * tensor.element_size() <= largest
+
+
+def read_torch_file(path):
+    """torch.load of tensors and plain values, on the CPU. Anything else in the file is refused with a UserError."""
+    # The release stores its best accuracy as a NumPy scalar. NumPy's own types trust what a file says of their layout
+    stand_ins = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
+    stand_ins.append((_Dtype, "numpy.dtype"))
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
-                    raise ValueError("it is smaller than what it says is in it")
-        with torch.serialization.safe_globals([*stand_in, (_Dtype, "numpy.dtype")]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of PyTorch, on what a damaged file makes of its unpickler
+                    raise ValueError("its parts are larger than the file")
+        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can make a reader raise anything
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint; --train 1 writes one") from None
+    except Exception as error:  # a damaged file can make the reader raise anything
         if isinstance(error, OSError) and error.filename:
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
         if found := re.search(r"Unsupported global: GLOBAL (\S+)", str(error)):
             why = f"it would run {found[1]}"
-        elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own words advise to read it unsafely
-            why = "it is no file of torch.save, or a damaged one"
-        raise ValueError(f"{path}: not a checkpoint that can be read safely ({why})") from None
+        elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
+            why = "it was not written by torch.save, or is damaged"
+        raise UserError(f"{path}: cannot be read safely ({why})") from None
 
 
 class _Dtype:
-    """In the place of numpy.dtype in a checkpoint: the type of a scalar, and nothing else."""
+    """Takes the place of numpy.dtype: the type of a scalar, and nothing else that the file says."""
 
     def __init__(self, code, *_):
         self.type = {"f4": np.float32, "f8": np.float64}[code]
 
     def __setstate__(self, state):
-        """What the file says of byte order and fields is not taken."""
+        pass
 
 
 def _scalar(dtype, data):
     return float(np.frombuffer(data, dtype.type)[0])
+
+
+def save_torch_file(content, path):
+    """torch.save, whole or not at all. A full disk is an OSError that names the file."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    with atomic_write(path) as part:
+        part.write_bytes(buffer.getbuffer())
+
+
+def copy_tensors(target, source, name):
+    """Copies tensors in nested dicts into the target's. Raises ValueError if the source has another structure."""
+    if isinstance(target, dict):
+        if not isinstance(source, dict) or source.keys() != target.keys():
+            raise ValueError(f"{name} has other entries")
+        for key, value in target.items():
+            copy_tensors(value, source[key], f"{name}.{key}")
+        return
+    if not isinstance(source, torch.Tensor) or source.layout != torch.strided or not source.is_cpu:
+        raise ValueError(f"{name} is no tensor")
+    if (source.shape, source.dtype) != (target.shape, target.dtype):
+        shape = f"{tuple(source.shape)} {source.dtype}"
+        raise ValueError(f"{name} is {shape}, not {tuple(target.shape)} {target.dtype}")
+    if not source.isfinite().all():
+        raise ValueError(f"{name} is not finite")
+    with torch.no_grad():
+        target.copy_(source)

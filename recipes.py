@@ -1,10 +1,11 @@
-"""How a network is trained and tested: the recipe of the paper, and one that gets more out of the same network.
+"""How a network is trained and tested: the paper's recipe, and "plus", which gets more out of the same network.
 
-    recipe = named("plus")
-    x = recipe.vary(clips.draw(ids, generator), theta=0.5, generator=generator)        # (batch, 20, 60)
+    recipe = parse_recipe("plus,noise=0")
+    x = recipe.augment(clips.sample(ids, generator), theta=0.5, generator=generator)       # (batch, 20, 60)
 
-A recipe is what is drawn from a clip, how the draw is varied, how the learning rate falls, and how many draws test. The
-network, the loss and the optimiser are the same in all.
+A Recipe says how frames are sampled from a clip, how clips are augmented, how the learning rate falls, and how many
+samples are tested. The network, the loss and the optimizer are the same in all recipes. A Config is
+all settings of a run. docs/recipes.md has the study.
 """
 
 import math
@@ -13,68 +14,68 @@ from dataclasses import asdict, dataclass, fields, replace
 
 import torch
 
-from util import UserError, brief
-
 
 @dataclass(frozen=True)
 class Recipe:
-    """whole: frames are drawn over the whole clip, and those of a short clip repeat; without it a clip's last frames
-        are never drawn and a short clip is filled up with zeros, as in the release (data.Clips.draw_frames).
-    cosine: the learning rate falls along half a cosine; without it, in three steps.
-    test_draws: draws of a test clip whose logits are averaged.
-    spin, tilt: training rotation about the vertical (y) and about the two other axes, up to so many radians either way;
-        0 for both: about all three as the data set says (SPEC, "From a clip to the network's input").
-    mirror: every second clip, by chance, is seen in a mirror: x turns into -x, and left joints into right ones.
-    crop: the shortest part of the whole clip that is drawn from, as a share of it.
-    shear, scale: of the linear map besides the rotation: each entry off its diagonal, up to so much either way, and by
-        how much of 1 its diagonal, one number a clip, is larger or smaller.
-    noise: standard deviation of each coordinate, metres; frames that are filled up with zeros stay so.
-    str(recipe) is "paper" and what differs from it, for `named`: what a recipe is, whatever its name comes to mean.
+    """The paper's recipe by default. A sample is one random choice of frames from a clip, one from each segment.
+
+    whole_clip: segments cover the whole clip, and frames of short clips repeat. Without it, as in the release, a clip's
+        last frames are never sampled, and short clips are padded with zeros (data.Clips.sample_frames).
+    cosine: the learning rate falls along half a cosine, otherwise in three steps.
+    test_samples: samples of each test clip, whose logits are averaged.
+    rotate_y, rotate_xz: training rotation about the vertical axis y, and about the other two, up to so many radians
+        either way. 0 for both: about all three by theta, the data set's angle.
+    flip: mirrors every second clip at random: x becomes -x, and left joints become right ones.
+    crop: the smallest part of the clip that is sampled from, as a fraction.
+    scale, shear: a random linear map for each clip: its diagonal is 1 ± scale, its other entries 0 ± shear.
+    noise: standard deviation in metres, added to each coordinate; padding stays 0.
     """
 
-    whole: bool = False
+    whole_clip: bool = False
     cosine: bool = False
-    test_draws: int = 5
-    spin: float = 0.0
-    tilt: float = 0.0
-    mirror: bool = False
+    test_samples: int = 5
+    rotate_y: float = 0.0
+    rotate_xz: float = 0.0
+    flip: bool = False
     crop: float = 1.0
     shear: float = 0.0
     scale: float = 0.0
     noise: float = 0.0
 
     def __post_init__(self):
-        if not (0 < self.crop <= 1 and self.scale < 1 and 1 <= self.test_draws <= 1000):
-            raise ValueError("crop should be above 0 and at most 1, scale below 1, and test_draws 1 to 1000")
-        if self.crop < 1 and not self.whole:
-            raise ValueError("crop goes with whole=1")
+        if not (0 < self.crop <= 1 and self.scale < 1 and 1 <= self.test_samples <= 1000):
+            raise ValueError("crop must be above 0 and at most 1, scale below 1, and test_samples 1 to 1000")
+        if self.crop < 1 and not self.whole_clip:
+            raise ValueError("crop needs whole_clip=1")
         if self.scale + 2 * self.shear >= 1:
-            raise ValueError("scale and twice shear should be below 1 together: no map may flatten a clip")
+            raise ValueError("scale + 2 * shear must be below 1, so that no map flattens a clip")
 
     def __str__(self):
-        return _spelled(self, "paper")
+        """All values that differ from the paper's, for `parse_recipe`: independent of what "plus" will come to mean."""
+        return _spell(self, "paper")
 
     @property
-    def turns(self):
-        """Whether its rotation is its own, and not the data set's."""
-        return bool(self.spin or self.tilt)
+    def name(self):
+        """The shortest text for `parse_recipe`: "plus", "plus,noise=0". The name of the results folder."""
+        return min((_spell(self, base) for base in RECIPES), key=lambda text: text.count(","))
 
     @property
-    def varies(self):
-        """Whether it does more to a draw than to turn it as the data set says."""
-        return bool(self.turns or self.mirror or self.shear or self.scale or self.noise)
+    def has_rotation(self):
+        """Whether the rotation is the recipe's own, and not the data set's."""
+        return bool(self.rotate_y or self.rotate_xz)
 
-    def rate(self, lr, factor, epoch, epochs):
-        """The learning rate of an epoch, from 1, of so many. factor: of each of the three steps."""
+    def learning_rate(self, lr, factor, epoch, epochs):
+        """The learning rate of an epoch, counted from 1. factor: of each of the three steps."""
         if self.cosine:
             return lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
         return lr * factor ** sum(12 * (epoch - 1) >= k * epochs for k in (6, 9, 11))
 
-    def vary(self, x, theta, generator, sides=None):
-        """A batch of draws as training sees it: (n, frames, joints * 3) float32, metres. One linear map a clip.
+    def augment(self, x, theta, generator, flip_pairs=None, spatial=True):
+        """A training batch, augmented: (n, frames, joints * 3) float32 metres. Each clip gets one linear map.
 
-        theta: the data set's rotation, radians. Where it is 0 the axes are not those of space: nothing is varied.
-        sides: (joints,) int64, each joint's counterpart on the other side; without it nothing is mirrored.
+        theta: the data set's rotation, radians. flip_pairs: (joints,) int64, each joint's counterpart on the other
+        side; without it nothing is flipped. spatial: whether the three values of a joint are x, y, z; otherwise clips
+        are only flipped.
         """
         n = len(x)
 
@@ -82,21 +83,21 @@ class Recipe:
             return 2 * torch.rand(shape, generator=generator, device=x.device) - 1
 
         angles = uniform(n, 3)
-        if not theta:
-            return x
-        tilt, spin = (self.tilt, self.spin) if self.turns else (theta, theta)
-        angles[:, ::2] *= tilt
-        angles[:, 1] *= spin
-        maps = rotation(angles)
+        rotate_xz, rotate_y = (self.rotate_xz, self.rotate_y) if self.has_rotation else (theta, theta)
+        angles[:, ::2] *= rotate_xz
+        angles[:, 1] *= rotate_y
+        maps = rotation_matrices(angles)
         if self.shear or self.scale:
-            diagonal = torch.eye(3, device=x.device)
-            maps = torch.where(diagonal > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
-        if self.mirror and sides is not None:
-            seen = uniform(n) < 0
-            maps[:, :, 0] *= 1 - 2 * seen[:, None].float()
-            x = torch.where(seen[:, None, None], x.unflatten(2, (-1, 3))[:, :, sides].flatten(2), x)
+            eye = torch.eye(3, device=x.device)
+            maps = torch.where(eye > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
+        if not spatial:
+            maps = torch.eye(3, device=x.device).repeat(n, 1, 1)
+        if self.flip and flip_pairs is not None:
+            flipped = uniform(n) < 0
+            maps[:, :, 0] *= 1 - 2 * flipped[:, None].float()
+            x = torch.where(flipped[:, None, None], x.unflatten(2, (-1, 3))[:, :, flip_pairs].flatten(2), x)
         x = transform(x, maps)
-        if self.noise:
+        if self.noise and spatial:
             noise = self.noise * torch.randn(x.shape, generator=generator, device=x.device)
             x = x + noise * (x != 0).any(dim=-1, keepdim=True)
         return x
@@ -105,12 +106,12 @@ class Recipe:
 RECIPES = {
     "paper": Recipe(),
     "plus": Recipe(
-        whole=True,
+        whole_clip=True,
         cosine=True,
-        test_draws=20,
-        spin=1.57,
-        tilt=0.3,
-        mirror=True,
+        test_samples=20,
+        rotate_y=1.57,
+        rotate_xz=0.3,
+        flip=True,
         crop=0.6,
         shear=0.2,
         scale=0.2,
@@ -120,6 +121,49 @@ RECIPES = {
 PAPER = RECIPES["paper"]
 
 
+@dataclass(frozen=True)
+class Config:
+    """All that decides the result of a run, besides the data. main.py has a flag for each.
+
+    A run that was started before a field was added has its default.
+    """
+
+    dataset: str = "NTU"  # a name of DATASETS, or the stem of an h5
+    case: int = 0
+    network: str = "SGN"
+    recipe: Recipe = PAPER
+    ablate: tuple[str, ...] = ()  # model.ABLATIONS
+    seed: int = 1
+    split: int | None = None  # the number of a random split
+    select: str = "test"  # the clips on which the epoch is selected: checkpoint.SELECT
+    monitor: str = "val_acc"  # or val_loss: by what
+    epochs: int = 120
+    batch_size: int = 64
+    lr: float = 0.001
+    lr_factor: float | None = 0.1  # None: the recipe has its own schedule
+    weight_decay: float = 0.0001
+    theta: float | None = None  # training rotation, radians. None: the data set's, or the recipe's own
+    seg: int | None = None  # segments. None: 20, or the checkpoint's
+    num_classes: int | None = None  # None: as many as the data has
+    amp: bool = False
+    compile: bool = False
+    deterministic: bool = False
+
+    def settings(self):
+        """The values by name, as plain types."""
+        return {field.name: getattr(self, field.name) for field in fields(self)} | {"recipe": str(self.recipe)}
+
+    @property
+    def folder(self):
+        """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-joint-type+one-gcn", ..."""
+        recipe = [] if self.recipe == PAPER else [self.recipe.name]
+        return "-".join([self.network, *recipe, *(["+".join(self.ablate)] if self.ablate else [])])
+
+
+# Names of values in checkpoints and logs from before version 0.2
+OLD_NAMES = {"whole": "whole_clip", "test_draws": "test_samples", "spin": "rotate_y", "tilt": "rotate_xz"}
+OLD_NAMES |= {"mirror": "flip"}
+# What a value may look like, by its type
 FORMS = {
     bool: ("[01]", "0 or 1"),
     int: ("[0-9]{1,4}", "a whole number"),
@@ -127,47 +171,32 @@ FORMS = {
 }
 
 
-def named(text):
-    """The recipe that a text tells: a name, and values that are other than its own: "plus", "plus,noise=0,crop=1".
-
-    Raises ValueError that says what is wrong with it.
-    """
+def parse_recipe(text):
+    """The recipe of a name and changed values: "plus", "plus,noise=0,crop=1". Raises ValueError."""
     name, *changes = text.split(",")
     if name not in RECIPES:
-        raise ValueError(f"{name!r} is not one of {', '.join(RECIPES)}")
-    kinds, values = {field.name: type(field.default) for field in fields(Recipe)}, {}
+        raise ValueError(f"{name!r:.60} is not one of {', '.join(RECIPES)}")
+    types, values = {field.name: type(field.default) for field in fields(Recipe)}, {}
     for change in changes:
         key, _, value = change.partition("=")
-        if key not in kinds:
-            raise ValueError(f"{key!r} is no value of a recipe; they are {', '.join(kinds)}")
-        form, what = FORMS[kinds[key]]
+        key = OLD_NAMES.get(key, key)
+        if key not in types:
+            raise ValueError(f"{key!r:.60} is not a value of a recipe: {', '.join(types)}")
+        form, what = FORMS[types[key]]
         if key in values or not re.fullmatch(form, value):
-            raise ValueError(f"{change!r}: {what} should follow {key}=, once")
-        values[key] = kinds[key](float(value))
+            raise ValueError(f"{change!r:.60}: {what} must follow {key}=, once")
+        values[key] = types[key](float(value))
     return replace(RECIPES[name], **values)
 
 
-def _spelled(recipe, base):
-    own, its = asdict(recipe), asdict(RECIPES[base])
-    differ = {name: f"{value:.6f}".rstrip("0").rstrip(".") for name, value in own.items() if value != its[name]}
-    return ",".join([base, *(f"{name}={value}" for name, value in differ.items())])
+def _spell(recipe, base):
+    ours, theirs = asdict(recipe), asdict(RECIPES[base])
+    changes = {key: f"{value:.6f}".rstrip("0").rstrip(".") for key, value in ours.items() if value != theirs[key]}
+    return ",".join([base, *(f"{key}={value}" for key, value in changes.items())])
 
 
-def spelling(recipe):
-    """The shortest text for `named` that gives this recipe: "plus", "plus,noise=0". The same recipe, the same text."""
-    return min((_spelled(recipe, base) for base in RECIPES), key=lambda text: text.count(","))
-
-
-def recipe_of(path, checkpoint):
-    """The recipe that the checkpoint of that path was trained by; the release's say nothing. Raises UserError."""
-    try:
-        return named(checkpoint.get("recipe", "paper"))
-    except ValueError as error:
-        raise UserError(f"{path}: of a recipe that is not known here: {brief(error, 200)}") from None
-
-
-def rotation(angles):
-    """Rz Ry Rx, (n, 3, 3), of angles (n, 3) about x, y and z in radians."""
+def rotation_matrices(angles):
+    """Rz Ry Rx, (n, 3, 3), from angles about x, y and z, (n, 3) radians (the release's data.py, _rot)."""
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
     zero, one = torch.zeros_like(cx), torch.ones_like(cx)
 
@@ -181,5 +210,5 @@ def rotation(angles):
 
 
 def transform(x, maps):
-    """p' = A p for every joint of every frame, with A of its clip: (n, frames, joints * 3) and (n, 3, 3)."""
+    """p' = A p for every joint of every frame, with one A for each clip: (n, frames, joints * 3) and (n, 3, 3)."""
     return (x.view(len(x), -1, 3) @ maps.transpose(1, 2).contiguous()).view_as(x)

@@ -1,299 +1,314 @@
-"""Training: one run, whose whole state is on the disk after every epoch."""
+"""Training. The whole state of a run is on the disk after every epoch."""
 
 import importlib.util
 import math
 import sys
 from contextlib import nullcontext
-from dataclasses import replace
 
 import torch
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
-import ranks
+import distributed
 import util
-from checkpoint import load_safely
+from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torch_file
 from data import DATASETS
-from evaluate import accuracy, predict
+from evaluate import accuracy, predict_logits
 from model import SGN
-from recipes import PAPER
-from util import UserError, derived_seed, save_checkpoint
+from recipes import Config
+from util import UserError, derive_seed
 
-# What makes no difference to what comes out of a run
-IMMATERIAL = {"command", "train", "data", "cache", "results", "seeds", "splits", "resume", "print_freq", "tensorboard"}
-COLUMNS = ("loss", "acc", "val_loss", "val_acc", "lr")  # of the log
-KEPT = "Earlier epochs are kept. Look at the data (tools/check_h5.py), --lr and --theta"
-
-
-def material(args):
-    """Those of the command line's values that make a difference to what comes out of a run."""
-    return {key: value for key, value in vars(args).items() if key not in IMMATERIAL}
+ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
 
 
 def criterion(logits, label):
-    """Cross entropy against 0.9 on the true class and 0.1 / (classes - 1) on each other class, mean over the batch.
+    """Cross entropy against 0.9 for the true class and 0.1 / (classes - 1) for each other, mean over the batch.
 
-    PyTorch's own smoothing spreads s / classes over all classes, the true one too: the same with this s.
+    PyTorch's label smoothing s spreads s / classes over all classes, the true one included: the same with this s.
     """
     classes = logits.shape[1]
     return F.cross_entropy(logits, label, label_smoothing=0.1 * classes / (classes - 1))
 
 
-def adam(net, lr, weight_decay):
-    """The optimiser of the recipe; fused is the same steps in fewer passes over the memory."""
+def make_optimizer(net, lr, weight_decay):
     return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
 
 
-class Run:
-    """One training run: what must agree for it to be resumed stands in `settings`.
+class Trainer:
+    """One run. Files go to `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
 
-    Randomness needs no state: every epoch's generators are seeded from --seed and the epoch.
+    config: a Config in which theta (unless the recipe has its own rotation), seg and num_classes are set.
+    Randomness has no state: the generators of every epoch are seeded from the seed and the epoch.
     """
 
-    def __init__(self, args, clips, name, theta, folder):
-        self.recipe = recipe = args.recipe
-        self.args, self.clips, self.theta, self.folder = args, replace(clips, recipe=recipe), theta, folder
+    def __init__(self, config, clips, folder, command="", print_freq=10, tensorboard=False):
+        self.config, self.clips, self.folder, self.print_freq = config, clips, folder, print_freq
         self.device = device = clips.frames.device
-        self.sides = clips.sides() if recipe.mirror else None
-        self.settings = material(args)
-        self.settings |= {"dataset": name, "data_sha256": clips.sha256, "device": device.type, "recipe": str(recipe)}
-        self.settings["theta"] = None if theta and recipe.turns else theta
-        self.settings["num_classes"] = classes = args.num_classes or len(clips.class_names)
-        self.settings["processes"] = ranks.count()
-        self.about = util.provenance(args.command, device, **self.settings)
-        torch.manual_seed(args.seed)  # initial weights
-        ablate = args.ablate or ()
-        edges = clips.bones() if "skeleton-graph" in ablate else None
-        self.net = SGN(classes, clips.joints, args.seg, ablate, edges).to(device)
-        self.optimizer = adam(self.net, args.lr, args.weight_decay)
+        self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
+        self.settings["processes"] = distributed.world_size()
+        self.about = util.provenance(command, device, **self.settings)
+        self.eval_split = "valid" if config.select == "val" else "test"
+        self.train_ids = clips.ids("train") if config.select == "val" else clips.ids("train", "valid")
+        self.eval_ids = clips.ids(self.eval_split)
+        self.check(tensorboard)
+        self.tensorboard = tensorboard and distributed.is_main_process()
+        self.flip_pairs = clips.flip_pairs() if config.recipe.flip else None
+        torch.manual_seed(config.seed)  # initial weights
+        edges = clips.bones() if "skeleton-graph" in config.ablate else None
+        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges).to(device)
+        self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.generator = torch.Generator(device)
-        self.rows, self.best, self.results = [], float("inf"), {}
+        self.log = []  # a row for each epoch
+        self.best = math.inf  # of the selected epoch
+        self.results = {}  # of the finished run: {"epoch": selected, "top1": float, "last_top1": float}
 
-        learn, watch = (["", "valid_"], "test_") if args.select != "val" else ([""], "valid_")
-        self.learn, self.watched = clips.ids(*learn), clips.ids(watch)
-        if len(self.learn) < args.batch_size:
-            raise UserError(
-                f"--batch-size {args.batch_size}: only {len(self.learn)} training clips; take at most that many"
-            )
-        if args.batch_size < ranks.count():
-            raise UserError(f"--batch-size {args.batch_size}: {ranks.count()} processes share it; each needs a clip")
-        if args.tensorboard and importlib.util.find_spec("tensorboard") is None:
-            raise UserError("--tensorboard: needs its package; pip install -r requirements-extra.txt")
-        if not len(self.watched):
-            raise UserError(f"--select {args.select}: no clips in {watch}x to choose on; take another --select")
+    def check(self, tensorboard):
+        """Raises UserError for settings that cannot work."""
+        batch_size, n = self.config.batch_size, len(self.train_ids)
+        if n < batch_size:
+            raise UserError(f"--batch-size {batch_size}: only {n} training clips; take at most that many")
+        if batch_size < distributed.world_size():
+            raise UserError(f"--batch-size {batch_size}: too few for {distributed.world_size()} processes")
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
+        if not len(self.eval_ids):
+            raise UserError(f"--select {self.config.select}: no clips in {self.eval_split}_x; take another --select")
 
     def file(self, suffix):
-        return self.folder / f"{self.args.case}_{suffix}"
+        return self.folder / f"{self.config.case}_{suffix}"
 
-    def save(self):
-        """The log, then the state: a run stopped between them does the epoch again, to the same end."""
-        lines = [f"{key}: {value}" for key, value in self.about.items()] + self.results.get("lines", [])
-        util.write_csv(self.file("log.csv"), lines, self.rows)
-        save_checkpoint(self.state(), self.file("state.pth"))
+    # ---- the state on the disk
 
     def state(self):
-        state = {"settings": self.settings, "about": self.about, "rows": self.rows, "best": self.best}
-        return state | {"results": self.results, "net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "settings": self.settings,
+            "about": self.about,
+            "log": self.log,
+            "best": self.best,
+            "results": self.results,
+            "net": dict(self.net.state_dict()),
+            "optimizer": self.optimizer.state_dict()["state"],
+        }
 
-    def begin(self):
-        """Makes way for a run begun anew: the state of an earlier one must not be taken for its own.
+    def save(self):
+        """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
+        comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
+        util.write_log(self.file("log.csv"), comments, self.log)
+        save_torch_file(self.state(), self.file("state.pth"))
 
-        Where a checkpoint of another h5 of the same name would be lost, a line says so; where the h5 is a file of one's
-        own, whose name need not say which data are in it, a UserError does.
-        """
+    def summary(self):
+        """The lines that say what came out of a finished run; else none."""
+        if not self.results:
+            return []
+        config, results = self.config, self.results
+        return [
+            f"last epoch {config.epochs}: top-1 {results['last_top1']:.2f}%",
+            f"epoch {results['epoch']} ({results['selected']}): top-1 {results['top1']:.2f}%, "
+            f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
+        ]
+
+    def start_anew(self):
+        """Removes the state of an earlier run. Raises UserError if that would lose a checkpoint of other data."""
         best = self.file("best.pth")
-        try:
-            made_from = load_safely(best)["about"]["data_sha256"]
-        except (OSError, ValueError, TypeError, KeyError, IndexError):  # not there, or not ours
-            made_from = self.clips.sha256
-        if made_from != self.clips.sha256:
-            if self.settings["dataset"] not in DATASETS:
-                raise UserError(f"{best}: was trained on another h5 of this name; move it, or take another --results")
-            print(f"note: {best} was trained on another h5 than this one, and will be replaced", file=sys.stderr)
+        if best.is_file():
+            try:
+                trained_on = load_checkpoint(best).about.get("data_sha256")
+            except UserError:  # not ours
+                trained_on = None
+            if trained_on not in (None, self.clips.sha256):
+                if self.config.dataset not in DATASETS:
+                    raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
+                print(f"note: {best} was trained on another h5, and will be replaced", file=sys.stderr)
         self.file("state.pth").unlink(missing_ok=True)
 
     def resume(self):
-        """Takes up the state of <case>_state.pth, if there is one.
+        """Continues from <case>_state.pth, if there is one.
 
-        Nothing in it is believed that is not built as this run's own. Raises UserError, also if its settings differ.
+        Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path = self.file("state.pth")
-        state = ranks.from_first(lambda: util.opened(load_safely, path) if path.is_file() else None)
+        state = distributed.run_on_main(lambda: read_torch_file(path) if path.is_file() else None)
         if state is None:
+            distributed.run_on_main(self.start_anew)
             return
-        fresh = self.state()
-        if type(state) is not dict or state.keys() != fresh.keys() or type(state["settings"]) is not dict:
-            raise UserError(f"{path}: not the state of such a run (it holds other things)")
-        began = state["settings"] = {"recipe": str(PAPER)} | state["settings"]  # of before there were others
-        differ = [
-            f"{key} {util.brief(began.get(key), 120)} -> {value}"
+        try:
+            self.load_state(state)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not the state of a run ({util.shorten(error, 150)})") from None
+        if not distributed.run_on_main(self.file("best.pth").is_file):
+            raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
+
+    def load_state(self, state):
+        settings = Config().settings() | dict(state["settings"])
+        different = [
+            f"{key} {util.shorten(settings.get(key), 120)} -> {value}"
             for key, value in self.settings.items()
-            if type(began.get(key)) is not type(value) or began.get(key) != value
+            if type(settings.get(key)) is not type(value) or settings[key] != value
         ]
-        if differ:
-            raise UserError(f"{path}: the run began with other settings: {', '.join(differ)}. Take those, or leave "
-                "--resume out to begin anew")  # fmt: skip
-        rows, results, about = state["rows"], state["results"], state["about"]
-        for parameter in self.net.parameters():  # a step gives the optimiser its state; all it changes is loaded below
+        if different:
+            changes = ", ".join(different)
+            raise UserError(f"started with other settings: {changes}. Use those, or leave out --resume to start anew")
+        log, about, results = list(state["log"]), dict(state["about"]), dict(state["results"])
+        columns = self.row(0, 0.0, 0.0, 0.0, 0.0, 0.0).keys()
+        numbers = [value for row in log for value in row.values()] + [state["best"]]
+        if results:
+            numbers += [results["epoch"], results["top1"], results["last_top1"]]
+        if not 1 <= len(log) <= self.config.epochs or any(row.keys() != columns for row in log):
+            raise ValueError("its log has other rows")
+        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
+            raise ValueError("it has other things in place of numbers")
+        if not all(isinstance(value, str) for value in [*about.values(), results.get("selected", "")]):
+            raise ValueError("it has other things in place of text")
+        for parameter in self.net.parameters():  # a step creates the optimizer's tensors; all values are loaded below
             parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        fresh |= {"settings": began, "best": 0.0, "optimizer": self.optimizer.state_dict()}
-        fresh |= {"rows": [dict.fromkeys(COLUMNS, 0.0)] * (len(rows) if type(rows) is list else 1)}
-        fresh |= {"results": {} if results == {} else {"lines": ["", ""], "best": 0.0, "last": 0.0}}
-        fresh |= {"about": dict.fromkeys(about, "") if type(about) is dict else {}}
-        wrong = unlike(state, fresh, "state")
-        if not wrong and not 1 <= len(rows) <= self.args.max_epochs:
-            wrong = f"{len(rows)} epochs"
-        if wrong:
-            raise UserError(f"{path}: not the state of such a run ({wrong})")
-        now, self.about, self.rows, self.best, self.results = self.about, about, rows, state["best"], results
-        self.net.load_state_dict(state["net"])
-        self.optimizer.load_state_dict(fresh["optimizer"] | {"state": state["optimizer"]["state"]})
-        changed = [
-            f"{now[key]}, not {about.get(key)}" for key in ("versions", "hardware") if about.get(key) != now[key]
-        ]
+        copy_tensors(dict(self.net.state_dict()), state["net"], "net")
+        copy_tensors(self.optimizer.state_dict()["state"], state["optimizer"], "optimizer")
+        self.log, self.best, self.results = log, float(state["best"]), results
+        pairs = [(self.about[key], about.get(key)) for key in ("versions", "hardware")]
+        changed = [f"{now}, not {then}" for now, then in pairs if now != then]
+        self.about = about
         if changed and not results:
-            self.about[f"from epoch {len(rows) + 1} on"] = "; ".join(changed)
-            ranks.say(f"note: going on with {'; '.join(changed)}: the bits may differ", file=sys.stderr)
-        if not ranks.from_first(self.file("best.pth").is_file):
-            raise UserError(f"{self.file('best.pth')}: missing, though {path.name} goes on from it; begin anew")
+            self.about[f"from epoch {len(log) + 1} on"] = "; ".join(changed)
+            distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
+
+    # ---- training
 
     def train(self):
-        """Trains by the recipe. After every epoch a row of the log (loss and acc of training, val_loss and val_acc of
-        one draw a clip of what is watched: the test set, or with --select val the clips held out), <case>_best.pth if
-        it is the epoch to keep so far, and the state."""
-        args, clips = self.args, self.clips
-        forward = self.forward()
-        watcher = torch.Generator(self.device)
-        label = clips.label[self.watched]
-        steps, done = len(self.learn) // args.batch_size, len(self.rows)
-        total, quiet = args.max_epochs * steps, not ranks.first()
-        board = self.board() if args.tensorboard and ranks.first() else nullcontext()
-        bar = tqdm(total=total, initial=done * steps, unit="step", smoothing=0.05, disable=quiet)
-        with bar, board as writer:
-            for epoch in range(done + 1, args.max_epochs + 1):
-                bar.set_description(f"epoch {epoch}/{args.max_epochs}")
-                lr = self.recipe.rate(args.lr, args.lr_factor, epoch, args.max_epochs)
-                self.optimizer.param_groups[0]["lr"] = lr
-                loss, acc = self.train_epoch(forward, epoch, bar)
-                ranks.as_first(self.net.buffers())
-                watcher.manual_seed(args.seed + epoch)
-                logits = predict(self.net, clips, self.watched, 1, watcher, args.amp)
+        """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
+        config = self.config
+        forward = self.wrapped_net()
+        eval_generator = torch.Generator(self.device)
+        steps, done = len(self.train_ids) // config.batch_size, len(self.log)
+        quiet = not distributed.is_main_process()
+        bar = tqdm(total=config.epochs * steps, initial=done * steps, unit="step", smoothing=0.05, disable=quiet)
+        with bar, self.open_tensorboard() as writer:
+            for epoch in range(done + 1, config.epochs + 1):
+                lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)
+                for group in self.optimizer.param_groups:
+                    group["lr"] = lr
+                train_loss, train_acc = self.train_epoch(forward, epoch, bar)
+                distributed.broadcast(self.net.buffers())
+                eval_generator.manual_seed(config.seed + epoch)
+                whole_clip = config.recipe.whole_clip
+                logits = predict_logits(self.net, self.clips, self.eval_ids, eval_generator, 1, whole_clip, config.amp)
                 if not all(value.isfinite().all() for value in (logits, *self.net.state_dict().values())):
-                    raise UserError(f"epoch {epoch}: weights or logits are not finite after it. {KEPT}")
-                row = (loss, acc, criterion(logits, label).item(), accuracy(logits, label), lr)
-                self.rows.append(dict(zip(COLUMNS, row, strict=True)))
-                ranks.from_first(self.keep)
+                    raise UserError(f"epoch {epoch}: weights or logits are not finite. {ADVICE}")
+                label = self.clips.label[self.eval_ids]
+                loss, acc = criterion(logits, label).item(), accuracy(logits, label)
+                self.log.append(self.row(epoch, train_loss, train_acc, loss, acc, lr))
+                distributed.run_on_main(lambda loss=loss, acc=acc: self.save_epoch(loss, acc))
                 if writer:
-                    for name, value in self.rows[-1].items():
+                    for name, value in self.log[-1].items():
                         writer.add_scalar(name, value, epoch)
                     writer.flush()
 
-    def board(self):
-        """A writer to <case>_tensorboard/, which takes back what an earlier run wrote of epochs that are to come."""
-        from torch.utils.tensorboard import SummaryWriter
+    def row(self, epoch, train_loss, train_acc, eval_loss, eval_acc, lr):
+        """A row of the log, whose columns say on which clips the epoch is selected."""
+        row = {"epoch": epoch, "train_loss": train_loss, "train_acc": train_acc}
+        return row | {f"{self.eval_split}_loss": eval_loss, f"{self.eval_split}_acc": eval_acc, "lr": lr}
 
-        return SummaryWriter(self.file("tensorboard"), purge_step=len(self.rows) + 1)
-
-    def keep(self):
-        """What is written after an epoch, by one process."""
-        args, row = self.args, self.rows[-1]
-        value = row["val_loss"] if args.monitor == "val_loss" else -row["val_acc"]
-        if value < self.best or args.select == "last":
+    def save_epoch(self, eval_loss, eval_acc):
+        config = self.config
+        value = eval_loss if config.monitor == "val_loss" else -eval_acc
+        if value < self.best or config.select == "last":
             self.best = value
-            kept = {"epoch": len(self.rows), "best": row[args.monitor], "monitor": args.monitor, "about": self.about}
-            kept |= {"seed": args.seed, "select": args.select, "recipe": str(self.recipe), "seg": args.seg}
-            kept |= {"ablate": self.net.ablate, "class_names": list(self.clips.class_names)}
-            kept |= {"state_dict": self.net.state_dict()}
-            save_checkpoint(kept, self.file("best.pth"))
+            content = {
+                "epoch": len(self.log),
+                "best": eval_loss if config.monitor == "val_loss" else eval_acc,
+                "monitor": config.monitor,
+                "about": self.about,
+                "seed": config.seed,
+                "select": config.select,
+                "recipe": str(config.recipe),
+                "seg": config.seg,
+                "ablate": config.ablate,
+                "class_names": list(self.clips.class_names),
+                "state_dict": dict(self.net.state_dict()),
+            }
+            save_torch_file(content, self.file("best.pth"))
         self.save()
 
-    def forward(self):
-        """The network as it is trained: compiled with --compile, and over all processes where there are several."""
-        net = self.net
-        if ranks.count() > 1 and self.device.type == "cuda":
-            # Before it is compiled, so that what is tried is what is trained. PyTorch has it for GPUs alone; on CPUs
-            # each process has its own statistics
-            net = self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(net)
-        if self.args.compile:
-            example = self.clips.draw(self.learn[ranks.share(self.args.batch_size)], self.generator, self.args.seg)
-            try_compile(net, example, self.args.amp)
-        return DistributedDataParallel(net) if ranks.count() > 1 else net
+    def open_tensorboard(self):
+        """A writer to <case>_tensorboard/ that removes what an earlier run wrote for the epochs to come, or None."""
+        if not self.tensorboard:
+            return nullcontext()
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self.file("tensorboard"), purge_step=len(self.log) + 1)
+
+    def wrapped_net(self):
+        """The network for training: compiled with --compile, distributed over the processes if there are several."""
+        if distributed.world_size() > 1 and self.device.type == "cuda":  # PyTorch has no SyncBatchNorm on CPUs
+            self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
+        if self.config.compile:
+            ids = self.train_ids[distributed.shard(self.config.batch_size)]
+            try_compile(self.net, self.clips.sample(ids, self.generator, self.config.seg), self.config.amp)
+        return DistributedDataParallel(self.net) if distributed.world_size() > 1 else self.net
 
     def train_epoch(self, forward, epoch, bar):
-        """One epoch, shuffled, the last incomplete batch dropped. Returns its loss and accuracy."""
-        args, clips, ids, generator = self.args, self.clips, self.learn, self.generator
-        generator.manual_seed(derived_seed(args.seed, epoch))
-        torch.manual_seed(derived_seed(args.seed, epoch, 1 + ranks.rank()))  # dropout
-        mine = ranks.share(args.batch_size)
-        weight = (mine.stop - mine.start) * ranks.count() / args.batch_size  # gradients are averaged over the processes
+        """One epoch over shuffled clips, without the last incomplete batch. Returns its mean loss, and top-1 in %."""
+        config, ids = self.config, self.train_ids
+        self.generator.manual_seed(derive_seed(config.seed, epoch))
+        torch.manual_seed(derive_seed(config.seed, epoch, 1 + distributed.rank()))  # dropout
         self.net.train()
-        batches = ids[torch.randperm(len(ids), generator=generator, device=ids.device)].split(args.batch_size)
-        batches = [batch for batch in batches if len(batch) == args.batch_size]
-        # Both stay on the device, which is waited for at every --print-freq steps and not at every step
-        losses = torch.zeros(len(batches), device=ids.device)
-        correct = torch.zeros(len(batches), device=ids.device)
-        for step, batch in enumerate(batches, 1):
-            # The whole batch is drawn in every process, so that it is the same batch however many share it
-            drawn = clips.draw(batch, generator, args.seg, self.recipe.crop)
-            x = self.recipe.vary(drawn, self.theta, generator, self.sides)[mine]
-            label = clips.label[batch[mine]]
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=args.amp):
-                logits = forward(x)
-            loss = criterion(logits.float(), label) * weight
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            self.optimizer.step()
-            losses[step - 1] = loss.detach()
-            correct[step - 1] = (logits.argmax(dim=1) == label).sum()
-            if step % args.print_freq == 0 or step == len(batches):
-                shown = ranks.total(torch.stack([losses, correct]))
-                shown = shown[0] / ranks.count(), shown[1] / args.batch_size
-                wrong = (~shown[0].isfinite()).nonzero()
-                if len(wrong):
-                    first = wrong[0].item()
-                    raise UserError(f"epoch {epoch}, step {first + 1}: the loss is {shown[0][first].item()}. {KEPT}")
-                shown = shown[0][:step].mean().item(), 100 * shown[1][:step].mean().item()
-                bar.set_postfix(loss=f"{shown[0]:.3f}", acc=f"{shown[1]:.1f}")
+        shuffled = ids[torch.randperm(len(ids), generator=self.generator, device=ids.device)]
+        steps = len(ids) // config.batch_size
+        batches = shuffled[: steps * config.batch_size].split(config.batch_size)
+        # On the device, which is waited for every print_freq steps, not at every step
+        losses, correct = torch.zeros(2, steps, device=ids.device)
+        for step, batch in enumerate(batches):
+            losses[step], correct[step] = self.train_step(forward, batch)
+            if (step + 1) % self.print_freq == 0 or step + 1 == steps:
+                loss, acc = self.mean_loss(losses, correct, step + 1, epoch)
+                bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{loss:.3f}", acc=f"{acc:.1f}")
             bar.update()
-        return shown
+        return loss, acc
 
+    def train_step(self, forward, batch):
+        """One step on the clips `batch`. Returns this process's loss, and how many of its clips are correct."""
+        config, recipe = self.config, self.config.recipe
+        mine = distributed.shard(config.batch_size)
+        # Every process samples the whole batch, so that it is the same however many share it
+        x = self.clips.sample(batch, self.generator, config.seg, recipe.whole_clip, recipe.crop)
+        x = recipe.augment(x, config.theta, self.generator, self.flip_pairs, self.clips.spatial)[mine]
+        label = self.clips.label[batch[mine]]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
+            logits = forward(x)
+        # DistributedDataParallel averages gradients over the processes, whose shares may differ by a clip
+        weight = (mine.stop - mine.start) * distributed.world_size() / config.batch_size
+        loss = criterion(logits.float(), label) * weight
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), (logits.argmax(dim=1) == label).sum()
 
-def unlike(given, like, name):
-    """How something from a file differs from `like` in its build: types, keys, shapes, and numbers that are not finite.
-
-    name: what to call it. Returns a few words, or None where it does not differ.
-    """
-    if type(given) is not type(like):
-        return f"{name} is {util.brief(given)}"
-    if isinstance(like, torch.Tensor):
-        if (given.layout, given.shape, given.dtype) != (like.layout, like.shape, like.dtype) or given.is_meta:
-            return f"{name} is {tuple(given.shape)} in {given.dtype}, not {tuple(like.shape)} in {like.dtype}"
-        return None if given.isfinite().all() else f"{name} is not finite"
-    if isinstance(like, float):
-        return None if math.isfinite(given) else f"{name} is {given}"
-    if not isinstance(like, dict | list | tuple):
-        return None
-    pairs = like.items() if isinstance(like, dict) else enumerate(like)
-    if len(given) != len(like) or isinstance(like, dict) and given.keys() != like.keys():
-        return f"{name} has other entries"
-    return next(filter(None, (unlike(given[key], value, f"{name}.{key}") for key, value in pairs)), None)
+    def mean_loss(self, losses, correct, steps, epoch):
+        """Loss and top-1 in percent over the epoch's steps so far and all processes. UserError if not finite."""
+        losses, correct = distributed.all_reduce_sum(torch.stack([losses[:steps], correct[:steps]]))
+        losses = losses / distributed.world_size()
+        if not losses.isfinite().all():
+            step = losses.isfinite().int().argmin().item()
+            raise UserError(f"epoch {epoch}, step {step + 1}: the loss is {losses[step].item()}. {ADVICE}")
+        return losses.mean().item(), 100 * (correct / self.config.batch_size).mean().item()
 
 
 def try_compile(net, example, amp=False):
-    """Compiles a network in place, with a trial step; where that fails a line says so, and it stays as it was."""
+    """Compiles a network in place and tries a step. If that fails, a line says so and the network is as before."""
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    ranks.say("compiling, which takes a minute or two", file=sys.stderr)
+    distributed.warn_once("compiling, which takes a minute or two")
     try:
         net.compile()
         with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
             logits = net.train()(example)
         logits.float().sum().backward()
-    except Exception as error:  # whatever a compiler may come up with
+    except Exception as error:  # whatever a compiler may raise
         net._compiled_call_impl = None
-        why = next((line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")), error)
-        print(f"--compile: not compiled, and going on without ({why})", file=sys.stderr)
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
+        print(f"--compile: failed, continuing without ({lines[0] if lines else error})", file=sys.stderr)
     net.load_state_dict(state)
     net.zero_grad(set_to_none=True)

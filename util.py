@@ -1,12 +1,17 @@
-"""What the scripts share and none of them owns: one clear line on bad input, files whole or not at all."""
+"""What all programs share: errors that are one line, files written whole or not at all, and types of flags.
+
+Imported before torch, which takes seconds and reads the environment variables that are set here.
+"""
 
 import argparse
+import csv
 import ctypes
-import io
+import difflib
 import os
 import platform
 import re
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
@@ -14,52 +19,51 @@ from pathlib import Path
 
 try:
     import fcntl
-except ImportError:  # Windows; there, start one run at a time in a folder
+except ImportError:  # Windows has no such locks: start one run at a time in a folder
     fcntl = None
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+ROOT = Path(__file__).resolve().parent
+
+# OpenMP's threads spin for milliseconds before they sleep. On a busy machine they spin on a core that another process
+# needs, and a training step takes up to five times as long (docs/performance.md). Read when torch is imported
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class UserError(ValueError):
-    """Something the user can mend. The message is one line: what is wrong, where, and what to do."""
+    """Something that the user can fix. The message is one line: what is wrong, where, and what to do."""
 
 
-def interruptible():
-    """Called before imports that take seconds: Ctrl-C ends them with a line too. `one_clear_line` then takes over."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as under nohup
-        signal.signal(signal.SIGINT, _leave)
-
-
-def _leave(*_):
-    os.write(2, b"interrupted: nothing was begun; the same command starts again\n")
-    os._exit(130)  # at once: an exception may be swallowed by what is being imported
+# ---- programs
 
 
 @contextmanager
-def one_clear_line(smaller="something smaller"):
-    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, and no traceback.
+def exit_on_error(reduce="the input"):
+    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, no traceback.
 
-    smaller: what to lower where memory runs out. The line goes to stderr.
-    Exit codes: 2 for bad input, memory, and files that cannot be read or written, 130 for Ctrl-C, 143 for SIGTERM.
+    reduce: what to make smaller when memory runs out. The line goes to standard error. Exit codes: 2 for bad input, no
+    memory, and files that cannot be read or written; 130 for Ctrl-C; 143 for SIGTERM.
     """
-    signal.signal(signal.SIGTERM, _terminate)
-    if signal.getsignal(signal.SIGINT) is _leave:
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # closed, or replaced by something simpler
+            stream.reconfigure(errors="replace")
     try:
         yield
     except UserError as error:
         line, code = f"error: {error}", 2
     except KeyboardInterrupt as error:
-        line = f"interrupted: {error if error.args else 'what was finished is kept; the same command starts again'}"
+        line = f"interrupted: {error if error.args else 'finished work is kept; run the same command again'}"
         code = 143 if isinstance(error, _Terminated) else 130
     except OSError as error:
         line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
     except (MemoryError, RuntimeError) as error:
-        if not (
-            isinstance(error, MemoryError) or re.search(r"not enough memory|allocate memory|out of memory", str(error))
-        ):
+        if not isinstance(error, MemoryError) and not re.search(r"(not enough|allocate|out of) memory", str(error)):
             raise
-        line, code = f"error: out of memory ({brief(error, 150)}); try {smaller}", 2
+        line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
     else:
         return
     print(line, file=sys.stderr)
@@ -70,22 +74,60 @@ class _Terminated(KeyboardInterrupt):
     pass
 
 
-def _terminate(*_):
+def _raise_terminated(*_):
     raise _Terminated
 
 
-def brief(value, longest=60):
-    """A value from a file or an error, for a message: one line of at most `longest` characters."""
+def handle_early_interrupt():
+    """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
+        signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def _exit_at_once(*_):
+    os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
+    os._exit(130)  # an exception could be swallowed by the module that is being imported
+
+
+def shorten(value, longest=60):
+    """A value from a file or an error as one line of at most `longest` characters, for a message."""
     line = " ".join(str(value).split())
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
-@contextmanager
-def alone(path, wait=False):
-    """Holds the lock of the file `path`, which is made and stays: nobody else enters while the block runs.
+def did_you_mean(word, known):
+    """ "; did you mean X?" for the nearest of the known words, else an empty string."""
+    nearest = difflib.get_close_matches(word, known, 1, 0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
-    With `wait` until the others have left, else UserError when there is somebody. The system releases it however the
-    process ends. Where there are no such locks (Windows, some network drives) it does nothing.
+
+class ArgumentParser(argparse.ArgumentParser):
+    """argparse's, whose errors are one line, with the nearest flag for an unknown one. Shows the text as it is."""
+
+    def __init__(self, *args, **kwargs):
+        kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False} | kwargs
+        super().__init__(*args, **kwargs)
+
+    def parse_args(self, args=None, namespace=None):
+        args, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            flag = unknown[0].split("=")[0]
+            self.error(f"unknown argument {flag}{did_you_mean(flag, self._option_string_actions)}")
+        return args
+
+    def error(self, message):
+        self.exit(2, f"error: {message} (--help lists the arguments)\n")
+
+
+# ---- files
+
+
+@contextmanager
+def exclusive_lock(path, wait=False):
+    """Holds a lock on the file `path`, which is created and stays, while the block runs.
+
+    wait: wait for whoever holds it; otherwise raise UserError. The system releases the lock however the process ends.
+    Without support for locks (Windows, some network drives) a line says so.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,21 +136,20 @@ def alone(path, wait=False):
             if fcntl:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:
-            raise UserError(f"another run is at work in {path.parent}; wait for it, or stop it") from None
+            raise UserError(f"{path.parent}: another run is writing there; wait for it, or stop it") from None
         except OSError as error:
             print(f"{path}: no lock ({error.strerror}); start one run at a time", file=sys.stderr)
         yield
 
 
 @contextmanager
-def naming(path):
-    """Gives the system's errors in the block, such as a full disk, the name of the file that they are about."""
+def name_file_in_errors(path):
+    """Adds the name of the file to errors of the system in the block, such as a full disk."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # The system names no file that it cannot write to, and HDF5 tells it in many lines, or as a RuntimeError
         number = None if getattr(error, "filename", None) else getattr(error, "errno", None)
-        if found := re.search(r"errno = (\d+)", str(error)):
+        if found := re.search(r"errno = (\d+)", str(error)):  # HDF5's errors have many lines
             number = int(found[1])
         if number:
             raise OSError(number, os.strerror(number), str(path)) from None
@@ -116,17 +157,16 @@ def naming(path):
 
 
 @contextmanager
-def replacing(path):
-    """Yields a temporary path beside `path`, renamed to `path` once the block ends well, else removed.
+def atomic_write(path):
+    """Yields a temporary path beside `path`, which is renamed to `path` if the block succeeds, and removed if not.
 
-    A reader of `path` therefore sees the old file or the whole new one, never a part. The temporary file is
-    flushed to the disk before it is renamed, so this holds through a power cut too.
+    So a reader sees the old file or the new one, never a part. The content is flushed to the disk before the rename.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
-        with naming(path):
+        with name_file_in_errors(path):
             yield part
             with open(part, "r+b") as file:
                 os.fsync(file.fileno())
@@ -135,54 +175,70 @@ def replacing(path):
         part.unlink(missing_ok=True)
 
 
-def sweep(folder):
-    """Removes the temporary files that `replacing` left in `folder` when its process was killed outright."""
-    for part in Path(folder).glob("*.*.part"):
-        owner = part.name.split(".")[-2]
-        if owner.isdigit() and not _alive(int(owner)):
+def remove_stale_parts(folder, prefix=""):
+    """Removes temporary files of `atomic_write`, of names that start with `prefix`, whose process was killed.
+
+    Only those of this machine: another may be writing to the same drive.
+    """
+    own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.(\d+)\.part")
+    for part in Path(folder).glob(f"{prefix}*.part"):
+        if (found := own.fullmatch(part.name)) and not _is_alive(int(found[1])):
             part.unlink(missing_ok=True)
 
 
-def _alive(process):
-    if os.name != "posix":  # elsewhere os.kill would end the process instead of asking after it
-        return process == os.getpid()
+def _is_alive(process):
+    if os.name != "posix":  # elsewhere os.kill would end the process
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # it belongs to somebody else
         return True
     return True
 
 
-def save_checkpoint(content, path):
-    """torch.save, whole or not at all; a full disk is an OSError that names the file."""
-    import torch  # here, so that the scripts of data/ start without it
-
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    with replacing(path) as part:
-        part.write_bytes(buffer.getbuffer())
+def write_log(path, comments, rows):
+    """Writes a training log: comment lines that start with #, then a csv of dicts with the same keys."""
+    lines = [f"# {line}" for line in comments] + [",".join(rows[0])]
+    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in rows]
+    with atomic_write(path) as part:
+        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def opened(load, path):
-    """load(path), with a missing or broken checkpoint as a UserError."""
-    try:
-        return load(path)
-    except FileNotFoundError:
-        raise UserError(f"no checkpoint: {path} is missing; --train 1 makes it") from None
-    except ValueError as error:
-        raise UserError(error) from None
+# The columns of logs from before version 0.2, which did not say on which clips the epoch was selected
+OLD_COLUMNS = {"loss": "train_loss", "acc": "train_acc", "val_loss": "eval_loss", "val_acc": "eval_acc"}
 
 
-def keep_memory(keep=True):
-    """Has the C library keep what is freed for the next training step, instead of handing it back to the system.
+def read_log(path):
+    """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
 
-    A step on a CPU allocates some tensors of 30 MB, and without this a fifth of its time is the system's, which maps
-    and clears their pages anew. keep=False: back to about what glibc does by itself. With another C library nothing
-    happens.
+    Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
+    (test_… or valid_… in the file). Older logs have no epochs in them and other names.
     """
-    # Number of mmaps, size from which there are any, free memory that is handed back, what is asked for beyond need
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
+        names = {name: OLD_COLUMNS.get(name, re.sub("^(test|valid)_", "eval_", name)) for name in rows[0]}
+        log = {new: [float(row[old]) for row in rows] for old, new in names.items()}
+        if not set(OLD_COLUMNS.values()) <= log.keys():
+            raise ValueError
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise UserError(f"{path}: not a training log of main.py") from None
+    return [line[1:].strip() for line in lines if line.startswith("#")], log
+
+
+# ---- numbers
+
+
+def keep_freed_memory(keep=True):
+    """Lets the C library keep freed memory for the next training step instead of returning it to the system.
+
+    A step on a CPU allocates tensors of 30 MB. If their pages are returned and cleared each time, a step of 64 clips
+    takes 0.45 s instead of 0.34 s (two cores, median of 12). keep=False: back to about glibc's defaults. Does nothing
+    with other C libraries.
+    """
+    # Options of mallopt: M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
     values = (0, 2**25, 2**31 - 1, 2**26) if keep else (2**16, 2**25, 2**26, 2**17)
     with suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt
@@ -190,97 +246,79 @@ def keep_memory(keep=True):
             mallopt(option, value)
 
 
-def derived_seed(*numbers):
-    """A seed of its own for everything that needs one, from --seed and what tells it apart, such as the epoch.
-
-    A last number of 0 makes no difference.
-    """
+def derive_seed(*numbers):
+    """A seed derived from --seed and further numbers, such as the epoch. A last number of 0 makes no difference."""
     import numpy
 
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def provenance(command, on, **more):
-    """What is needed to run something again, {str: str}: command line, versions, hardware, git commit, and `more`.
-
-    on: the torch.device it runs on.
-    """
+def provenance(command, device, **settings):
+    """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
     import numpy
     import torch
 
-    root = Path(__file__).resolve().parent
-    git = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True).stdout.strip() or "none"
-    except OSError:
-        commit = "none"
-    if on.type == "cuda":
-        name = torch.cuda.get_device_name(on)
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
     else:
-        name = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+        hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
     versions += f", python {platform.python_version()}"
-    about = {"command": command, "versions": versions, "hardware": name, "commit": commit}
-    return about | {key: str(value) for key, value in more.items()}
+    about = {"command": command, "versions": versions, "hardware": hardware, "commit": _git_commit()}
+    return about | {key: str(value) for key, value in settings.items()}
 
 
-def write_csv(path, comments, rows):
-    """A csv of dicts with the same keys, after comment lines that start with #; whole or not at all."""
-    lines = [f"# {line}" for line in comments] + [",".join(rows[0])]
-    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in rows]
-    with replacing(path) as part:
-        part.write_text("\n".join(lines) + "\n")
+def _git_commit():
+    """The commit of this folder's own repository, or "none": not that of a repository around a copy of it."""
+
+    def git(*args):
+        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True).stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        return (top and Path(top) == ROOT and git("describe", "--always", "--dirty", "--abbrev=12")) or "none"
+    except OSError:
+        return "none"
+
+
+# ---- types of flags, for argparse
+
+
+def argument_type(parse):
+    """An argparse type from a function that reads a text, and whose ValueErrors say what is wrong with it."""
+
+    def read(text):
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(error) from None
+
+    return read
 
 
 def _number(kind, allowed):
-    """An argparse type: a finite number that `allowed` takes."""
-
     def parse(text):
         value = kind(text)
         if not (allowed(value) and abs(value) < float("inf")):
             raise argparse.ArgumentTypeError(f"{text} is out of range")
         return value
 
-    parse.__name__ = kind.__name__  # argparse names it when the text is no number at all
+    parse.__name__ = kind.__name__  # argparse names it in its messages
     return parse
 
 
-count = _number(int, lambda value: value >= 1)
-above_zero = _number(float, lambda value: value > 0)
-not_negative = _number(float, lambda value: value >= 0)
-factor = _number(float, lambda value: 0 < value <= 1)
+positive_int = _number(int, lambda value: value >= 1)
+positive_float = _number(float, lambda value: value > 0)
+nonnegative_float = _number(float, lambda value: value >= 0)
+fraction = _number(float, lambda value: 0 < value <= 1)
 seed = _number(int, lambda value: 0 <= value < 2**32)
 
 
-def seeds(text):
-    """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for just these; at most 100, each once."""
+def seed_list(text):
+    """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for these two; at most 100, each once."""
     if "," not in text:
         return list(range(1, _number(int, lambda value: 1 <= value <= 100)(text) + 1))
-    found = [seed(part) for part in text.split(",")]
-    if len(set(found)) < len(found) or len(found) > 100:
-        raise argparse.ArgumentTypeError(f"{brief(text)}: at most 100 seeds, each of them once")
-    return found
-
-
-def told(read):
-    """An argparse type of a function that reads a text, and whose ValueErrors say what is wrong with it."""
-
-    def parse(text):
-        try:
-            return read(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(error) from None
-
-    return parse
-
-
-def pick_device(name=None):
-    """The torch.device of that name; by default CUDA where there is some, else the CPU. Raises UserError."""
-    import torch
-
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-        torch.rand(1, generator=torch.Generator(device), device=device).item()  # as a run will
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {brief(name or 'cuda')}: not to be had here ({brief(error, 150)})") from None
-    return device
+    seeds = [seed(part) for part in text.split(",")]
+    if len(set(seeds)) < len(seeds) or len(seeds) > 100:
+        raise argparse.ArgumentTypeError(f"{shorten(text)}: at most 100 seeds, each of them once")
+    return seeds

@@ -1,16 +1,18 @@
-"""The layout of every data set's h5, which the scripts in this folder write and `data.py` reads.
+"""The layout of every data set's h5: the scripts in this folder write it, data.py reads it.
 
-Six datasets (SPEC, "Step 3, h5"): `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres,
-zero after a clip's last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A protocol that is the mean
-over random splits has a seventh, `resplits` uint8 (splits, clips): to which of these each clip goes in each split, 0
-training, 1 validation, 2 test, the clips counted on through x, valid_x and test_x. Attributes of the file:
+Six datasets: `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's
+last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A data set whose result is the mean over random
+splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the training set of that split, 1 validation,
+2 test. Its columns are the clips of x, valid_x and test_x, in this order. Attributes of the file:
 
-    joints, persons     how the last axis of x is made up: person by person, joint by joint, x y z
-    class_names         one string a class
+    joints, persons     x has the values of person 1, then those of person 2; of each, joint by joint, x, y, z
+    class_names         a list of strings
     protocol            which clips train and which test, in words
+    axes                what the three values of a joint are ("x, y, z" if missing)
     made_by             program and version that wrote the file
+    made_from           a digest of what it was made from, for the script that made it
 
-A file from elsewhere may lack the attributes, if its x are 150 wide: then it has 25 joints and 2 persons.
+A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons.
 """
 
 from contextlib import contextmanager
@@ -22,63 +24,64 @@ import numpy as np
 import util
 
 SPLITS = ("", "valid_", "test_")
-# Frames in a chunk, the unit that is on disk or not. Fewer: less padding on disk; more: fewer chunks to look up.
+# Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 
 
-def write_h5(path, splits, **about):
-    """Writes one h5 in the layout above, clip by clip; whole or not at all.
+# ---- writing
 
-    splits: {"": (clips, labels), "valid_": …, "test_": …}; labels (n,) of class indices; clips an iterable of n
-    arrays (the clip's frames, persons * joints * 3), metres, at most `frames` long. A clip may be narrower by whole
-    persons: those it lacks are zeros. about: frames, joints, persons, class_names, protocol, made_by and perhaps more,
-    as `writing` takes them. Raises UserError, naming the clip, for shapes, labels or values that are wrong.
+
+def write_h5(path, splits, **header):
+    """Writes an h5 in this layout, clip by clip; the file appears when it is complete.
+
+    splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
+    (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
+    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, as in `open_writer`.
+    Raises UserError that names the clip for a wrong shape, label or value.
     """
-    with writing(path, {split: labels for split, (_, labels) in splits.items()}, **about) as put:
+    with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
         for split, (clips, _) in splits.items():
             for i, clip in enumerate(clips):
-                put(split, i, clip)
+                write(split, i, clip)
 
 
 @contextmanager
-def writing(path, labels, *, frames, joints, persons, class_names, protocol, made_by, resplits=None, **more):
-    """The same for clips that come in an order of their own: yields put(split, i, clip), to be called once a clip.
+def open_writer(path, labels, *, frames, joints, persons, class_names, protocol, made_by, resplits=None, **more):
+    """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
-    labels: {"": (n,) class indices, "valid_": …, "test_": …}. resplits: (splits, all clips) as above, if there are any.
-    more: further attributes of the file.
-    put's errors name the clip `what`, if it is given, instead of its place in the h5.
-    Padding is not written: a chunk of HDF5 that nothing was written to reads as zeros and takes no disk.
+    labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: further
+    attributes of the file. what: how an error names the clip, instead of its place in the h5.
+    Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
     names = list(class_names)
-    # Any HDF5 since 1.10 (2016) reads this; older files index their chunks in a way that is slower to read.
-    with util.replacing(path) as part, h5py.File(part, "w", libver="v110") as file:
-        file.attrs.update(joints=joints, persons=persons, protocol=protocol, made_by=made_by, **more)
-        file.attrs["class_names"] = names
+    # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
+    with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
+        file.attrs.update(joints=joints, persons=persons, class_names=names, protocol=protocol, made_by=made_by, **more)
         missing = {}
         for split in SPLITS:
             y = _checked_labels(labels[split], f"{split}y", len(names))
-            one_hot_y = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
+            one_hot = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
             for at in range(0, len(y), LABELS):
-                one_hot_y[at : at + LABELS] = np.eye(len(names))[y[at : at + LABELS]]
+                one_hot[at : at + LABELS] = np.eye(len(names))[y[at : at + LABELS]]
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
-
-        def put(split, i, clip, what=None):
-            if i >= len(missing[split]):
-                raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
-            x = file[f"{split}x"]
-            _write_clip(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints * 3))
-            missing[split][i] = False
-
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
             if problems := list(_check_resplits(file)):
                 raise util.UserError(problems[0])
-        yield put
+
+        def write(split, i, clip, what=None):
+            if i >= len(missing[split]):
+                raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
+            x = file[f"{split}x"]
+            _write_chunks(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints * 3))
+            missing[split][i] = False
+
+        yield write
         for split in SPLITS:
             if missing[split].any():
                 raise util.UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
@@ -88,11 +91,10 @@ def _checked_labels(labels, what, classes):
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise util.UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
-    labels = labels.astype(np.int64)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
-    return labels
+    return labels.astype(np.int64)
 
 
 def _checked_clip(clip, what, shape, person):
@@ -108,139 +110,152 @@ def _checked_clip(clip, what, shape, person):
     return clip
 
 
-def _write_clip(x, i, clip):
-    """Writes the chunks of a clip in which there is anything, past HDF5's cache of chunks (three times faster)."""
+def _write_chunks(x, i, clip):
+    """Writes the chunks of a clip that are not all zero, without HDF5's cache of chunks: three times faster."""
     _, rows, width = x.chunks
     chunk = np.zeros((rows, width), np.float32)
     for column in range(0, clip.shape[1], width):
         for row in range(0, len(clip), rows):
-            some = clip[row : row + rows, column : column + width]
-            if some.any():
-                chunk[: len(some)] = some
-                chunk[len(some) :] = 0
+            values = clip[row : row + rows, column : column + width]
+            if values.any():
+                chunk[: len(values)] = values
+                chunk[len(values) :] = 0
                 x.id.write_direct_chunk((i, row, column), chunk)
 
 
-def at_origin(skeletons):
-    """Moves a clip so that joint 2, the spine, of its first frame that is not empty is the origin, as NTU's clips are.
+# ---- what the scripts of all data sets do
 
-    (frames, joints, 3) metres -> (frames, joints * 3) float32. Empty frames stay empty.
+
+def center(clip, absent, joint=1):
+    """Moves a clip so that one joint of person 1 is the origin: the spine, as in the release's seq_transformation.py.
+
+    clip: (frames, persons, joints, 3) metres. joint: which, from 0, in the first frame in which person 1 is not all
+    zero. absent: (frames, persons) bool, where the result is set to 0. Returns a new array like clip.
     """
-    there = (skeletons != 0).any(axis=(1, 2))
-    moved = skeletons - skeletons[there.argmax(), 1]
-    moved[~there] = 0
-    return moved.astype(np.float32).reshape(len(skeletons), -1)
+    first = clip[:, 0].any(axis=(1, 2)).argmax()
+    moved = clip - clip[first, 0, joint]
+    moved[absent] = 0
+    return moved
 
 
-def hold_out(indices):
-    """The training clips and the 5% set apart for validation, both shuffled as in the release (SPEC, "Step 3, h5").
+def split_validation(indices):
+    """5% of the training clips for validation, by the release's call: (n,) int64 -> training, validation.
 
-    Used by every script of this folder. indices: (n,) int64 -> ((n - v,), (v,)), v = ceil(n / 20).
+    Validation has ceil(n / 20) clips; both are in the shuffled order of the release.
     """
     from sklearn.model_selection import train_test_split
 
     return train_test_split(indices, test_size=0.05, random_state=10000)
 
 
-def about(file):
-    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol"}, for data.py.
+def made_from(path):
+    """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
+    try:
+        with h5py.File(path) as file:
+            return file.attrs.get("made_from")
+    except OSError:
+        return None
 
-    Class names are made up ("class 0", …) and the protocol is "" if the file has none.
-    Raises UserError if the file is not in this layout; the values of its arrays are not looked at.
+
+# ---- reading and checking
+
+
+def read_header(file):
+    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes"}.
+
+    class_names is a tuple, ("class 0", ...) if the file has none; protocol is then "", axes "x, y, z".
+    Raises UserError if the file is not in this layout; the values of its arrays are not checked.
     """
-    if problems := check(file, values=False):
+    if problems := validate(file, values=False):
         more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" if len(problems) > 1 else ""
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
-    joints, persons = _joints_and_persons(file, file["x"].shape[2])
-    names = _class_names(file)
-    if names is None:
-        names = [f"class {i}" for i in range(file["y"].shape[1])]
-    return {
-        "joints": joints,
-        "persons": persons,
-        "class_names": tuple(names),
-        "protocol": str(file.attrs.get("protocol", "")),
-    }
+    joints, persons = _joints_and_persons(file)
+    names = _class_names(file) or [f"class {i}" for i in range(file["y"].shape[1])]
+    text = {key: str(file.attrs.get(key, default)) for key, default in (("protocol", ""), ("axes", "x, y, z"))}
+    return {"joints": joints, "persons": persons, "class_names": tuple(names), **text}
 
 
-def check(file, values=True, step=None, notes=None):
-    """What is wrong with an open h5, in words, one string a problem; [] if it is in this layout.
+def validate(file, values=True, step=None, notes=None):
+    """What is wrong with an open h5: a list of strings, empty if it is in this layout.
 
     values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
-    notes: a list that takes what is odd but no mistake: empty clips, which some data sets have.
+    notes: a list to which what is odd but allowed is added: empty clips, which some data sets have.
     """
-    problems = [f"no dataset '{s}{k}'" for s in SPLITS for k in "xy" if not _has(file, f"{s}{k}")]
-    shapes = {}
-    for key, rank, kinds in ((f"{s}{k}", *rest) for s in SPLITS for k, *rest in (("x", 3, "f"), ("y", 2, "fiub"))):
-        if not _has(file, key):
-            continue
-        if len(file[key].shape or ()) != rank:
-            axes = "(clips, frames, persons * joints * 3)" if rank == 3 else "(clips, classes), one-hot"
-            problems.append(f"{key}: shape {file[key].shape}, not {axes}")
-        else:
-            shapes[key] = file[key].shape
-        if file[key].dtype.kind not in kinds or (rank == 3 and file[key].dtype.itemsize != 4):
-            problems.append(f"{key}: {file[key].dtype}, not {'float32' if rank == 3 else 'float64'}")
-    for split in SPLITS:
-        x, y = f"{split}x", f"{split}y"
-        if x in shapes and y in shapes and shapes[x][0] != shapes[y][0]:
-            problems.append(f"{x} has {shapes[x][0]} clips, but {y} has {shapes[y][0]}")
-        for key in {x, y} & shapes.keys():  # what is sparse or compressed is larger than the file, but not by so much
-            if file[key].size * file[key].dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
-                problems.append(f"{key}: shape {shapes[key]}, which a file of this size cannot hold")
-        if y in shapes and shapes[y][1] < 2 or x in shapes and shapes[x][1] < 1:
-            problems.append(f"{x}, {y}: at least 1 frame and 2 classes are needed")
-        if split != "valid_" and x in shapes and shapes[x][0] == 0:
-            problems.append(f"{x} has no clips")
-        for key, axes in ((x, "frames and width"), (y, "classes")):
-            first = key.removeprefix(split)
-            if key in shapes and first in shapes and shapes[key][1:] != shapes[first][1:]:
-                problems.append(f"{key} has {axes} {shapes[key][1:]}, but {first} has {shapes[first][1:]}")
-    problems += _check_attributes(file, shapes)
+    problems = [*_check_shapes(file)] or [*_check_attributes(file)]
     if not problems and "resplits" in file:
-        problems += _check_resplits(file)
+        problems = [*_check_resplits(file)]
     if not problems and values:
-        notes = [] if notes is None else notes
-        problems = [p for split in SPLITS for p in _check_values(file, split, step, notes)]
+        problems = [problem for split in SPLITS for problem in _check_values(file, split, step, notes)]
     return problems
 
 
-def _has(file, key):
-    return isinstance(file.get(key), h5py.Dataset)
+def _check_shapes(file):
+    shapes = {}
+    for key in (f"{split}{array}" for split in SPLITS for array in "xy"):
+        array = file.get(key)
+        if not isinstance(array, h5py.Dataset):
+            yield f"no dataset '{key}'"
+            continue
+        is_x = key.endswith("x")
+        if len(array.shape or ()) != (3 if is_x else 2):
+            axes = "(clips, frames, persons * joints * 3)" if is_x else "(clips, classes), one-hot"
+            yield f"{key}: shape {array.shape}, not {axes}"
+            continue
+        shapes[key] = array.shape
+        if array.dtype.newbyteorder("=") != np.float32 if is_x else array.dtype.kind not in "fiub":
+            yield f"{key}: {array.dtype}, not {'float32' if is_x else 'float64'}"
+        # A sparse or compressed array is larger than the file, but not by so much
+        if array.size * array.dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
+            yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
+        if array.shape[1] < (1 if is_x else 2):
+            yield f"{key}: shape {array.shape}; at least 1 frame and 2 classes are needed"
+        if key in ("x", "test_x") and not len(array):
+            yield f"{key} has no clips"
+        first = key[-1]
+        if first in shapes and array.shape[1:] != shapes[first][1:]:
+            axes = "frames and width" if is_x else "classes"
+            yield f"{key} has {axes} {array.shape[1:]}, but {first} has {shapes[first][1:]}"
+    for split in SPLITS:
+        x, y = f"{split}x", f"{split}y"
+        if x in shapes and y in shapes and shapes[x][0] != shapes[y][0]:
+            yield f"{x} has {shapes[x][0]} clips, but {y} has {shapes[y][0]}"
 
 
-def _joints_and_persons(file, width):
-    """From the attributes, or by the width of x: 150 is 25 joints of 2 persons. ValueError or TypeError if neither."""
+def _joints_and_persons(file):
+    """From the attributes; without them, 25 joints and 2 persons if x is 150 wide. Raises TypeError."""
     joints, persons = file.attrs.get("joints"), file.attrs.get("persons")
-    if joints is None and persons is None and width == 150:
+    if joints is None and persons is None and file["x"].shape[2] == 150:
         return 25, 2
     return index(joints), index(persons)
 
 
 def _class_names(file):
-    """A list of str, or None; TypeError or ValueError if the attribute is something else."""
+    """A list of str, or None if the file has none. Raises TypeError or ValueError if it is something else."""
     names = file.attrs.get("class_names")
-    return names if names is None else [str(name, "utf-8") if isinstance(name, bytes) else "" + name for name in names]
+    if names is None:
+        return None
+    names = [name.decode() if isinstance(name, bytes) else name for name in names]
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError
+    return names
 
 
-def _check_attributes(file, shapes):
-    width, classes = shapes.get("x", (0, 0, None))[2], shapes.get("y", (0, None))[1]
+def _check_attributes(file):
+    width, classes = file["x"].shape[2], file["y"].shape[1]
     try:
-        joints, persons = _joints_and_persons(file, width)
-    except TypeError:
-        yield f"attributes joints and persons: whole numbers must say how the {width} values of a frame are made up"
-    else:
+        joints, persons = _joints_and_persons(file)
         if joints < 1 or persons < 1:
             yield f"attributes: {joints} joints and {persons} persons, both must be 1 or more"
-        elif width is not None and persons * joints * 3 != width:
+        elif persons * joints * 3 != width:
             yield f"x is {width} wide, but {persons} persons * {joints} joints * 3 are {persons * joints * 3}"
+    except TypeError:
+        yield f"attributes joints and persons: whole numbers must say how the {width} values of a frame are made up"
     try:
         names = _class_names(file)
+        if names is not None and len(names) != classes:
+            yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
     except (TypeError, ValueError):
         yield "attribute class_names: not a list of text"
-    else:
-        if names is not None and classes is not None and len(names) != classes:
-            yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
 
 
 def _check_resplits(file):
@@ -255,31 +270,30 @@ def _check_resplits(file):
         yield f"resplits: split {bad.argmax() + 1} has no 0 (training), no 2 (test), or a value above 2"
 
 
-def one_hot(y):
+def is_one_hot(y):
     """Which rows of y are one-hot: (clips, classes) -> (clips,) bool."""
     return ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
 
 
 def _check_values(file, split, step, notes):
-    """NaN or infinity in x, labels in y that are not one-hot: the first of each, and how many. Empty clips: notes."""
     x, y = file[f"{split}x"], file[f"{split}y"]
-    found = {
-        f"{split}x: clip %s has NaN or infinity": [],
-        f"{split}y: the label of clip %s is not one-hot": [],
-        (empty := f"{split}x: clip %s is empty: all its values are 0"): [],
-    }
-    several = max(1, 2**24 // max(1, x.shape[1] * x.shape[2] * 4))
-    for at in range(0, len(x), several):
-        some, labels = x[at : at + several], y[at : at + several]
-        whole, there = np.isfinite(some).all(axis=(1, 2)), (some != 0).any(axis=(1, 2))
-        for clips, good in zip(found.values(), (whole, one_hot(labels), there), strict=True):
-            clips.extend(at + np.flatnonzero(~good))
+    infinite, unlabelled, empty = [], [], []
+    clips = max(1, 2**24 // max(1, x.shape[1] * x.shape[2] * 4))
+    for at in range(0, len(x), clips):
+        values = x[at : at + clips]
+        infinite.extend(at + np.flatnonzero(~np.isfinite(values).all(axis=(1, 2))))
+        unlabelled.extend(at + np.flatnonzero(~is_one_hot(y[at : at + clips])))
+        empty.extend(at + np.flatnonzero(~values.any(axis=(1, 2))))
         if step:
-            step(len(some))
-    for text, clips in found.items():
-        if clips:
-            line = text % clips[0] + (f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else "")
-            if text == empty:
-                notes.append(line)
-            else:
-                yield line
+            step(len(values))
+
+    def line(array, clips, what):
+        more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
+        return f"{split}{array}: clip {clips[0]} {what}{more}"
+
+    if infinite:
+        yield line("x", infinite, "has NaN or infinity")
+    if unlabelled:
+        yield line("y", unlabelled, "has a label that is not one-hot")
+    if empty and notes is not None:
+        notes.append(line("x", empty, "is empty: all its values are 0"))

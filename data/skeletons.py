@@ -21,7 +21,7 @@ class Skeleton:
         """(bones, 2) int64: the joints at each bone's ends."""
         return np.array([pair for pair in enumerate(self.parent) if pair[0] != pair[1]], np.int64).reshape(-1, 2)
 
-    def sides(self):
+    def flip_pairs(self):
         """(joints,) int64: each joint's counterpart on the other side, and its own number where it is in the middle."""
         other = {"left": "right", "right": "left"}
         names = [" ".join(other.get(word, word) for word in name.split()) for name in self.joints]

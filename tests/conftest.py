@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from layout import write_h5
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and networks as small gain nothing by threads

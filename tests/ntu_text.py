@@ -1,14 +1,16 @@
-"""What several of the NTU tests share: .skeleton text from arrays, the clips of the fixtures, and the scripts."""
+"""Helpers of the NTU tests: .skeleton text from arrays, the clips of the fixtures, and the three scripts."""
 
 import io
 import tarfile
 from pathlib import Path
 
-import get_raw_denoised_data
-import get_raw_skes_data
 import h5py
 import numpy as np
+
+import get_raw_denoised_data
+import get_raw_skes_data
 import seq_transformation
+from layout import SPLITS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -25,13 +27,13 @@ def text(frames, eol="\n"):
 
 
 def skeletons():
-    """The .skeleton files of the fixture, {name: bytes}; the last one is known to lack skeletons."""
+    """The .skeleton files of the fixture, {name: bytes}; the last one is in missing_skeletons.txt."""
     with tarfile.open(fileobj=io.BytesIO((FIXTURES / "ntu_skeletons.tar.xz").read_bytes())) as tar:
         return {member.name.removesuffix(".skeleton"): tar.extractfile(member).read() for member in tar}
 
 
 def golden():
-    """What the release makes of them: {name: {"denoised", "moved"}}, and all arrays of the fixture."""
+    """The release's results for them, {name: {"denoised", "moved"}}, and all arrays of the fixture."""
     with np.load(FIXTURES / "ntu_preprocess.npz", allow_pickle=False) as file:
         arrays = {key: file[key] for key in file.files}
     shapes = list(zip(arrays["frames"].tolist(), arrays["width"].tolist(), strict=True))
@@ -44,7 +46,7 @@ def golden():
 
 
 def write_root(root, files=None):
-    """Lays the files ({name: bytes}, default: the fixture's) into root/nturgb+d_skeletons. Returns that folder."""
+    """Writes the files ({name: bytes}, default: the fixture's) to root/nturgb+d_skeletons. Returns that folder."""
     folder = root / "nturgb+d_skeletons"
     folder.mkdir(parents=True)
     for name, data in (skeletons() if files is None else files).items():
@@ -53,17 +55,17 @@ def write_root(root, files=None):
 
 
 FILES = skeletons()
-CLIPS = golden()[0]
+CLIPS, ARRAYS = golden()
 STEPS = (get_raw_skes_data, get_raw_denoised_data, seq_transformation)
 
 
 def run(root, *more, steps=STEPS, workers=1):
-    """Exit codes of the scripts."""
+    """Runs the scripts; returns their exit codes."""
     return [step.main(["--root", str(root), "--workers", str(workers), *more]) for step in steps]
 
 
-def written(root):
-    """{block: when it was written} of the first two steps."""
+def blocks_written(root):
+    """{block: time of writing} of the first two steps."""
     return {f"{p.parent.name}/{p.stem}": p.stat().st_mtime_ns for p in root.glob("*_data/S*.h5")}
 
 
@@ -72,6 +74,11 @@ def contents(folder):
     found = {}
     for path in sorted(folder.rglob("*.h5")):
         with h5py.File(path) as file:
-            for key in file:
-                found[path.relative_to(folder), key] = np.asarray(file[key][()]).tobytes()
+            found |= {(path.relative_to(folder), key): np.asarray(file[key][()]).tobytes() for key in file}
     return found
+
+
+def clips_in(path):
+    """Number of clips in an h5."""
+    with h5py.File(path) as file:
+        return sum(len(file[f"{split}y"]) for split in SPLITS)

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import torch
-from test_main import run, weights
-from test_resume import command
 
 from model import SGN
+from test_main import run, weights
+from test_resume import command
 from train import try_compile
 
 

@@ -4,16 +4,16 @@ import os
 from pathlib import Path
 
 import h5py
-import ntu_text
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout import write_h5
 
 import data
+import ntu_text
 from data import Clips
+from layout import write_h5
 from util import UserError
 
 SEG = 20

@@ -1,19 +1,18 @@
-"""The demo set: figures that keep their bones, cameras that see one motion, files with the flaws of real ones."""
+"""The demo set: figures, cameras that see one motion, and files with the errors of real ones."""
 
 import json
 import re
-import sys
 
 import h5py
-import make_demo
 import numpy as np
-import protocols
 import pytest
+
+import make_demo
+import protocols
 from actions import ACTIONS
 from figures import PARENT, Build
 from make_demo import Camera, clip, clips, scene, stream, write_skeletons
 from sensor import SHORT_GHOST, record
-
 from util import UserError
 
 PERFORMERS = 3
@@ -155,7 +154,7 @@ def test_cameras_are_rigid_and_see_the_same_take():
     found = 0
     for take in TAKES[::2]:
         one, other = (parse(clip(1, camera, *take, noise=0.0)) for camera in (1, 3))
-        if any(len(frame) != 1 for frame in one + other):  # flaws are the camera's own
+        if any(len(frame) != 1 for frame in one + other):  # errors differ between cameras
             continue
         p, q = (np.stack([next(iter(frame.values()))[:, :3] for frame in view]).reshape(-1, 3) for view in (one, other))
         u, _, v = np.linalg.svd((p - p.mean(0)).T @ (q - q.mean(0)))
@@ -188,7 +187,7 @@ def test_noise_is_of_the_size_of_a_kinect(files):
     assert 0.003 < np.median(np.concatenate(errors)) < 0.02
 
 
-def test_the_flaws_of_real_files_occur(files):
+def test_the_errors_of_real_files_occur(files):
     seen = dict.fromkeys(("empty first", "empty last", "empty between", "short ghost", "wide", "switched"), 0)
     seen |= dict.fromkeys(("returns", "late", "same float64"), 0)
     for name, frames in files.items():
@@ -214,18 +213,13 @@ def test_the_flaws_of_real_files_occur(files):
     assert seen["short ghost"] < 3 * SHORT_GHOST * len(files)
 
 
-def test_both_protocols_train_and_test_on_every_class(root, files):
+def test_both_protocols_train_and_test_on_every_class(files):
     names = sorted(files)
-    dataset = protocols.dataset("DEMO", root)
-    assert list(dataset.classes) == [name for name, *_ in ACTIONS] and all(map(dataset.belongs, names))
+    dataset = protocols.dataset("DEMO")
+    assert dataset.classes == tuple(NUMBER) and all(map(dataset.has, names))
     for protocol in dataset.protocols:
         for side in protocol.split(names):
-            assert {protocols.action(names[i]) for i in side} == set(range(1, len(ACTIONS) + 1))
-
-
-def test_the_committed_list_of_actions_is_that_of_the_figures():
-    committed = (make_demo.REPOSITORY / "data" / "demo" / "actions.txt").read_text().splitlines()
-    assert committed == list(NUMBER)
+            assert {protocols.action(names[i]) for i in side} == set(NUMBER.values())
 
 
 def test_it_is_written_once_and_again_when_asked_for_another(root, capsys):
@@ -293,25 +287,25 @@ def test_skeletons_of_someone_else_are_left_alone(tmp_path, quick):
 
 
 def test_from_nothing_to_both_h5_and_a_second_run_does_nothing(root, files, monkeypatch, capfd):
-    command = ["make_demo.py", "--root", str(root), "--performers", str(PERFORMERS)]
-    monkeypatch.setattr(sys, "argv", command)
-    make_demo.main()
+    command = ["--root", str(root), "--performers", str(PERFORMERS)]
+    make_demo.main(command)
     for name, test in (("DEMO_CS.h5", 78), ("DEMO_CV.h5", 78)):  # performer 3 of 3; camera 1 of 3
         with h5py.File(root / name) as file:
             assert len(file["test_x"]) == test and len(file["x"]) + len(file["valid_x"]) == len(files) - test
             assert (file["test_y"][:].sum(0) == test / len(ACTIONS)).all()
             widths = file["test_x"][:, :, 75:].any((1, 2))
             persons = np.array([persons for _, persons, *_ in ACTIONS])[file["test_y"][:].argmax(1)]
-            assert np.mean(widths == (persons == 2)) > 0.95  # the denoiser sees through the ghosts
-    monkeypatch.setattr(make_demo, "run_scripts", None)  # it would be called if anything were to be done again
-    make_demo.main()
+            assert np.mean(widths == (persons == 2)) > 0.95  # step 2 removes the ghosts
+    monkeypatch.setattr(make_demo, "run_scripts", None)  # would be called if anything had to be done again
+    make_demo.main(command)
+    names = {"nturgb+d_skeletons", "raw_data", "denoised_data", "DEMO_CS.h5", "DEMO_CV.h5", "demo.json", ".lock"}
+    assert {path.name for path in root.iterdir()} == names  # all of them ignored by git
 
 
 @pytest.mark.parametrize("flags", (["--performers", "2"], ["--noise", "nan"], ["--seed", "-1"]))
-def test_bad_flags_are_one_clear_line(flags, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["make_demo.py", "--root", str(tmp_path / "new"), *flags])
+def test_bad_flags_are_one_clear_line(flags, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        make_demo.main()
-    said = capsys.readouterr().err
-    assert stop.value.code == 2 and said.startswith("error: --") and said.count("\n") == 1
+        make_demo.main(["--root", str(tmp_path / "new"), *flags])
+    err = capsys.readouterr().err
+    assert stop.value.code == 2 and err.startswith("error: ") and flags[0] in err and err.count("\n") == 1
     assert not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""Kinetics-Skeleton, on made-up clips in its form: read, parted, written, checked, trained on; and bad files."""
+"""Kinetics-Skeleton, on made-up clips in its form: read, split, written, trained on; and bad files."""
 
 import csv
 import json
@@ -7,14 +7,14 @@ import h5py
 import make_kinetics
 import numpy as np
 import pytest
-from blocks import BadFile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from layout import check, hold_out
 from make_kinetics import parse
 
 import main
+from blocks import BadFile
 from data import Clips
+from layout import read_header, split_validation, validate
 from util import UserError
 
 NAMES = ("abseiling", "air drumming", "answering questions")
@@ -35,7 +35,7 @@ def clip(seed, label, frames=30, persons=2):
 def write_set(folder, train=30, val=9):
     for side, n in (("kinetics_train", train), ("kinetics_val", val)):
         (folder / side).mkdir(parents=True)
-        (folder / f"{side}_label.json").write_text("{}")  # lies beside them in the real set; nothing reads it
+        (folder / f"{side}_label.json").write_text("{}")  # is in the real set too; not used
         for i in range(n):
             text = json.dumps(clip([n, i], i % 3, frames=20 + i, persons=1 + i % 2))
             (folder / side / f"v{n - i:03}.json").write_text(text)
@@ -93,42 +93,42 @@ def test_persons_are_chosen_frame_by_frame_as_by_a_plain_loop(counts, seed):
     assert np.array_equal(rows.reshape(wanted.shape), wanted)
 
 
-def test_the_h5_holds_every_clip_where_it_belongs(made):
+def test_the_h5_has_every_clip_in_its_place(made):
     with h5py.File(made / "out" / "KINETICS_val.h5") as file:
-        assert check(file) == []
+        assert validate(file) == []
         assert (file["x"].shape, file["valid_x"].shape, file["test_x"].shape[0]) == ((28, 300, 108), (2, 300, 108), 9)
-        assert (file.attrs["joints"], file.attrs["persons"]) == (18, 2)
-        assert tuple(file.attrs["class_names"][:4]) == (*NAMES, "class 3") and len(file.attrs["class_names"]) == 400
+        header = read_header(file)
+        assert (header["joints"], header["persons"], header["axes"]) == (18, 2, "x - 0.5, y - 0.5, score")
+        assert header["class_names"][:4] == (*NAMES, "class 3") and len(header["class_names"]) == 400
         train = sorted((made / "kinetics_train").glob("v*.json"))
         test = sorted((made / "kinetics_val").glob("v*.json"))
-        kept, apart = hold_out(np.arange(1, 31))  # "empty" comes first by name, and is left out
-        for split, files in (("", [train[k - 1] for k in kept]), ("valid_", [train[k - 1] for k in apart])):
-            for x, y, path in zip(file[f"{split}x"], file[f"{split}y"], files, strict=True):
-                rows, label, _ = parse(path.read_bytes())
+        for split, ids in zip(("", "valid_"), split_validation(np.arange(1, 31)), strict=True):  # 0 is "empty"
+            for x, y, k in zip(file[f"{split}x"], file[f"{split}y"], ids, strict=True):
+                rows, label, _ = parse(train[k - 1].read_bytes())
                 assert np.array_equal(x[: len(rows)], rows) and not x[len(rows) :].any() and y.argmax() == label
         assert [y.argmax() for y in file["test_y"]] == [parse(path.read_bytes())[1] for path in test]
 
 
 def test_two_persons_of_a_frame_become_two_frames(made):
     clips = Clips.read(made / "out" / "KINETICS_val.h5")
-    test = clips.ids("test_")
+    test = clips.ids("test")
     files = sorted((made / "kinetics_val").glob("v*.json"))
     persons = [sum(len(f["skeleton"]) for f in json.loads(p.read_text())["data"]) for p in files]
     assert clips.length[test].tolist() == persons
 
 
 def test_one_epoch_without_rotation(made, tmp_path, capsys):
-    flags = ["--max-epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path)]
+    flags = ["--epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path), "--json"]
     main.main(["--dataset", "KINETICS", "--data", str(made / "out"), *flags])
-    assert "5 draws of each of the 9 test clips" in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out)["dataset"] == "KINETICS"
     assert "# theta: 0.0\n" in (tmp_path / "KINETICS" / "SGN" / "0_log.csv").read_text()
 
 
-def test_done_again_it_does_nothing(made, monkeypatch, capsys):
+def test_nothing_is_done_twice(made, monkeypatch, capsys):
     monkeypatch.setattr(make_kinetics, "parse", None)
     assert make(made) == 0
     said = capsys.readouterr().out
-    assert "41 clips, 2 of them left out: nobody is seen in them" in said
+    assert "41 clips, 2 of them left out: no person in them" in said
     assert "28 training, 2 validation and 9 test clips" in said
 
 
@@ -168,7 +168,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_files_are_told_by_what_is_wrong(case):
+def test_bad_files_are_one_clear_line(case):
     text, message = BAD[case]
     with pytest.raises(BadFile, match=message) as found:
         parse(text)
@@ -189,7 +189,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(["data", "label", "label_index", "frame", "skeleton", "person", "pose", "score"]), VALUES)
-def test_whatever_stands_in_a_place_it_is_read_or_refused(place, value):
+def test_any_value_in_any_place_is_read_or_refused(place, value):
     text = clip(0, 0, frames=2)
     frame = text["data"][0]
     at = {"frame": (text["data"], 0), "skeleton": (frame, "skeleton"), "person": (frame["skeleton"], 0)}
@@ -203,7 +203,7 @@ def test_whatever_stands_in_a_place_it_is_read_or_refused(place, value):
     assert np.isfinite(rows).all() and rows.shape[1] == 108 and 0 <= label < 400 and name.isprintable()
 
 
-def test_bad_files_are_left_out_and_listed(tmp_path, capsys):
+def test_bad_files_are_skipped_and_listed(tmp_path, capsys):
     folder = write_set(tmp_path, train=8, val=3)
     (folder / "kinetics_train" / "v004.json").write_bytes(BAD["cut short"][0])
     (folder / "kinetics_val" / "zzz.json").write_bytes(BAD["25 joints"][0])
@@ -215,7 +215,7 @@ def test_bad_files_are_left_out_and_listed(tmp_path, capsys):
         rows = list(csv.DictReader(file))
     wanted = ["kinetics_train/v004.json", "kinetics_val/gone.json", "kinetics_val/zzz.json"]
     assert [row["file"] for row in rows] == wanted
-    assert make(folder) == 3  # told again, also where nothing is left to do
+    assert make(folder) == 3  # reported again, though nothing is left to do
     with pytest.raises(UserError, match=r"kinetics_(train/v004|val/gone).json: "):
         make(folder, "--strict")
 
@@ -229,24 +229,28 @@ def test_workers_write_the_same(made):
         assert all(np.array_equal(file[key][()], wanted[key]) for key in wanted)
 
 
-@pytest.mark.parametrize("case", ["no folder", "nothing in it", "nothing readable", "only empty clips", "two names"])
-def test_a_set_that_cannot_be_is_one_clear_line(tmp_path, case):
-    folder = tmp_path / "set"
-    if case != "no folder":
-        write_set(folder, train=3, val=0 if case == "nothing in it" else 1)
-    if case == "only empty clips":
-        (folder / "kinetics_val" / "v001.json").write_text(json.dumps(clip(0, 0, persons=0)))
-    for path in folder.glob("*/*.json") if case == "nothing readable" else ():
-        path.write_text("{}")
-    if case == "two names":
-        (folder / "kinetics_val" / "v001.json").write_bytes(changed(label="juggling"))
-    wanted = {
-        "no folder": "kinetics_train: no such folder",
-        "nothing in it": "kinetics_val: no .json in it",
-        "nothing readable": "not written: at least two training clips and one test clip",
-        "only empty clips": "not written: at least two training clips and one test clip",
-        "two names": "label_index 0 is 'abseiling' in kinetics_train/v003.json, but 'juggling' in kinetics_val/v001",
-    }
-    with pytest.raises(UserError, match=wanted[case]):
-        make(folder)
-    assert not (folder / "out" / "KINETICS_val.h5").exists()
+NO_CLIPS = "not written: at least two training clips and one test clip"
+EMPTY = json.dumps(clip(0, 0, persons=0))
+IMPOSSIBLE = {
+    "no folder": ({}, "kinetics_train: no such folder"),
+    "no json": ({"val": 0}, "kinetics_val: no .json in it"),
+    "nothing readable": ({"texts": {"*/*.json": "{}"}}, NO_CLIPS),
+    "only empty clips": ({"texts": {"kinetics_val/v001.json": EMPTY}}, NO_CLIPS),
+    "two names": (
+        {"texts": {"kinetics_val/v001.json": changed(label="juggling").decode()}},
+        "label_index 0 is 'abseiling' in kinetics_train/v003.json, but 'juggling' in kinetics_val/v001",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IMPOSSIBLE)
+def test_an_impossible_set_is_one_clear_line(tmp_path, case):
+    given, message = IMPOSSIBLE[case]
+    if given:
+        write_set(tmp_path, train=3, val=given.get("val", 1))
+    for pattern, text in given.get("texts", {}).items():
+        for path in tmp_path.glob(pattern):
+            path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        make(tmp_path)
+    assert not (tmp_path / "out" / "KINETICS_val.h5").exists()

@@ -1,18 +1,15 @@
-"""The h5 layout: what is written is what h5py reads, in little space; the checker says what is wrong."""
-
-import subprocess
-import sys
-from pathlib import Path
+"""The h5 layout: what is written is read back, in little space; the checker says what is wrong; the origin of clips."""
 
 import h5py
 import numpy as np
 import pytest
-from layout import SPLITS, about, check, write_h5, writing
 
+from helpers import run_script
+from layout import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
 from util import UserError
 
-CHECK = Path(__file__).parents[1] / "tools" / "check_h5.py"
-ABOUT = {"frames": 120, "class_names": ["wave", "jump"], "protocol": "made up", "made_by": "a test"}
+CHECK = "tools/check_h5.py"
+HEADER = {"frames": 120, "class_names": ["wave", "jump"], "protocol": "made up", "made_by": "a test"}
 
 
 def clip(frames, width, seed=0):
@@ -25,7 +22,7 @@ def splits(width=150, lengths=(5, 120, 50)):
 
 @pytest.fixture
 def path(tmp_path):
-    write_h5(tmp_path / "some.h5", splits(), joints=25, persons=2, **ABOUT)
+    write_h5(tmp_path / "some.h5", splits(), joints=25, persons=2, **HEADER)
     return tmp_path / "some.h5"
 
 
@@ -33,7 +30,7 @@ def path(tmp_path):
 def test_what_is_written_is_read(tmp_path, joints, persons):
     width = joints * persons * 3
     given = splits(width)
-    write_h5(tmp_path / "a.h5", given, joints=joints, persons=persons, **ABOUT)
+    write_h5(tmp_path / "a.h5", given, joints=joints, persons=persons, **HEADER)
     with h5py.File(tmp_path / "a.h5") as file:
         for split, (clips, labels) in given.items():
             x, y = file[f"{split}x"], file[f"{split}y"]
@@ -42,26 +39,27 @@ def test_what_is_written_is_read(tmp_path, joints, persons):
                 assert np.array_equal(row[: len(wanted)], wanted)
                 assert not row[len(wanted) :].any()
             assert np.array_equal(y[()], np.eye(2)[labels])
-        assert check(file) == []
-        assert about(file) == {
+        assert validate(file) == []
+        assert read_header(file) == {
             "joints": joints,
             "persons": persons,
             "class_names": ("wave", "jump"),
             "protocol": "made up",
+            "axes": "x, y, z",
         }
 
 
 @pytest.mark.parametrize("persons", [1, 2])
-def test_ones_own_data_in_ten_lines(tmp_path, persons):
+def test_own_data_in_ten_lines(tmp_path, persons):
     path = tmp_path / "mine.h5"
     rng = np.random.default_rng(0)
 
-    def some(n):  # n clips of 17 joints, 30 to 90 frames, as (frames, persons * joints * 3) in metres
+    def clips(n):  # n clips of 17 joints, 30 to 90 frames: (frames, persons * joints * 3) in metres, and labels
         return [rng.normal(size=(rng.integers(30, 91), persons * 17 * 3)) for _ in range(n)], rng.integers(3, size=n)
 
     write_h5(
         path,
-        {"": some(40), "valid_": some(3), "test_": some(10)},
+        {"": clips(40), "valid_": clips(3), "test_": clips(10)},
         frames=90,
         joints=17,
         persons=persons,
@@ -69,29 +67,27 @@ def test_ones_own_data_in_ten_lines(tmp_path, persons):
         protocol="even subjects train, odd subjects test",
         made_by="me",
     )
-    done = subprocess.run([sys.executable, CHECK, path], capture_output=True, text=True)
-    assert done.returncode == 0
-    assert (
-        f"40 training, 3 validation and 10 test clips of up to 90 frames, 17 joints, {persons} persons" in done.stdout
-    )
+    code, out, _ = run_script(CHECK, path)
+    wanted = f"40 training, 3 validation and 10 test clips of up to 90 frames, 17 joints, {persons} persons"
+    assert code == 0 and wanted in out[-1]
 
 
 def test_padding_takes_no_space(tmp_path):
     clips = [clip(50, 75, i) for i in range(100)]
     given = {split: (clips, np.zeros(100, int)) for split in SPLITS}
-    write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT | {"frames": 1000})
+    write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **HEADER | {"frames": 1000})
     packed = 3 * 100 * clips[0].nbytes
     assert packed < (tmp_path / "a.h5").stat().st_size < 1.1 * packed
 
 
 def test_clips_may_come_in_any_order_and_lack_persons(tmp_path):
     labels = {"": [0, 1], "valid_": [], "test_": [1]}
-    with writing(tmp_path / "a.h5", labels, joints=2, persons=2, **ABOUT) as put:
-        put("test_", 0, clip(3, 12))
-        put("", 1, clip(4, 6))
-        put("", 0, clip(5, 12))
+    with open_writer(tmp_path / "a.h5", labels, joints=2, persons=2, **HEADER) as write:
+        write("test_", 0, clip(3, 12))
+        write("", 1, clip(4, 6))
+        write("", 0, clip(5, 12))
     with h5py.File(tmp_path / "a.h5") as file:
-        assert check(file) == []
+        assert validate(file) == []
         assert np.array_equal(file["x"][1, :4, :6], clip(4, 6))
         assert not file["x"][1, :, 6:].any()
         assert file["valid_x"].shape == (0, 120, 12)
@@ -117,7 +113,7 @@ def test_wrong_clips_are_refused_and_nothing_is_written(tmp_path, case):
     given = splits()
     given[""] = ([clip(5, 150), wrong], [0, label])
     with pytest.raises(UserError, match=message):
-        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT)
+        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **HEADER)
     assert not list(tmp_path.iterdir())
 
 
@@ -126,13 +122,17 @@ def test_as_many_clips_as_labels(tmp_path, n, message):
     given = splits()
     given["valid_"] = ([clip(5, 150)] * n, [0, 1, 0])
     with pytest.raises(UserError, match=message):
-        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **ABOUT)
+        write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **HEADER)
 
 
-def replace(file, key, value):
-    del file[key]
-    if value is not None:
-        file[key] = value
+def replace(**new):
+    def change(file):
+        for key, value in new.items():
+            del file[key]
+            if value is not None:
+                file[key] = value
+
+    return change
 
 
 def attribute(key, value):
@@ -152,34 +152,28 @@ def value(key, where, to):
 
 
 SPOILED = {
-    "test_x is not there": (lambda f: replace(f, "test_x", None), ["no dataset 'test_x'"]),
-    "x is a group": (lambda f: (replace(f, "x", None), f.create_group("x")), ["no dataset 'x'"]),
-    "nothing there": (lambda f: [replace(f, key, None) for key in list(f)], ["no dataset"] * 6),
-    "x of two axes": (lambda f: replace(f, "x", np.zeros((3, 5), "f4")), ["x: shape (3, 5), not (clips"]),
-    "x in float64": (lambda f: replace(f, "x", f["x"][()].astype(float)), ["x: float64, not float32"]),
-    "x of text": (lambda f: replace(f, "x", np.full((3, 120, 150), b"a")), ["x: |S1, not float32"]),
-    "labels as indices": (lambda f: replace(f, "y", np.zeros(3)), ["y: shape (3,), not (clips, classes), one-hot"]),
-    "a clip more": (
-        lambda f: replace(f, "valid_y", np.eye(2)[[0, 1, 0, 1]]),
-        ["valid_x has 3 clips, but valid_y has 4"],
-    ),
+    "test_x is missing": (replace(test_x=None), ["no dataset 'test_x'"]),
+    "x is a group": (lambda f: (replace(x=None)(f), f.create_group("x")), ["no dataset 'x'"]),
+    "nothing there": (lambda f: f.clear(), ["no dataset"] * 6),
+    "x of two axes": (replace(x=np.zeros((3, 5), "f4")), ["x: shape (3, 5), not (clips"]),
+    "x in float64": (replace(x=np.zeros((3, 120, 150))), ["x: float64, not float32"]),
+    "x of text": (replace(x=np.full((3, 120, 150), b"a")), ["x: |S1, not float32"]),
+    "labels as indices": (replace(y=np.zeros(3)), ["y: shape (3,), not (clips, classes), one-hot"]),
+    "a clip more": (replace(valid_y=np.eye(2)[[0, 1, 0, 1]]), ["valid_x has 3 clips, but valid_y has 4"]),
     "other frames": (
-        lambda f: replace(f, "test_x", np.ones((3, 100, 150), "f4")),
+        replace(test_x=np.ones((3, 100, 150), "f4")),
         ["test_x has frames and width (100, 150), but x has (120, 150)"],
     ),
-    "other classes": (lambda f: replace(f, "test_y", np.eye(3)), ["test_y has classes (3,), but y has (2,)"]),
-    "no test clips": (
-        lambda f: (replace(f, "test_x", np.ones((0, 120, 150), "f4")), replace(f, "test_y", np.ones((0, 2)))),
-        ["test_x has no clips"],
-    ),
+    "other classes": (replace(test_y=np.eye(3)), ["test_y has classes (3,), but y has (2,)"]),
+    "no test clips": (replace(test_x=np.ones((0, 120, 150), "f4"), test_y=np.ones((0, 2))), ["test_x has no clips"]),
     "nan": (value("x", (1, 3, 7), np.nan), ["x: clip 1 has NaN or infinity"]),
     "infinity in several": (
         value("test_x", np.s_[:, 3, 7], np.inf),
         ["test_x: clip 0 has NaN or infinity (and 2 more clips)"],
     ),
-    "two labels": (value("y", 2, 1), ["y: the label of clip 2 is not one-hot"]),
-    "no label": (value("y", 0, 0), ["y: the label of clip 0 is not one-hot"]),
-    "a soft label": (value("y", 1, 0.5), ["y: the label of clip 1 is not one-hot"]),
+    "two labels": (value("y", 2, 1), ["y: clip 2 has a label that is not one-hot"]),
+    "no label": (value("y", 0, 0), ["y: clip 0 has a label that is not one-hot"]),
+    "a soft label": (value("y", 1, 0.5), ["y: clip 1 has a label that is not one-hot"]),
     "joints wrong": (attribute("joints", 24), ["x is 150 wide, but 2 persons * 24 joints * 3 are 144"]),
     "joints missing": (attribute("joints", None), ["attributes joints and persons"]),
     "joints no number": (attribute("joints", "many"), ["attributes joints and persons"]),
@@ -191,12 +185,12 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("case", SPOILED)
-def test_checker_says_what_is_wrong(path, case):
+def test_validate_says_what_is_wrong(path, case):
     change, wanted = SPOILED[case]
     with h5py.File(path, "r+") as file:
         change(file)
     with h5py.File(path) as file:
-        problems = check(file)
+        problems = validate(file)
     assert len(problems) == len(wanted)
     assert all(problem.startswith(begin) for problem, begin in zip(problems, wanted, strict=True))
 
@@ -205,47 +199,61 @@ def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path, tmp_p
     with h5py.File(path, "r+") as file:
         for key in list(file.attrs):
             del file.attrs[key]
-        said = about(file)
-        assert (said["joints"], said["persons"], said["class_names"]) == (25, 2, ("class 0", "class 1"))
-        assert check(file) == []
-    write_h5(tmp_path / "b.h5", splits(51), joints=17, persons=1, **ABOUT)
+        header = read_header(file)
+        assert (header["joints"], header["persons"], header["class_names"]) == (25, 2, ("class 0", "class 1"))
+        assert validate(file) == []
+    write_h5(tmp_path / "b.h5", splits(51), joints=17, persons=1, **HEADER)
     with h5py.File(tmp_path / "b.h5", "r+") as file:
         del file.attrs["joints"], file.attrs["persons"]
         with pytest.raises(UserError, match="51 values of a frame"):
-            about(file)
+            read_header(file)
 
 
 def test_names_may_be_bytes(path):
     with h5py.File(path, "r+") as file:
         file.attrs["class_names"] = np.array([b"wave", b"jump"])
-        assert about(file)["class_names"] == ("wave", "jump")
+        assert read_header(file)["class_names"] == ("wave", "jump")
 
 
-def test_about_names_the_file_and_the_first_problem(path):
+def test_read_header_names_the_file_and_the_first_problem(path):
     with h5py.File(path, "r+") as file:
         del file["test_x"], file["test_y"]
         with pytest.raises(UserError, match=r"some.h5: no dataset 'test_x' \(and 1 more: tools/check_h5.py"):
-            about(file)
+            read_header(file)
 
 
 def test_check_h5_as_a_program(path, tmp_path):
-    def run(file):
-        done = subprocess.run([sys.executable, CHECK, file], capture_output=True, text=True)
-        return done.returncode, (done.stdout + done.stderr).strip().splitlines()
-
     (tmp_path / "no.h5").write_text("words")
-    code, lines = run(tmp_path / "no.h5")
-    assert code == 2 and len(lines) == 1 and "cannot be read as h5" in lines[0]
-    assert run(tmp_path / "nothing.h5") == (2, [f"error: {tmp_path / 'nothing.h5'}: no such file"])
+    code, _, [line] = run_script(CHECK, tmp_path / "no.h5")
+    assert code == 2 and "cannot be read as h5" in line
+    assert run_script(CHECK, tmp_path / "none.h5") == (2, [], [f"error: {tmp_path / 'none.h5'}: no such file"])
     with h5py.File(path, "r+") as file:
         file["x"][0, 0, 0] = np.nan
         file["test_x"][0] = 0
-    code, lines = run(path)
-    assert code == 2
+    code, out, err = run_script(CHECK, path)
     empty = f"{path}: note: test_x: clip 0 is empty: all its values are 0"
-    assert lines == [empty, f"{path}: x: clip 0 has NaN or infinity"]
+    assert (code, out + err) == (2, [empty, f"{path}: x: clip 0 has NaN or infinity"])
     with h5py.File(path, "r+") as file:
         file["x"][0, 0, 0] = 0
-    code, lines = run(path)
-    assert (code, lines[0]) == (0, empty)
-    assert lines[1].endswith("as it should be")
+    code, out, err = run_script(CHECK, path)
+    assert (code, out[0], len(out + err)) == (0, empty, 2)
+
+
+def test_made_from(tmp_path):
+    assert made_from(tmp_path / "none.h5") is None
+    (tmp_path / "a.h5").write_text("words")
+    assert made_from(tmp_path / "a.h5") is None
+    for more, wanted in (({}, None), ({"made_from": "b"}, "b")):
+        write_h5(tmp_path / "a.h5", splits(), joints=25, persons=2, **HEADER, **more)
+        assert made_from(tmp_path / "a.h5") == wanted
+
+
+def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person():
+    given = np.zeros((3, 2, 4, 3))
+    given[1:, 0] = 1 + np.arange(12).reshape(4, 3)
+    given[:2, 1] = 5
+    absent = ~given.any(axis=(2, 3))
+    for joint, origin in ((1, [4, 5, 6]), (0, [1, 2, 3])):
+        moved = center(given, absent, joint)
+        assert np.array_equal(moved, (given - origin) * ~absent[..., None, None])
+    assert np.array_equal(center(given, absent), center(given, absent, 1))

@@ -9,12 +9,12 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, write_toy
 
 import evaluate
 import main
 import train
 import util
+from conftest import CLASSES, write_toy
 from data import ROOT, Clips
 from model import SGN
 from util import UserError
@@ -172,7 +172,7 @@ def test_another_h5_of_the_same_name_does_not_replace_a_checkpoint_unsaid(traine
 def test_two_runs_in_one_folder_at_once_are_refused(toy, tmp_path):
     folder = tmp_path / "toy" / "SGN"
     with (
-        util.alone(folder / "seed2" / ".0_lock"),
+        util.exclusive_lock(folder / "seed2" / ".0_lock"),
         pytest.raises(UserError, match=r"another run is at work in .*SGN/seed2"),
     ):
         run(toy, tmp_path, "--seeds", "1,2", epochs=1)
@@ -180,7 +180,7 @@ def test_two_runs_in_one_folder_at_once_are_refused(toy, tmp_path):
 
 
 def test_memory_that_runs_out_is_one_line(toy, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped, util.one_clear_line("a smaller --num-classes"):
+    with pytest.raises(SystemExit) as stopped, util.exit_on_error("a smaller --num-classes"):
         run(toy, tmp_path, "--num-classes", str(10**12))
     assert stopped.value.code == 2
     assert re.search(r"^error: out of memory \(.*\); try a smaller --num-classes$", capsys.readouterr().err, re.M)
@@ -233,7 +233,7 @@ def test_wrong_input_is_one_line(toy, trained, tmp_path):
     + [["--lr-factor", "1e300"], ["--seeds", "2,2"], ["--seeds", "1000000000"], ["--seeds", "1,a"]],
 )
 def test_wrong_input_exits_with_2_and_no_traceback(command, capsys):
-    with pytest.raises(SystemExit) as stopped, util.one_clear_line():
+    with pytest.raises(SystemExit) as stopped, util.exit_on_error():
         main.main(command)
     assert stopped.value.code == 2
     assert re.search(r"^\S* ?error: .+$", capsys.readouterr().err, re.M)

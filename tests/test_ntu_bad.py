@@ -1,12 +1,12 @@
-"""Files that are not whole: they are reported and listed, and the rest goes on."""
+"""Damaged files are reported and listed, and the others are processed."""
 
 import csv
 
-import get_raw_skes_data
 import numpy as np
 import pytest
-from ntu_text import CLIPS, FILES, STEPS, contents, run, text, write_root, written
 
+import get_raw_skes_data
+from ntu_text import CLIPS, FILES, STEPS, blocks_written, contents, run, text, write_root
 from util import UserError
 
 
@@ -19,7 +19,7 @@ def bad_files():
         "S001C001P001R001A001": b"",
         "S001C001P001R001A003": FILES[min(CLIPS)][:5000],
         "S001C001P001R001A004": b"2\n0\n0\n",
-        "S001C001P002R001A001": text([[(k, body(k)) for k in (1, 2)]] * 5),  # readable, but two ghosts
+        "S001C001P002R001A001": text([[(k, body(k)) for k in (1, 2)]] * 5),  # readable, but both bodies are noise
     }
 
 
@@ -34,13 +34,13 @@ def with_bad(tmp_path):
     return tmp_path
 
 
-def test_bad_files_are_reported_and_the_rest_goes_on(with_bad, tmp_path_factory, capsys):
+def test_bad_files_are_reported_and_the_others_processed(with_bad, tmp_path_factory, capsys):
     assert run(with_bad) == [3, 3, 0]
     out = capsys.readouterr().out
     assert "4 skipped" in out and "1 skipped" in out
     assert "2 left out: not named SsssCcccPpppRrrrAaaa.skeleton" in out
     assert "1 left out: known to lack skeletons" in out
-    assert "1 left out: their action is none of NTU's 60" in out
+    assert "1 left out: not one of the 60 actions of NTU" in out
     with open(with_bad / "raw_data" / "skipped.csv", newline="") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["file", "line", "reason"]
@@ -57,13 +57,13 @@ def test_bad_files_are_reported_and_the_rest_goes_on(with_bad, tmp_path_factory,
     assert h5.items() <= contents(with_bad).items()
 
 
-def test_skipped_files_are_reported_again_and_a_mended_one_is_read(with_bad, capsys):
+def test_skipped_files_are_reported_again_and_a_repaired_one_is_read(with_bad, capsys):
     run(with_bad, steps=STEPS[:1])
-    before = written(with_bad)
+    before = blocks_written(with_bad)
     (with_bad / "nowhere").write_bytes(FILES[min(CLIPS)])
     assert run(with_bad, steps=STEPS[:1]) == [3]
     assert "3 skipped" in capsys.readouterr().out
-    changed = [block for block, when in written(with_bad).items() if before[block] != when]
+    changed = [block for block, time in blocks_written(with_bad).items() if before[block] != time]
     assert changed == ["raw_data/S001C001P001"]
 
 
@@ -91,13 +91,13 @@ def test_nothing_but_bad_files(tmp_path):
 
 
 def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
-    """Its size and time are the same once its owner lets us read it."""
+    """Its size and time do not change when its permissions do."""
     write_root(tmp_path)
 
-    def no_entry(path, *more):
+    def refuse(path, *more):
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr(get_raw_skes_data, "open", no_entry, raising=False)
+    monkeypatch.setattr(get_raw_skes_data, "open", refuse, raising=False)
     assert run(tmp_path, steps=STEPS[:1]) == [3]
     assert (tmp_path / "raw_data" / "skipped.csv").read_text().count("cannot be read: Permission denied") == len(CLIPS)
     monkeypatch.undo()

@@ -1,15 +1,15 @@
-"""from_npz.py: the .npz of the CTR-GCN family gives the h5 that the three scripts would give."""
+"""from_npz.py: a .npz of CTR-GCN becomes the h5 that the three scripts would make."""
 
 import io
 import zipfile
 
-import from_npz
 import h5py
 import numpy as np
-import protocols
 import pytest
-from layout import SPLITS, check, hold_out
 
+import from_npz
+import protocols
+from layout import SPLITS, split_validation, validate
 from util import UserError
 
 
@@ -36,12 +36,12 @@ def convert(tmp_path, given, save=np.savez, name="NTU60_CS.npz"):
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
 @pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
 def test_arrays_come_out_as_they_went_in(tmp_path, save, dtype, monkeypatch):
-    monkeypatch.setattr(np, "load", None)  # nothing of it is loaded whole
+    monkeypatch.setattr(np, "load", None)  # nothing is loaded whole
     given = arrays(dtype=dtype)
     with h5py.File(convert(tmp_path, given, save)) as file:
-        assert check(file) == []
-        kept, apart = hold_out(np.arange(70))
-        for split, side, rows in zip(SPLITS, ("train", "train", "test"), (kept, apart, range(6)), strict=True):
+        assert validate(file) == []
+        rows_of = (*split_validation(np.arange(70)), range(6))
+        for split, side, rows in zip(SPLITS, ("train", "train", "test"), rows_of, strict=True):
             for key in "xy":
                 assert np.array_equal(file[f"{split}{key}"][()], given[f"{key}_{side}"][list(rows)])
         assert file["x"].dtype == np.float32
@@ -57,41 +57,33 @@ def test_class_names(tmp_path, classes, first):
         assert file.attrs["class_names"][0] == first
 
 
-def change(**more):
-    def changed():
-        given = arrays() | more
-        return {key: value for key, value in given.items() if value is not None}
-
-    return changed
-
-
-def nan():
-    given = arrays()
-    given["x_test"][2, 3, 4] = np.nan
-    return given
+def with_nan():
+    x = arrays()["x_test"]
+    x[2, 3, 4] = np.nan
+    return x
 
 
 WRONG = {
-    "no y_test": (change(y_test=None), "no array y_test in it, but x_train.npy"),
-    "objects": (change(y_train=np.array([{}] * 70)), "y_train holds Python objects, which are not unpickled"),
-    "text": (change(y_train=np.array([["a"]] * 70)), r"y_train is <U1 \(70, 1\), not numbers"),
-    "labels not one-hot": (change(y_train=np.zeros((70, 60))), "y_train is not one-hot in row 0"),
-    "labels as indices": (change(y_train=np.zeros(70)), r"y_train is float64 \(70,\), not numbers \(clips, classes\)"),
-    "another width": (change(x_train=np.zeros((70, 60, 75))), r"x_train has the shape \(70, 60, 75\)"),
-    "other frames": (change(x_test=np.zeros((6, 50, 150))), "x_test has the shape"),
-    "other classes": (change(y_test=np.eye(60)[:6, :59]), r"y_test has the shape \(6, 59\)"),
-    "clips and labels": (change(y_test=np.eye(60)[:5]), "x_test has 6 clips, but y_test has 5"),
-    "Fortran order": (change(x_test=np.asfortranarray(np.zeros((6, 60, 150)))), "x_test is Fortran-ordered"),
-    "too few": (lambda: arrays(train=1), "x_train has 1 clips: at least 2 are needed"),
-    "nan": (nan, "x_test, clip 2: NaN or infinity in frame 3"),
+    "no y_test": ({"y_test": None}, "no array y_test in it, but x_train.npy"),
+    "objects": ({"y_train": np.array([{}] * 70)}, "y_train holds Python objects, which are not unpickled"),
+    "text": ({"y_train": np.array([["a"]] * 70)}, r"y_train is <U1 \(70, 1\), not numbers"),
+    "labels not one-hot": ({"y_train": np.zeros((70, 60))}, "y_train is not one-hot in row 0"),
+    "labels as indices": ({"y_train": np.zeros(70)}, r"y_train is float64 \(70,\), not numbers \(clips, classes\)"),
+    "another width": ({"x_train": np.zeros((70, 60, 75))}, r"x_train has the shape \(70, 60, 75\)"),
+    "other frames": ({"x_test": np.zeros((6, 50, 150))}, "x_test has the shape"),
+    "other classes": ({"y_test": np.eye(60)[:6, :59]}, r"y_test has the shape \(6, 59\)"),
+    "clips and labels": ({"y_test": np.eye(60)[:5]}, "x_test has 6 clips, but y_test has 5"),
+    "Fortran order": ({"x_test": np.asfortranarray(np.zeros((6, 60, 150)))}, "x_test is Fortran-ordered"),
+    "too few": (arrays(train=1), "x_train has 1 clips: at least 2 are needed"),
+    "nan": ({"x_test": with_nan()}, "x_test, clip 2: NaN or infinity in frame 3"),
 }
 
 
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, case):
-    given, message = WRONG[case]
+    changes, message = WRONG[case]
     with pytest.raises(UserError, match=message):
-        convert(tmp_path, given())
+        convert(tmp_path, {key: value for key, value in (arrays() | changes).items() if value is not None})
     assert [path.name for path in tmp_path.iterdir()] == ["NTU60_CS.npz"]
 
 
@@ -122,15 +114,15 @@ def test_a_member_that_is_not_as_long_as_it_says(tmp_path):
             data = io.BytesIO()
             np.save(data, array)
             archive.writestr(f"{key}.npy", data.getvalue()[: -8 if key == "x_test" else None])
-    with pytest.raises(UserError, match="x_test has .* bytes, which is not what its shape"):
+    with pytest.raises(UserError, match="x_test has .* bytes, which is wrong for its shape"):
         from_npz.main([str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.h5")])
 
 
-def test_an_h5_that_is_there_is_not_replaced(tmp_path, capsys):
+def test_an_existing_h5_is_not_replaced(tmp_path, capsys):
     out = convert(tmp_path, arrays())
     before = out.stat().st_mtime_ns
     from_npz.main([str(tmp_path / "NTU60_CS.npz"), "--out", str(out)])
-    assert "is there already, from this file" in capsys.readouterr().out
+    assert "exists already, from this file" in capsys.readouterr().out
     np.savez(tmp_path / "NTU60_CS.npz", **arrays(train=71))
     with pytest.raises(UserError, match="not from this file"):
         from_npz.main([str(tmp_path / "NTU60_CS.npz"), "--out", str(out)])

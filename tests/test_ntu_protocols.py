@@ -1,15 +1,15 @@
-"""Which clips there are, which train and which test: rules on names, without a file."""
+"""Which clips a data set has, which train and which test: rules on names."""
 
 import itertools
 
 import numpy as np
-import protocols
 import pytest
-from layout import hold_out
-from ntu_text import golden
 
-from util import UserError
+import protocols
+from layout import split_validation
+from ntu_text import ARRAYS
 
+PEOPLE = (1, 2), (3, 6)  # who train, who test
 NTU, NTU120 = protocols.dataset("NTU"), protocols.dataset("NTU120")
 
 
@@ -18,34 +18,25 @@ def name(setup=1, camera=1, performer=1, replication=1, action=1):
 
 
 def test_order_of_the_release():
-    """All clips of the release's own run, in its order in each of the six arrays of both protocols."""
-    _, arrays = golden()
-    names = arrays["all_names"].tolist()
+    """All clips of a run of the release, in its order in the six arrays of both protocols."""
+    names = ARRAYS["all_names"].tolist()
     for protocol in NTU.protocols:
         train, test = protocol.split(names)
-        for split, indices in zip(("", "valid_", "test_"), (*hold_out(train), test), strict=True):
-            assert arrays[f"order/{protocol.name}/{split}x"].tolist() == [names[i] for i in indices]
+        for split, indices in zip(("", "valid_", "test_"), (*split_validation(train), test), strict=True):
+            assert ARRAYS[f"order/{protocol.name}/{split}x"].tolist() == [names[i] for i in indices]
 
 
-def test_cross_subject_goes_performer_by_performer_in_name_order():
-    names = [name(s, c, p) for s in (1, 2) for c in (1, 2) for p in (1, 2, 3, 6)]
-    train, test = NTU.protocols[0].split(names)
-    assert [names[i] for i in train] == [name(s, c, p) for p in (1, 2) for s in (1, 2) for c in (1, 2)]
-    assert [names[i] for i in test] == [name(s, c, p) for p in (3, 6) for s in (1, 2) for c in (1, 2)]
-
-
-def test_cross_view_goes_camera_by_camera():
-    names = [name(s, c) for s in (1, 2) for c in (1, 2, 3)]
-    train, test = NTU.protocols[1].split(names)
-    assert [names[i] for i in train] == [name(s, c) for c in (2, 3) for s in (1, 2)]
-    assert [names[i] for i in test] == [name(1, 1), name(2, 1)]
-
-
-def test_cross_setup_goes_setup_by_setup():
-    names = [name(s) for s in range(1, 33)]
-    train, test = NTU120.protocols[1].split(names)
-    assert [names[i] for i in train] == [name(s) for s in range(2, 33, 2)]
-    assert [names[i] for i in test] == [name(s) for s in range(1, 33, 2)]
+def test_clips_go_value_by_value_and_in_name_order():
+    """Performer by performer, camera by camera, setup by setup."""
+    people = [name(s, c, p) for s in (1, 2) for c in (1, 2) for p in (1, 2, 3, 6)]
+    cameras = [name(s, c) for s in (1, 2) for c in (1, 2, 3)]
+    setups = [name(s) for s in range(1, 33)]
+    for protocol, names, train, test in (
+        (NTU.protocols[0], people, *([name(s, c, p) for p in side for s in (1, 2) for c in (1, 2)] for side in PEOPLE)),
+        (NTU.protocols[1], cameras, [name(s, c) for c in (2, 3) for s in (1, 2)], [name(1, 1), name(2, 1)]),
+        (NTU120.protocols[1], setups, setups[1::2], setups[::2]),
+    ):
+        assert [[names[i] for i in side] for side in protocol.split(names)] == [train, test]
 
 
 def test_clips_on_neither_side_are_in_neither_list():
@@ -70,7 +61,7 @@ def full(dataset, sides):
     def side(setup, performer):
         return performer in by_performer.train, setup % 2 == 0 if by_setup else None
 
-    pairs = {(int(n[1:4]), int(n[9:12])) for n in dataset.left_out}
+    pairs = {(int(n[1:4]), int(n[9:12])) for n in dataset.missing}
     room = {key: count - sum(side(*pair) == key for pair in pairs) for key, count in sides.items()}
     people = (*by_performer.train, *by_performer.test)
     for pair in itertools.product(range(1, 33 if by_setup else 18), people):
@@ -95,9 +86,9 @@ def test_counts_of_the_whole_data_set(dataset, sides, clips):
     """The missing clips, the performers' lists and the rules give the published counts."""
     names = list(full(dataset, sides))
     assert len(names) == clips
-    assert dataset.left_out <= set(names)
-    assert all(map(dataset.belongs, names))
-    names = sorted(set(names) - dataset.left_out)
+    assert dataset.missing <= set(names)
+    assert all(map(dataset.has, names))
+    names = sorted(set(names) - dataset.missing)
     assert len(names) == dataset.full
     for protocol in dataset.protocols:
         train, test = protocol.split(names)
@@ -106,8 +97,8 @@ def test_counts_of_the_whole_data_set(dataset, sides, clips):
 
 
 def test_the_lists():
-    assert (len(NTU.left_out), len(NTU120.left_out)) == (302, 535)
-    assert NTU.left_out < NTU120.left_out
+    assert (len(NTU.missing), len(NTU120.missing)) == (302, 535)
+    assert NTU.missing < NTU120.missing
     assert (len(NTU.classes), len(NTU120.classes)) == (60, 120)
     assert NTU120.classes[:60] == NTU.classes
     assert len(set(NTU120.classes)) == 120
@@ -117,21 +108,22 @@ def test_the_lists():
 
 
 def test_actions_beyond_the_classes_do_not_belong():
-    assert NTU.belongs(name(action=60))
-    assert not NTU.belongs(name(action=61))
-    assert NTU120.belongs(name(action=120))
-    assert not NTU120.belongs(name(action=0))
+    assert NTU.has(name(action=60))
+    assert not NTU.has(name(action=61))
+    assert NTU120.has(name(action=120))
+    assert not NTU120.has(name(action=0))
 
 
-def test_the_demos_classes_are_where_its_clips_are(tmp_path):
-    (tmp_path / "actions.txt").write_text("wave\njump\n")
-    demo = protocols.dataset("DEMO", tmp_path)
-    assert demo.classes == ("wave", "jump")
-    assert not demo.left_out
+def test_the_demo_has_the_rules_of_ntu():
+    demo = protocols.dataset("DEMO")
+    assert (len(demo.classes), demo.full, demo.missing) == (13, None, frozenset())
     assert [protocol.train for protocol in demo.protocols] == [protocol.train for protocol in NTU.protocols]
 
 
-def test_a_demo_without_classes_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(protocols, "HERE", tmp_path / "ntu")
-    with pytest.raises(UserError, match="make_demo.py"):
-        protocols.dataset("DEMO", tmp_path / "nothing")
+def test_what_the_h5_says_of_a_protocol():
+    assert [protocol.words for protocol in (*NTU.protocols, *NTU120.protocols)] == [
+        "cross-subject: 20 performers train, 20 test",
+        "cross-view: cameras 2, 3 train, camera 1 tests",
+        "cross-subject: 53 performers train, 53 test",
+        "cross-setup: even setups train, odd setups test",
+    ]

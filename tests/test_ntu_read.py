@@ -1,22 +1,21 @@
-"""Step 1: what is read from one .skeleton file, and what is refused."""
+"""Step 1: reading one .skeleton file, and the errors for damaged ones."""
 
 import numpy as np
 import pytest
-from blocks import BadFile
-from get_raw_skes_data import LARGEST, read_block, read_skeleton
 from hypothesis import given
 from hypothesis import strategies as st
-from ntu_text import text
 
-ZERO = np.zeros((25, 3))
+from blocks import BadFile
+from get_raw_skes_data import LARGEST, read_block, read_skeleton
+from ntu_text import text
 
 
 def body(seed):
     return np.random.default_rng(seed).normal(size=(25, 3)).round(4)
 
 
-def good(frames=3):
-    return text([[(72057594037930001, body(i))] for i in range(frames)])
+def good():
+    return text([[(72057594037930001, body(i))] for i in range(3)])
 
 
 def test_one_body():
@@ -32,7 +31,7 @@ def test_line_ends_and_blank_lines_at_the_end_make_no_difference():
         assert np.array_equal(read_skeleton(data)[1][0].joints, one)
 
 
-def test_empty_frames_are_dropped_and_intervals_have_no_holes():
+def test_empty_frames_are_dropped_and_intervals_have_no_gaps():
     a, b = 72057594037930001, 72057594037930002  # the same as float64
     assert float(a) == float(b)
     frames = [[], [(b, body(0))], [], [(a, body(1)), (b, body(2))], [(a, body(3))], [(b, body(4))]]
@@ -46,7 +45,7 @@ def test_empty_frames_are_dropped_and_intervals_have_no_holes():
 def test_motion_is_the_variance_over_all_joint_positions():
     joints = np.zeros((2, 25, 3))
     joints[1] = [2, 4, 6]  # each coordinate half 0, half that: variances 1, 4, 9
-    _, [first, second] = read_skeleton(text([[(1, joint), (2, ZERO)] for joint in joints]))
+    _, [first, second] = read_skeleton(text([[(1, joint), (2, np.zeros((25, 3)))] for joint in joints]))
     assert (first.motion, second.motion) == (14, 0)
     assert first.motion.dtype == np.float32
 
@@ -111,19 +110,18 @@ def test_bad_files_are_refused_with_line_and_reason(case):
     data, line, reason = BAD[case]
     with pytest.raises(BadFile) as error:
         read_skeleton(data)
-    assert error.value.args[0] == line
-    assert reason in error.value.args[1]
-    assert len(error.value.args[1]) < 120
-    assert error.value.args[1].isprintable()
+    where, why = error.value.args
+    assert where == line and reason in why
+    assert len(why) < 120 and why.isprintable()
 
 
-def test_what_nothing_reads_may_be_infinite():
+def test_fields_that_are_not_used_may_be_infinite():
     data = edited(10, JOINT % (b"1", b"2", b"3", b"-Infinity"))
     assert np.array_equal(read_skeleton(data)[1][0].joints[0, 5], [1, 2, 3])
 
 
 @given(st.data())
-def test_a_damaged_file_is_refused_or_read_as_it_is_but_never_crashes(data):
+def test_a_damaged_file_is_refused_or_read_but_never_crashes(data):
     text = bytearray(good())
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(text) - 1))

@@ -1,22 +1,26 @@
-"""The three scripts as they are run: from files to h5, stopped and started again."""
+"""The three scripts as they are run: from files to h5, interrupted and started again."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-import time
-from pathlib import Path
 
-import blocks
-import get_raw_skes_data
 import h5py
 import numpy as np
-import protocols
 import pytest
-from layout import SPLITS, check, hold_out
-from ntu_text import CLIPS, FILES, STEPS, contents, run, write_root, written
 
+import blocks
+import protocols
+import util
+from helpers import ROOT, run_script, start_script, wait_for
+from layout import SPLITS, split_validation, validate
+from ntu_text import CLIPS, FILES, STEPS, blocks_written, clips_in, contents, run, write_root
 from util import UserError
+
+SCRIPTS = [f"data/ntu/{step.SCRIPT}" for step in STEPS]
+EXTRA = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +39,21 @@ def root(tmp_path):
     return tmp_path
 
 
+def add_ntu120(root):
+    """Adds clips of NTU120, in a folder of their own."""
+    (root / "nturgb+d_skeletons120").mkdir()
+    for name in EXTRA:
+        (root / "nturgb+d_skeletons120" / f"{name}.skeleton").write_bytes(FILES[min(CLIPS)])
+
+
 def test_h5_is_golden(done):
     names = sorted(CLIPS)
     for protocol in protocols.dataset("NTU").protocols:
         train, test = protocol.split(names)
         with h5py.File(done / f"NTU_{protocol.name}.h5") as file:
-            assert check(file) == []
+            assert validate(file) == []
             assert file.attrs["protocol"] == protocol.words
-            for split, indices in zip(SPLITS, (*hold_out(train), test), strict=True):
+            for split, indices in zip(SPLITS, (*split_validation(train), test), strict=True):
                 x, y = file[f"{split}x"], file[f"{split}y"]
                 assert x.shape == (len(indices), max(len(clip["moved"]) for clip in CLIPS.values()), 150)
                 assert y.dtype == np.float64
@@ -61,142 +72,176 @@ def test_two_workers_give_the_same(root, done):
 
 def test_nothing_is_done_twice(root, capsys):
     run(root)
-    before = written(root), os.stat(root / "NTU_CS.h5").st_ino
-    said = capsys.readouterr().out
+    before = blocks_written(root), os.stat(root / "NTU_CS.h5").st_ino
+    out = capsys.readouterr().out
     assert run(root) == [0, 0, 0]
-    assert (written(root), os.stat(root / "NTU_CS.h5").st_ino) == before
-    assert capsys.readouterr().out == said
+    assert (blocks_written(root), os.stat(root / "NTU_CS.h5").st_ino) == before
+    assert capsys.readouterr().out == out
 
 
 def test_changed_input_is_noticed_and_only_its_blocks_are_made_again(root, done):
     run(root)
-    before = written(root)
+    before = blocks_written(root)
     path = root / "nturgb+d_skeletons" / f"{min(CLIPS)}.skeleton"
     path.write_bytes(path.read_bytes().replace(b" ", b"  "))  # another file, the same clip
     run(root)
-    changed = {block for block, when in written(root).items() if when != before[block]}
+    changed = {block for block, time in blocks_written(root).items() if time != before[block]}
     assert changed == {f"{step}/{min(CLIPS)[:12]}" for step in ("raw_data", "denoised_data")}
     assert contents(root) == contents(done)
 
 
-def test_files_that_are_gone_or_new_are_noticed(root, done):
+def test_removed_and_added_files_are_noticed(root, done):
     run(root)
     path = root / "nturgb+d_skeletons" / f"{max(CLIPS)}.skeleton"
     path.rename(root / "elsewhere")
     run(root)
-    with h5py.File(root / "NTU_CV.h5") as file:
-        assert sum(len(file[f"{split}x"]) for split in SPLITS) == len(CLIPS) - 1
+    assert clips_in(root / "NTU_CV.h5") == len(CLIPS) - 1
     (root / "elsewhere").rename(path)
     run(root)
     assert contents(root) == contents(done)
 
 
-def test_unfinished_blocks_are_not_taken_for_finished_ones(root, done):
+def test_blocks_that_are_no_longer_needed_are_removed(root, done):
+    key = max(CLIPS)[:12]
+    for path in (root / "nturgb+d_skeletons").glob(f"{key}*"):
+        path.rename(root / path.name)
+    run(root)
+    for path in root.glob(f"{key}*"):
+        path.rename(root / "nturgb+d_skeletons" / path.name)
     run(root, steps=STEPS[:2])
-    some = sorted((root / "raw_data").glob("S*.h5"))
-    some[0].write_bytes(some[0].read_bytes()[:-100])
-    some[1].write_bytes(b"")
-    some[2].unlink()
+    assert blocks_written(root).keys() == blocks_written(done).keys()
+    for path in (root / "nturgb+d_skeletons").glob(f"{key}*"):
+        path.unlink()
+    run(root, steps=STEPS[:2])
+    assert blocks_written(done).keys() - blocks_written(root).keys() == {f"raw_data/{key}", f"denoised_data/{key}"}
+
+
+def test_damaged_blocks_are_made_again(root, done):
+    run(root, steps=STEPS[:1])
+    paths = sorted((root / "raw_data").glob("S*.h5"))
+    paths[0].write_bytes(paths[0].read_bytes()[:-100])
+    paths[1].write_bytes(b"")
+    paths[2].unlink()
     with pytest.raises(UserError, match="first run get_raw_skes_data.py --dataset NTU"):
-        (root / "denoised_data" / "NTU.json").unlink()
-        for block in (root / "denoised_data").glob("S*.h5"):
-            block.unlink()
         run(root, steps=STEPS[1:2])
     run(root)
     assert contents(root) == contents(done)
 
 
-SCRIPTS = Path(get_raw_skes_data.__file__).parent
-NAMES = [step.__file__ for step in STEPS]
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", '"a"', "{", '{"finished": true, "blocks": []}', '{"blocks": [[1]]}', "\xff"]
+)
+def test_a_damaged_or_foreign_index_is_one_clear_line(root, done, text):
+    run(root, steps=STEPS[:1])
+    (root / "raw_data" / "NTU.json").write_text(text, encoding="latin-1")
+    with pytest.raises(UserError, match="raw_data: .* first run get_raw_skes_data.py --dataset NTU$"):
+        run(root, steps=STEPS[1:2])
+    before = blocks_written(root)
+    run(root, steps=STEPS[:1])
+    assert blocks_written(root) == before
 
 
-def test_killed_at_any_moment_it_goes_on(root, done):
-    """SIGKILL in the midst of each script, which is then started again."""
-    for name, folder, files in zip(NAMES, ("raw_data", "denoised_data", "."), (4, 4, 1), strict=True):
-        command = [sys.executable, name, "--root", str(root), "--workers", "2"]
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        end = time.monotonic() + 60
-        while process.poll() is None and len(list((root / folder).glob("*.h5"))) < files:
-            assert time.monotonic() < end
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+def test_killed_at_any_moment_it_continues(root, done):
+    """SIGKILL during each script, which is then started again."""
+    for step, script, folder, files in zip(STEPS, SCRIPTS, ("raw_data", "denoised_data", "."), (4, 4, 1), strict=True):
+        process = start_script(script, "--root", root, "--workers", 2)
+        wait_for(lambda path=root / folder, n=files: len(list(path.glob("*.h5"))) >= n, process)
+        process.kill()
+        process.communicate()
         made = {path: path.stat().st_mtime_ns for path in (root / folder).glob("*.h5")}
-        run(root, steps=[step for step in STEPS if step.__file__ == name])
-        assert all(path.stat().st_mtime_ns == when for path, when in made.items())
+        run(root, steps=[step])
+        assert all(path.stat().st_mtime_ns == time for path, time in made.items())
     assert contents(root) == contents(done)
 
 
-def test_interrupted_it_ends_in_one_line_and_leaves_nothing_behind(root, done):
-    command = [sys.executable, NAMES[0], "--root", str(root), "--workers", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    end = time.monotonic() + 60
-    while process.poll() is None and not written(root):
-        assert time.monotonic() < end
-        time.sleep(0.002)
+def test_interrupted_it_ends_with_one_line_and_leaves_no_temporary_files(root, done):
+    process = start_script(SCRIPTS[0], "--root", root, "--workers", 2)
+    wait_for(lambda: blocks_written(root), process)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=60)
     assert process.returncode in (130, 0, -signal.SIGINT)  # the latter if it was done before
-    assert "Traceback" not in said
-    assert process.returncode != 130 or said.splitlines()[-1].startswith("interrupted: ")
+    assert "Traceback" not in err
+    assert process.returncode != 130 or err.splitlines()[-1].startswith("interrupted: ")
     assert not list(root.rglob("*.part"))
     run(root)
     assert contents(root) == contents(done)
 
 
-def test_what_killed_runs_leave_is_removed(root):
-    ours, gone = os.getpid(), subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
+def test_temporary_files_of_killed_runs_are_removed(root):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
     run(root)
+    ours, stale = (f"S001.h5.{socket.gethostname()}.{process}.part" for process in (os.getpid(), ended.pid))
     for folder in ("", "raw_data", "denoised_data"):
-        for process in (ours, gone.pid):
-            (root / folder / f"S001.h5.{process}.part").write_bytes(b"")
+        (root / folder / ours).touch()
+        (root / folder / stale).touch()
     run(root)
-    assert {path.name for path in root.rglob("*.part")} == {f"S001.h5.{ours}.part"}
+    assert {path.name for path in root.rglob("*.part")} == {ours}
 
 
 def test_ntu120_in_two_folders_shares_its_blocks_with_ntu(root):
-    names = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
-    (root / "nturgb+d_skeletons120").mkdir()
-    for name in names:
-        (root / "nturgb+d_skeletons120" / f"{name}.skeleton").write_bytes(FILES[min(CLIPS)])
+    add_ntu120(root)
     run(root)
-    ntu = written(root)
+    ntu = blocks_written(root)
     run(root, "--dataset", "NTU120")
-    assert ntu.items() <= written(root).items()
+    assert ntu.items() <= blocks_written(root).items()
     run(root)
     for protocol in ("CS", "CSet"):
+        assert clips_in(root / f"NTU120_{protocol}.h5") == len(CLIPS) + len(EXTRA)
         with h5py.File(root / f"NTU120_{protocol}.h5") as file:
-            assert sum(len(file[f"{split}x"]) for split in SPLITS) == len(CLIPS) + len(names)
             assert file["y"].shape[1] == len(file.attrs["class_names"]) == 120
-    with h5py.File(root / "NTU_CS.h5") as file:
-        assert sum(len(file[f"{split}x"]) for split in SPLITS) == len(CLIPS)
+    assert clips_in(root / "NTU_CS.h5") == len(CLIPS)
 
 
-def test_demo_has_its_own_classes_and_no_missing_clips(root):
-    (root / "actions.txt").write_text("\n".join(f"action {i}" for i in range(60)))
-    run(root, "--dataset", "DEMO")
-    with h5py.File(root / "DEMO_CV.h5") as file:
-        assert sum(len(file[f"{split}x"]) for split in SPLITS) == len(FILES)
-        assert file.attrs["class_names"][0] == "action 0"
+@pytest.mark.parametrize("index", ["unfinished", "missing"])
+def test_ntu_keeps_the_blocks_of_an_interrupted_ntu120(root, index):
+    add_ntu120(root)
+    run(root, "--dataset", "NTU120", steps=STEPS[:1])
+    before, path = blocks_written(root), root / "raw_data" / "NTU120.json"
+    if index == "missing":
+        path.unlink()
+    else:
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"finished": False}))
+    run(root, steps=STEPS[:1])
+    with pytest.raises(UserError, match="first run get_raw_skes_data.py --dataset NTU120"):
+        run(root, "--dataset", "NTU120", steps=STEPS[1:2])
+    run(root, "--dataset", "NTU120", steps=STEPS[:1])
+    assert blocks_written(root) == before
 
 
-def test_whether_the_counts_are_the_full_ones_is_said(root, capsys, monkeypatch):
+@pytest.mark.parametrize("step, folder", [*zip(STEPS, ("raw_data", "denoised_data", "denoised_data"), strict=True)])
+def test_two_runs_at_once_are_one_clear_line(root, done, step, folder):
+    run(root, steps=STEPS[: STEPS.index(step)])
+    with util.exclusive_lock(root / folder / ".lock"), pytest.raises(UserError, match=f"{folder}: another run is"):
+        run(root, steps=[step])
+    assert run(root, steps=[step]) == [0]
+
+
+def test_the_demo_has_its_own_classes_and_no_missing_clips(tmp_path):
+    files = {name: data for name, data in FILES.items() if int(name[-3:]) <= 13}
+    write_root(tmp_path, files)
+    run(tmp_path, "--dataset", "DEMO")
+    assert clips_in(tmp_path / "DEMO_CV.h5") == len(files)
+    with h5py.File(tmp_path / "DEMO_CV.h5") as file:
+        assert file.attrs["class_names"][1] == "throw"
+
+
+def test_the_counts_are_compared_with_the_full_ones(root, capsys, monkeypatch):
     run(root)
     out = capsys.readouterr().out
     assert f"{len(CLIPS)} clips: not the full NTU60, which has 56,578" in out
     assert "not the full 40,091 and 16,487" in out
     ntu = protocols.dataset("NTU")
     sides = [tuple(map(len, protocol.split(sorted(CLIPS)))) for protocol in ntu.protocols]
-    made_up = [protocol._replace(full=side) for protocol, side in zip(ntu.protocols, sides, strict=True)]
-    monkeypatch.setattr(protocols, "dataset", lambda *_: ntu._replace(full=len(CLIPS), protocols=tuple(made_up)))
+    small = [protocol._replace(full=side) for protocol, side in zip(ntu.protocols, sides, strict=True)]
+    monkeypatch.setattr(protocols, "dataset", lambda _: ntu._replace(full=len(CLIPS), protocols=tuple(small)))
     run(root)
     out = capsys.readouterr().out
     assert f"{len(CLIPS)} clips: the full NTU60" in out
     assert out.count(": the full counts") == 2
 
 
-def test_what_is_missing_is_said_in_one_line(tmp_path):
+def test_missing_input_is_one_clear_line(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         run(tmp_path / "nothing")
     with pytest.raises(UserError, match="put the .skeleton files there"):
@@ -218,21 +263,18 @@ def test_a_protocol_without_training_or_test_clips_is_not_written(tmp_path):
         assert [len(file[f"{split}x"]) for split in SPLITS] == [1, 1, 2]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_command_line(name, tmp_path):
-    def ends(*arguments):
-        end = subprocess.run([sys.executable, name, *arguments], capture_output=True, text=True, cwd=tmp_path)
-        return end.returncode, (end.stdout + end.stderr).splitlines()
-
-    code, lines = ends("--root", "nothing")
-    assert (code, lines) == (2, ["error: --root nothing: no such folder"])
-    assert ends("--workers", "0")[0] == 2
-    assert ends("--dataset", "NTU61")[0] == 2
-    assert ends("--help")[0] == 0
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_command_line(script, tmp_path):
+    assert run_script(script, "--root", "none", cwd=tmp_path) == (2, [], ["error: --root none: no such folder"])
+    code, _, [line] = run_script(script, "--workers", 0)
+    assert code == 2 and line.startswith("error: argument --workers: 0 is out of range")
+    code, out, _ = run_script(script, "--help")
+    assert code == 0 and out[0].startswith("usage: ")
     code = "import sys; sys.path.insert(0, sys.argv[1]); __import__(sys.argv[2]); assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code, Path(name).parent, Path(name).stem], check=True)
+    path = ROOT / script
+    subprocess.run([sys.executable, "-c", code, path.parent, path.stem], check=True)
 
 
 def test_a_worker_that_is_killed_is_reported():
     with pytest.raises(UserError, match="a worker was killed"):
-        list(blocks.parallel(os._exit, [(1,), (1,)], workers=2))
+        list(blocks.parallel_map(os._exit, [(1,), (1,)], workers=2))

@@ -1,15 +1,14 @@
-"""Steps 2 and 3 on arrays: the release's own results bit for bit, and each rule on a case worked out by hand."""
+"""Steps 2 and 3 on arrays: the release's results bit for bit, and each rule on a case worked out by hand."""
 
 import numpy as np
 import pytest
-from blocks import BadFile
-from get_raw_denoised_data import Body, actors, placed, without_noise
-from get_raw_skes_data import read_skeleton
-from ntu_text import golden, skeletons
-from seq_transformation import at_origin
 
-CLIPS, ARRAYS = golden()
-TEXTS = skeletons()
+from blocks import BadFile
+from get_raw_denoised_data import actors, place_bodies, remove_noise
+from get_raw_skes_data import Body, read_skeleton
+from ntu_text import ARRAYS, CLIPS, FILES
+from seq_transformation import center_clip
+
 CASES = {str(case) or f"random {name}": str(name) for name, case in zip(ARRAYS["names"], ARRAYS["cases"], strict=True)}
 
 
@@ -20,28 +19,27 @@ def same_bits(a, b):
 @pytest.mark.parametrize("case", CASES)
 def test_golden(case):
     name = CASES[case]
-    valid, bodies = read_skeleton(TEXTS[name])
-    clip = actors(valid, [Body(body.joints, body.first, body.motion) for body in bodies])
+    clip = actors(*read_skeleton(FILES[name]))
     assert same_bits(clip, CLIPS[name]["denoised"])
-    assert same_bits(at_origin(clip), CLIPS[name]["moved"])
+    assert same_bits(center_clip(clip), CLIPS[name]["moved"])
 
 
-# Upright: 1 high, 0.8 wide or less. A body is told from others by its number, which all its z have.
+# An upright body is 1 high and at most 0.8 wide. Its number is the z of all its joints
 def body(frames, first=0, number=1, motion=1.0, wide=0):
     joints = np.zeros((frames, 25, 3), np.float32)
     joints[:, :, 2] = number
     joints[:, 1, 1] = 1
     joints[:wide, 1, 0] = 0.9
-    return Body(joints, first, np.float32(motion))
+    return Body(b"", first, joints, np.float32(motion))
 
 
-def who(clip, actor=0):
+def numbers(clip, actor=0):
     """The number of the body in each frame of an actor's columns."""
     return clip[:, actor * 75 + 2].astype(int).tolist()
 
 
 def test_alone_a_body_is_kept_however_short_or_wide():
-    assert who(actors(2, [body(2, wide=2)])) == [1, 1]
+    assert numbers(actors(2, [body(2, wide=2)])) == [1, 1]
 
 
 def test_bodies_of_11_frames_or_fewer_are_noise():
@@ -51,15 +49,15 @@ def test_bodies_of_11_frames_or_fewer_are_noise():
         actors(11, [body(11), body(11)])
 
 
-def test_frames_of_nobody_are_removed():
+def test_frames_without_bodies_are_removed():
     clip = actors(40, [body(20, first=5), body(10, number=2)])
-    assert who(clip) == [1] * 20
+    assert numbers(clip) == [1] * 20
 
 
 def test_noise_share():
     # 0.69754: 76 of 109 frames are 0.69725, 30 of 43 are 0.69767
-    assert len(without_noise([body(109, wide=76), body(109)])) == 2
-    assert len(without_noise([body(43, wide=30), body(43)])) == 1
+    assert len(remove_noise([body(109, wide=76), body(109)])) == 2
+    assert len(remove_noise([body(43, wide=30), body(43)])) == 1
 
 
 def test_spread_of_just_0_8_is_good():
@@ -67,51 +65,51 @@ def test_spread_of_just_0_8_is_good():
     joints[:, 1, :2] = np.float32(0.8), 1
     too_wide = joints.copy()
     too_wide[:, 1, 0] = np.nextafter(np.float32(0.8), np.float32(1))
-    bodies = [Body(np.repeat(each, 20, 0), 0, np.float32(1)) for each in (joints, too_wide)]
-    assert [b.joints[0, 1, 0] for b in without_noise(bodies)] == [np.float32(0.8)]
+    bodies = [Body(b"", 0, np.repeat(each, 20, 0), np.float32(1)) for each in (joints, too_wide)]
+    assert [b.joints[0, 1, 0] for b in remove_noise(bodies)] == [np.float32(0.8)]
 
 
 def test_the_last_body_left_is_kept_whatever_its_noise():
-    left = without_noise([body(20, wide=20), body(20, number=2, wide=20)])
+    left = remove_noise([body(20, wide=20), body(20, number=2, wide=20)])
     assert [b.joints[0, 0, 2] for b in left] == [2]
 
 
 def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller():
-    noisy, other = without_noise([body(20, motion=5, wide=10), body(20, motion=5)])
+    noisy, other = remove_noise([body(20, motion=5, wide=10), body(20, motion=5)])
     assert noisy.motion == noisy.joints[10:].reshape(-1, 3).var(axis=0).sum() < 1
     assert other.motion == 5
-    assert without_noise([body(20, motion=0.001, wide=10), body(20)])[0].motion == np.float32(0.001)
+    assert remove_noise([body(20, motion=0.001, wide=10), body(20)])[0].motion == np.float32(0.001)
 
 
 def test_order_of_actors_is_by_motion_and_ties_by_first_appearance():
-    clip = placed(20, [body(20, number=1, motion=1), body(20, number=2, motion=2)])
-    assert (who(clip, 0), who(clip, 1)) == ([2] * 20, [1] * 20)
-    clip = placed(20, [body(20, number=1), body(20, number=2)])
-    assert (who(clip, 0), who(clip, 1)) == ([1] * 20, [2] * 20)
+    clip = place_bodies(20, [body(20, number=1, motion=1), body(20, number=2, motion=2)])
+    assert (numbers(clip, 0), numbers(clip, 1)) == ([2] * 20, [1] * 20)
+    clip = place_bodies(20, [body(20, number=1), body(20, number=2)])
+    assert (numbers(clip, 0), numbers(clip, 1)) == ([1] * 20, [2] * 20)
 
 
 def test_intervals_that_share_at_most_one_frame_are_one_actor():
     first = body(15, number=1, motion=3)
     touching, after = body(15, first=14, number=2, motion=2), body(13, first=29, number=3, motion=1)
-    clip = placed(42, [first, touching, after])
-    assert who(clip) == [1] * 14 + [2] * 15 + [3] * 13  # the later one overwrites the shared frame
+    clip = place_bodies(42, [first, touching, after])
+    assert numbers(clip) == [1] * 14 + [2] * 15 + [3] * 13  # the later one overwrites the shared frame
     assert not clip[:, 75:].any()
-    clip = placed(30, [first, body(17, first=13, number=2)])
-    assert (who(clip, 0), who(clip, 1)) == ([1] * 15 + [0] * 15, [0] * 13 + [2] * 17)
+    clip = place_bodies(30, [first, body(17, first=13, number=2)])
+    assert (numbers(clip, 0), numbers(clip, 1)) == ([1] * 15 + [0] * 15, [0] * 13 + [2] * 17)
 
 
 def test_the_second_actors_interval_begins_at_0():
     bodies = [body(60, number=1, motion=4), body(15, first=30, number=2, motion=3), body(12, number=3, motion=2)]
-    assert 3 not in who(placed(60, bodies), 1)  # free in frames 0 to 11, but taken to be from 0 to 44
+    assert 3 not in numbers(place_bodies(60, bodies), 1)  # free in frames 0 to 11, but taken to be from 0 to 44
     bodies[2] = body(12, first=44, number=3, motion=2)
-    assert who(placed(60, bodies), 1) == [0] * 30 + [2] * 14 + [3] * 12 + [0] * 4
+    assert numbers(place_bodies(60, bodies), 1) == [0] * 30 + [2] * 14 + [3] * 12 + [0] * 4
 
 
-def test_rows_that_sum_to_0_are_removed_from_clips_of_two_ids_alone():
+def test_rows_that_sum_to_0_are_removed_only_from_clips_of_two_ids():
     joints = np.zeros((12, 25, 3), np.float32)
     joints[:, 0, 0] = 1
     joints[3, 1, 0] = -1
-    one = Body(joints, 0, np.float32(0))
+    one = body(12)._replace(joints=joints)
     assert len(actors(12, [one])) == 12
     assert len(actors(12, [one, body(3)])) == 11
 
@@ -123,26 +121,25 @@ def test_an_id_twice_in_a_frame_is_refused_where_it_does_not_fit():
 
 def test_a_clip_of_zeros_is_refused():
     with pytest.raises(BadFile, match="0"):
-        actors(3, [Body(np.zeros((3, 25, 3), np.float32), 0, np.float32(0))])
+        actors(3, [body(3)._replace(joints=np.zeros((3, 25, 3), np.float32))])
 
 
-def test_origin_of_one_actor():
+def test_one_actor_is_centered_and_its_empty_frames_move_along():
     clip = np.zeros((3, 75), np.float32)
     clip[1, 3:6] = 1, 2, 3
     clip[2, 3:6] = 5, 5, 5
-    moved = at_origin(clip).reshape(3, 25, 3)
+    moved = center_clip(clip).reshape(3, 25, 3)
     assert moved[1, 1].tolist() == [0, 0, 0]
     assert moved[2, 1].tolist() == [4, 3, 2]
-    assert moved[0].tolist() == [[-1, -2, -3]] * 25  # kept: an empty frame of one actor moves along
+    assert moved[0].tolist() == [[-1, -2, -3]] * 25  # as in the release
 
 
-def test_origin_of_two_actors():
+def test_of_two_actors_one_whose_values_sum_to_0_is_absent():
     clip = np.zeros((2, 150), np.float32)
     clip[1, 3:6] = 1, 2, 3
     clip[0, 75:78] = 5, 5, 5
-    clip[1, 75], clip[1, 76] = 7, -7  # sums to 0, so it counts as nobody
-    moved = at_origin(clip).reshape(2, 2, 25, 3)
+    clip[1, 75], clip[1, 76] = 7, -7
+    moved = center_clip(clip).reshape(2, 2, 25, 3)
     assert moved[0, 1, 0].tolist() == [4, 3, 2]
-    assert not moved[0, 0].any()
-    assert not moved[1, 1].any()
     assert moved[1, 0, 1].tolist() == [0, 0, 0]
+    assert not moved[0, 0].any() and not moved[1, 1].any()

@@ -11,21 +11,22 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+
 from conftest import CLASSES, toy_clips, write_toy
+from data import ROOT, Clips
 from figures import PARENT
 from layout import write_h5
-
-from data import ROOT, Clips
 from model import SGN
 from util import UserError, save_checkpoint, write_csv
 
 pytest.importorskip("matplotlib")
+from PIL import Image  # noqa: E402
+
 import charts  # noqa: E402
 import compare  # noqa: E402
 import logs as training_logs  # noqa: E402
 import plot  # noqa: E402
 import poses  # noqa: E402
-from PIL import Image  # noqa: E402
 from skeletons import SKELETONS, skeleton_of  # noqa: E402
 
 MAGIC = {"png": b"\x89PNG", "gif": b"GIF8", "svg": b"<?xml", "pdf": b"%PDF"}

@@ -4,17 +4,17 @@ import json
 import re
 import sys
 
-import make_nucla
 import numpy as np
 import pytest
 import torch
+
+import evaluate
+import make_nucla
+from checkpoint import load_checkpoint
+from data import Clips
 from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
-
-import evaluate
-from checkpoint import load_checkpoint
-from data import Clips
 from recipes import PAPER
 from recognise import Classifier, read_recording
 from util import UserError

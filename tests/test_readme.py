@@ -7,11 +7,11 @@ import subprocess
 import sys
 
 import pytest
-import verify
-from logs import figures_of
 
 import main
+import verify
 from data import DATASETS, ROOT, resolve
+from logs import figures_of
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S)

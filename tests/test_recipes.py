@@ -6,16 +6,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import CLASSES, JOINTS, write_toy
-from skeletons import SKELETONS
 
 import evaluate
 import main
 from checkpoint import load_checkpoint
+from conftest import CLASSES, JOINTS, write_toy
 from data import Clips
 from model import SGN
 from recipes import PAPER, RECIPES, named, rotation, spelling, transform
 from recognise import Classifier
+from skeletons import SKELETONS
 from util import UserError, save_checkpoint
 
 SEG = 20

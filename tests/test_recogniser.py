@@ -8,10 +8,10 @@ import sys
 import numpy as np
 import pytest
 import torch
-from predict_run import predict, run, save
 
 import recognise
 from data import ROOT
+from predict_run import predict, run, save
 from recognise import Classifier, Recogniser
 from util import UserError
 

@@ -10,11 +10,11 @@ import time
 
 import pytest
 import torch
-from test_main import run, same, weights
 
 import main
 import train
 from data import ROOT, Clips
+from test_main import run, same, weights
 from util import UserError
 
 EPOCHS = 8

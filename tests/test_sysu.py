@@ -1,21 +1,22 @@
-"""SYSU 3D HOI, on made-up clips in its form: read, split at random, written, checked, trained on; and bad files."""
+"""SYSU 3D HOI, on made-up clips in its form: read, split at random, written, trained on; and bad files."""
 
-import re
+import json
 
 import h5py
 import make_sysu
 import numpy as np
 import pytest
-from layout import SPLITS, check, write_h5
-from make_sysu import draw, read_clip
+from make_sysu import make_split, read_mat
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 import main
-from data import Clips, find
+from data import Clips, find_h5, theta_of
+from layout import SPLITS, validate, write_h5
 from util import UserError
 
 PEOPLE = ("anna", "bo", "chen", "dana", "eve", "finn")
+PERFORMERS, ACTIONS = np.repeat(PEOPLE, 12), np.tile(np.arange(1, 13), 6)  # of the clips, in the order of the script
 
 
 def skeletons(seed, frames):
@@ -23,26 +24,26 @@ def skeletons(seed, frames):
     return np.random.default_rng(seed).normal(size=(20, 3, frames)) + 2
 
 
-def write_set(folder):
-    for p, name in enumerate(PEOPLE):
-        for k in range(1, 13):
-            path = folder / "SYSU3DAction" / "3DvideoNorm" / name / f"video{k}" / "sklWorld.mat"
-            path.parent.mkdir(parents=True)
-            savemat(path, {"SW": skeletons([p, k], 30 + p + k), "other": "text"}, do_compression=k % 2 == 0)
-    return folder
+def mat_of(folder, performer, action):
+    return folder / "SYSU3DAction" / "3DvideoNorm" / performer / f"video{action}" / "sklWorld.mat"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    folder = write_set(tmp_path_factory.mktemp("sysu"))
+    folder = tmp_path_factory.mktemp("sysu")
+    for p, name in enumerate(PEOPLE):
+        for k in range(1, 13):
+            path = mat_of(folder, name, k)
+            path.parent.mkdir(parents=True)
+            savemat(path, {"SW": skeletons([p, k], 30 + p + k), "other": "text"}, do_compression=k % 2 == 0)
     make_sysu.main([str(folder), "--out", str(folder), "--splits", "4"])
     return folder
 
 
-def test_every_second_frame_and_the_spine_of_the_first_at_the_origin(tmp_path):
+def test_every_second_frame_is_kept_and_the_first_spine_is_the_origin(tmp_path):
     given = skeletons(1, 7)
     savemat(tmp_path / "a.mat", {"SW": given})
-    clip = read_clip(tmp_path / "a.mat")
+    clip = read_mat(tmp_path / "a.mat")
     assert (clip.shape, clip.dtype) == ((4, 60), np.float32)
     assert np.allclose(clip.reshape(4, 20, 3), given.transpose(2, 0, 1)[[0, 2, 4, 6]] - given[1, :, 0], atol=1e-6)
     assert not clip[0, 3:6].any()
@@ -52,73 +53,64 @@ def test_an_empty_frame_stays_empty_and_is_not_the_origin(tmp_path):
     given = skeletons(2, 9)
     given[:, :, [0, 4]] = 0
     savemat(tmp_path / "a.mat", {"SW": given})
-    clip = read_clip(tmp_path / "a.mat").reshape(5, 20, 3)
+    clip = read_mat(tmp_path / "a.mat").reshape(5, 20, 3)
     assert clip.any(axis=(1, 2)).tolist() == [False, True, False, True, True]
     assert np.allclose(clip[1], given[:, :, 2] - given[1, :, 2], atol=1e-6)
 
 
 def test_a_clip_of_one_frame(tmp_path):
     savemat(tmp_path / "a.mat", {"SW": skeletons(3, 1)[:, :, 0]})
-    assert read_clip(tmp_path / "a.mat").shape == (1, 60)
+    assert read_mat(tmp_path / "a.mat").shape == (1, 60)
 
 
 @pytest.mark.parametrize("name", ["CS", "SS"])
 def test_each_split_is_what_its_protocol_says(name):
-    performers, labels = np.repeat(PEOPLE, 12), np.tile(np.arange(12), 6)
-    seen = set()
-    for number in range(1, 31):
-        train, valid, test = draw(name, performers, labels, 1, number)
+    tests = {seed: [] for seed in (1, 2)}
+    for seed, number in [(1, number) for number in range(1, 31)] + [(2, 1)]:
+        split = make_split(name, PERFORMERS, ACTIONS - 1, seed, number)
+        train, valid, test = split
         assert sorted([*train, *valid, *test]) == list(range(72))
         assert (len(train), len(valid), len(test)) == (34, 2, 36)
         whole = np.concatenate([train, valid])
         if name == "CS":
-            assert not set(performers[whole]) & set(performers[test])
+            assert not set(PERFORMERS[whole]) & set(PERFORMERS[test])
         else:
-            assert (np.bincount(labels[whole]) == 3).all()
-        assert all(
-            np.array_equal(a, b)
-            for a, b in zip(draw(name, performers, labels, 1, number), (train, valid, test), strict=True)
-        )
-        seen.add(tuple(sorted(test)))
-    assert len(seen) >= 12  # of 20 ways to halve six performers
-    assert any(set(draw(name, performers, labels, 2, k)[2]) != set(draw(name, performers, labels, 1, k)[2])
-               for k in range(1, 5))  # fmt: skip
+            assert (np.bincount(ACTIONS[whole])[1:] == 3).all()
+        again = make_split(name, PERFORMERS, ACTIONS - 1, seed, number)
+        assert all(np.array_equal(a, b) for a, b in zip(split, again, strict=True))
+        tests[seed].append(tuple(test))
+    assert len(set(tests[1])) >= 12  # of 20 ways to choose three of six performers
+    assert tests[1][0] != tests[2][0]
 
 
 @pytest.mark.parametrize("case, name", [(0, "CS"), (1, "SS")])
-def test_every_split_of_the_h5_holds_the_right_clips(folder, case, name):
-    performers, actions = np.repeat(PEOPLE, 12), np.tile(np.arange(1, 13), 6)
+def test_every_split_of_the_h5_has_the_right_clips(folder, case, name):
     with h5py.File(folder / f"SYSU_{name}.h5") as file:
-        assert check(file) == []
+        assert validate(file) == []
         assert (file["x"].shape, file["test_x"].shape, file["resplits"].shape) == ((34, 24, 60), (36, 24, 60), (4, 72))
         assert tuple(file.attrs["class_names"]) == make_sysu.ACTIONS
-    path, found, theta = find("SYSU", case, folder)
+    path, found, entry = find_h5("SYSU", case, folder)
     clips = Clips.read(path)
-    assert (found, theta) == ("SYSU", 0.3)
-    read = {
-        (performer, action): read_clip(
-            folder / "SYSU3DAction" / "3DvideoNorm" / performer / f"video{action}" / "sklWorld.mat"
-        )
-        for performer, action in zip(performers, actions, strict=True)
-    }
+    assert (found, theta_of(entry, case)) == ("SYSU", 0.3)
+    read = [read_mat(mat_of(folder, *which)) for which in zip(PERFORMERS, ACTIONS, strict=True)]
     for number in range(1, 5):
         split = clips.resplit(number)
-        for key, ids in zip(SPLITS, draw(name, performers, actions - 1, 1, number), strict=True):
-            wanted = {read[performers[i], actions[i]].tobytes(): actions[i] - 1 for i in ids}
+        parts = make_split(name, PERFORMERS, ACTIONS - 1, 1, number)
+        for key, ids in zip(("train", "valid", "test"), parts, strict=True):
             got = {
                 split.frames[split.start[i] : split.start[i] + split.length[i]].numpy().tobytes(): int(split.label[i])
                 for i in split.ids(key).tolist()
             }
-            assert got == wanted
+            assert got == {read[i].tobytes(): ACTIONS[i] - 1 for i in ids}
     first = clips.resplit(1)
     assert all(np.array_equal(getattr(first, key), getattr(clips, key)) for key in ("start", "length", "label"))
     assert first.splits == clips.splits
     again = clips.resplit(3).resplit(1)
     assert again.splits == first.splits
-    assert sorted(again.start[again.ids("test_")].tolist()) == sorted(clips.start[clips.ids("test_")].tolist())
+    assert sorted(again.start[again.ids("test")].tolist()) == sorted(clips.start[clips.ids("test")].tolist())
 
 
-def test_a_split_that_is_not_there(folder, toy):
+def test_a_split_that_does_not_exist(folder, toy):
     clips = Clips.read(folder / "SYSU_CS.h5")
     for number in (0, 5, -1):
         with pytest.raises(UserError, match=f"split {number}: the h5 has 4 random splits"):
@@ -127,7 +119,7 @@ def test_a_split_that_is_not_there(folder, toy):
         Clips.read(toy).resplit(1)
 
 
-def test_the_cache_keeps_the_splits(folder, tmp_path):
+def test_the_cache_has_the_splits(folder, tmp_path):
     path = tmp_path / "SYSU_SS.h5"
     path.write_bytes((folder / "SYSU_SS.h5").read_bytes())
     wanted = Clips.read(path, cache=True).resplit(2)
@@ -135,60 +127,50 @@ def test_the_cache_keeps_the_splits(folder, tmp_path):
     assert got.splits == wanted.splits and np.array_equal(got.start, wanted.start)
 
 
-def test_more_splits_begin_with_the_same_ones(folder, tmp_path):
+def test_a_split_does_not_depend_on_the_number_of_splits(folder, tmp_path):
     make_sysu.main([str(folder / "SYSU3DAction"), "--out", str(tmp_path), "--splits", "2"])
     with h5py.File(tmp_path / "SYSU_SS.h5") as two, h5py.File(folder / "SYSU_SS.h5") as four:
         assert np.array_equal(two["resplits"], four["resplits"][:2])
         assert np.array_equal(two["test_x"], four["test_x"])
 
 
-def test_one_epoch(folder, tmp_path, capsys):
-    flags = ["--max-epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path)]
-    main.main(["--dataset", "SYSU", "--case", "1", "--data", str(folder), *flags])
-    assert "5 draws of each of the 36 test clips" in capsys.readouterr().out
+def test_a_run_for_each_split(folder, tmp_path, capsys):
+    def run(*more):
+        flags = ["--data", str(folder), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
+        main.main(["--dataset", "SYSU", *flags, "--json", *more])
+        return json.loads(capsys.readouterr().out)
 
-
-def test_splits_run_one_after_another_and_go_on(folder, tmp_path, capsys):
-    flags = ["--max-epochs", "1", "-b", "16", "--device", "cpu", "--data", str(folder), "--results", str(tmp_path)]
-    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4"])
-    said = capsys.readouterr().out
+    home = tmp_path / "SYSU" / "SGN"
+    summary = run("--splits", "2,4")
     clips = Clips.read(folder / "SYSU_CS.h5")
     for number in (2, 4):
-        run = tmp_path / "SYSU" / "SGN" / f"split{number}"
         part = clips.resplit(number)
-        labels = [int(line) for line in (run / "0_lable.txt").read_text().split()]
-        assert labels == part.label[part.ids("test_")].tolist()
-        assert f"# split: {number}\n" in (run / "0_log.csv").read_text()
-    figures = [float(text) for text in re.findall(r"^last epoch 1: top-1 ([\d.]+)%", said, re.M)]
-    mean, spread = re.search(r"^last epoch: top-1 ([\d.]+) \+- ([\d.]+)% over 2 splits", said, re.M).groups()
-    assert float(mean) == pytest.approx(np.mean(figures), abs=0.01)
-    assert float(spread) == pytest.approx(np.std(figures, ddof=1), abs=0.01)
-    state = tmp_path / "SYSU" / "SGN" / "split2" / "0_state.pth"
+        labels = [int(line) for line in (home / f"split{number}" / "0_lable.txt").read_text().split()]
+        assert labels == part.label[part.ids("test")].tolist()
+        assert f"# split: {number}\n" in (home / f"split{number}" / "0_log.csv").read_text()
+    top1 = [result["last_top1"] for result in summary["runs"]]
+    assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
+    assert summary["last_top1_std"] == pytest.approx(np.std(top1, ddof=1))
+
+    state = home / "split2" / "0_state.pth"
     before = state.stat().st_mtime_ns
-    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--resume"])
-    assert capsys.readouterr().out.splitlines()[-2:] == said.splitlines()[-2:]
+    assert run("--splits", "2,4", "--resume") == summary
     assert state.stat().st_mtime_ns == before
-    home = tmp_path / "SYSU" / "SGN"
-    for number in (2, 4):  # tested elsewhere, a checkpoint is still tested on the clips of its own split
+
+    tested = run("--splits", "2,4", "--train", "0")
+    assert [result["top1"] for result in tested["runs"]] == [result["top1"] for result in summary["runs"]]
+    for number in (2, 4):  # in another folder, a checkpoint is still tested on the clips of its own split
         (home / "0_best.pth").write_bytes((home / f"split{number}" / "0_best.pth").read_bytes())
-        main.main(["--dataset", "SYSU", *flags, "--train", "0"])
+        run("--train", "0")
         for name in ("0_lable.txt", "0_pred.txt"):
             assert (home / name).read_text() == (home / f"split{number}" / name).read_text()
-    with pytest.raises(UserError, match="split 5: the h5 has 4 random splits"):
-        main.main(["--dataset", "SYSU", *flags, "--splits", "5"])
-    with pytest.raises(UserError, match="--splits and --seeds"):
-        main.main(["--dataset", "SYSU", *flags, "--splits", "2", "--seeds", "2"])
-    capsys.readouterr()
-    main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--train", "0"])  # each in its folder, in its split
-    again = capsys.readouterr().out.splitlines()
-    mean, spread = said.splitlines()[-2].split(": top-1 ")[1].split("%")[0].split(" +- ")
-    assert again[-1] == f"epochs kept: top-1 {mean} +- {spread}% over 2 splits"
-    assert [line for line in again if line.startswith("split")] == ["split2:", "split4:"]
     (home / "split4" / "0_best.pth").write_bytes((home / "split2" / "0_best.pth").read_bytes())
-    with pytest.raises(UserError, match="of split 2, not of split 4; it belongs in another folder"):
-        main.main(["--dataset", "SYSU", *flags, "--splits", "2,4", "--train", "0"])
-    with pytest.raises(UserError, match="--resume: there is nothing to go on with"):
-        main.main(["--dataset", "SYSU", *flags, "--resume", "--train", "0"])
+    with pytest.raises(UserError, match="of split 2, not of split 4"):
+        run("--splits", "2,4", "--train", "0")
+    with pytest.raises(UserError, match="split 5: the h5 has 4 random splits"):
+        run("--splits", "5")
+    with pytest.raises(UserError, match="--seeds and --splits"):
+        run("--splits", "2", "--seeds", "2")
 
 
 WRONG = {
@@ -210,7 +192,7 @@ WRONG = {
 def test_a_wrong_variable_is_one_clear_line(tmp_path, case):
     savemat(tmp_path / "sklWorld.mat", WRONG[case])
     with pytest.raises(UserError, match="sklWorld.mat: ") as found:
-        read_clip(tmp_path / "sklWorld.mat")
+        read_mat(tmp_path / "sklWorld.mat")
     assert "\n" not in str(found.value)
 
 
@@ -219,15 +201,14 @@ def test_a_damaged_mat_is_one_clear_line(tmp_path, compressed):
     path = tmp_path / "sklWorld.mat"
     savemat(path, {"SW": skeletons(0, 5)}, do_compression=compressed)
     whole = path.read_bytes()
-    rng = np.random.default_rng(0)
     refused = 0
-    texts = [whole[:n] for n in rng.integers(0, len(whole) - 1, 60)]
+    texts = [whole[:n] for n in np.random.default_rng(0).integers(0, len(whole) - 1, 60)]
     for at in range(124, 124 if compressed else 180):  # the headers, up to the type of the numbers
         texts += [whole[:at] + bytes([value]) + whole[at + 1 :] for value in (0, 3, 20, 255)]
     for text in texts:
         path.write_bytes(text)
         try:
-            assert read_clip(path).shape[1] == 60
+            assert read_mat(path).shape[1] == 60
         except UserError as error:
             assert "\n" not in str(error)
             refused += 1
@@ -244,27 +225,20 @@ def test_a_file_at_which_scipy_crashes_is_one_clear_line(tmp_path):
         list(make_sysu.read_all([path]))
 
 
-def set_up(folder, case):
-    home = folder / "3DvideoNorm"
-    for name, k in (("anna", 1), ("bo", 1), ("bo", "01" if case == "twice" else 13 if case == "action 13" else 2)):
-        if case == "one performer" and name == "anna" or case == "nothing":
-            continue
-        path = home / name / f"video{k}" / "sklWorld.mat"
-        path.parent.mkdir(parents=True)
-        savemat(path, {"SW": skeletons(0, 5)})
-
-
 @pytest.mark.parametrize(
-    "case, message",
+    "clips, message",
     [
-        ("nothing", "no 3DvideoNorm/<performer>/video<k>/sklWorld.mat in it"),
-        ("one performer", "CS: 0 of 2 clips to train on"),
-        ("action 13", "video13: not video1 to video12"),
-        ("twice", "the same performer and action as"),
+        ([], "no 3DvideoNorm/<performer>/video<k>/sklWorld.mat in it"),
+        (["bo/video1", "bo/video2"], "CS: 0 of 2 clips to train on"),
+        (["anna/video1", "bo/video13"], "video13: not video1 to video12"),
+        (["anna/video1", "anna/video01"], "the same performer and action as"),
     ],
 )
-def test_a_set_that_cannot_be_is_one_clear_line(tmp_path, case, message):
-    set_up(tmp_path, case)
+def test_an_impossible_set_is_one_clear_line(tmp_path, clips, message):
+    for name in clips:
+        path = tmp_path / "3DvideoNorm" / name / "sklWorld.mat"
+        path.parent.mkdir(parents=True)
+        savemat(path, {"SW": skeletons(0, 5)})
     with pytest.raises(UserError, match=message):
         make_sysu.main([str(tmp_path), "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
@@ -280,14 +254,14 @@ def test_a_set_that_cannot_be_is_one_clear_line(tmp_path, case, message):
     ],
 )
 def test_a_wrong_table_of_splits_is_refused(tmp_path, table, message):
-    some = {split: ([np.ones((3, 6))] * n, [0] * n) for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
-    about = dict(frames=3, joints=2, persons=1, class_names="ab", protocol="", made_by="")
+    given = {split: ([np.ones((3, 6))] * n, [0] * n) for split, n in zip(SPLITS, (2, 1, 1), strict=True)}
+    header = dict(frames=3, joints=2, persons=1, class_names="ab", protocol="", made_by="")
     with pytest.raises(UserError, match=message):
-        write_h5(tmp_path / "a.h5", some, **about, resplits=table)
+        write_h5(tmp_path / "a.h5", given, **header, resplits=table)
     assert not list(tmp_path.iterdir())
-    write_h5(tmp_path / "a.h5", some, **about, resplits=[[0, 0, 1, 2]])
+    write_h5(tmp_path / "a.h5", given, **header, resplits=[[0, 0, 1, 2]])
     with h5py.File(tmp_path / "a.h5", "r+") as file:
-        assert check(file) == []
+        assert validate(file) == []
         del file["resplits"]
         file["resplits"] = table
     with pytest.raises(UserError, match="resplits: "):

@@ -3,8 +3,8 @@
 import importlib.util
 
 import pytest
-from test_main import run
 
+from test_main import run
 from util import UserError
 
 

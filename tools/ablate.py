@@ -14,17 +14,17 @@ import argparse
 import csv
 import statistics
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import main as sgn  # noqa: E402
-import util  # noqa: E402
-from checkpoint import load_checkpoint, load_safely  # noqa: E402
-from data import Clips, find  # noqa: E402
-from evaluate import SELECT  # noqa: E402
-from model import ABLATIONS  # noqa: E402
-from recipes import PAPER, spelling  # noqa: E402
-from util import UserError  # noqa: E402
+import _path
+
+import main as sgn
+import util
+from checkpoint import load_checkpoint, load_safely
+from data import Clips, find
+from evaluate import SELECT
+from model import ABLATIONS
+from recipes import PAPER, spelling
+from util import UserError
 
 WHOLE = "whole"
 VARIANTS = [*ABLATIONS, "joint-type+frame-index"]  # the last has no semantics at all
@@ -70,7 +70,7 @@ def row(variant, args, folder):
 def write_table(path, rows, args, comments):
     """Writes rows and their differences to the first to path.csv and path.md. Returns the text of the second."""
     rows = [r | {f"{what}_difference": r[what] - rows[0][what] for what in FIGURES} for r in rows]
-    with util.replacing(path.with_name(f"{path.name}.csv")) as part, open(part, "w", newline="") as file:
+    with util.atomic_write(path.with_name(f"{path.name}.csv")) as part, open(part, "w", newline="") as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -82,7 +82,7 @@ def write_table(path, rows, args, comments):
             cells = [f"{cell} ({r[f'{what}_difference']:+.2f})" for cell, what in zip(cells, FIGURES, strict=True)]
         lines.append(f"| {r['variant']} | {r['parameters']:,} | {r['seeds']} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
-    with util.replacing(path.with_name(f"{path.name}.md")) as part:
+    with util.atomic_write(path.with_name(f"{path.name}.md")) as part:
         part.write_text(text, encoding="utf-8")
     return text
 
@@ -117,5 +117,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.one_clear_line():
+    with util.exit_on_error():
         main()

@@ -21,7 +21,6 @@ import argparse
 import json
 import re
 import statistics
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -33,18 +32,18 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
-from count import report  # noqa: E402
-from plain import Plain, plain_batch  # noqa: E402
+import _path
 
-import main as command_line  # noqa: E402
-from data import Clips  # noqa: E402
-from evaluate import predict  # noqa: E402
-from folded import Folded  # noqa: E402
-from model import SGN  # noqa: E402
-from recipes import PAPER  # noqa: E402
-from train import Run, adam, criterion, try_compile  # noqa: E402
-from util import count, keep_memory, one_clear_line, pick_device, provenance, replacing  # noqa: E402
+import main as command_line
+from count import report
+from data import Clips
+from evaluate import predict
+from folded import Folded
+from model import SGN
+from plain import Plain, plain_batch
+from recipes import PAPER
+from train import Run, adam, criterion, try_compile
+from util import atomic_write, exit_on_error, keep_freed_memory, pick_device, provenance
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
 LARGE = 256  # clips
@@ -203,12 +202,12 @@ def timed_row(row, runs, device):
     """The median seconds of the plain way, with the allocator as it is, and of ours."""
 
     def plain():
-        keep_memory(False)
+        keep_freed_memory(False)
         for _ in range(row.repeat):
             row.plain()
 
     def ours():
-        keep_memory()
+        keep_freed_memory()
         for _ in range(row.repeat):
             row.ours()
 
@@ -229,7 +228,7 @@ def paces(device, runs):
 
 def peak_memory(device, amp):
     """The most memory, in MB, that training on batches of 64 takes: of the process, or on a GPU of its tensors."""
-    keep_memory()
+    keep_freed_memory()
     net = SGN(CLASSES).to(device)
     x, y = torch.ones(BATCH, SEG, JOINTS * 3, device=device), torch.zeros(BATCH, dtype=torch.int64, device=device)
     step = step_of(net, net, x, y, amp)
@@ -246,7 +245,9 @@ def peak_memory(device, amp):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", help="cpu, cuda, ... (cuda where there is one, else cpu)")
-    parser.add_argument("--runs", type=count, default=5, help="timings of each, of which the median (%(default)s)")
+    parser.add_argument(
+        "--runs", type=positive_int, default=5, help="timings of each, of which the median (%(default)s)"
+    )
     parser.add_argument("--compile", action="store_true", help="time compiled networks as well")
     parser.add_argument("--count", action="store_true", help="count parameters and multiply-adds instead of timing")
     parser.add_argument("--json", type=Path, help="file to write the table to as well")
@@ -258,7 +259,7 @@ def main():
     else:
         result = {"runs": args.runs} | table(device, args.runs, args.compile, about)
     if args.json:
-        with replacing(args.json) as part:
+        with atomic_write(args.json) as part:
             part.write_text(json.dumps({"about": about} | result, indent=1) + "\n")
 
 
@@ -293,5 +294,5 @@ def table(device, runs, compiled, about):
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         main()

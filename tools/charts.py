@@ -9,10 +9,12 @@ import textwrap
 from pathlib import Path
 
 import numpy as np
-from logs import read_log, said, trained_on
 from matplotlib import style
 from matplotlib.figure import Figure
 
+import _path
+
+from logs import read_log, said, trained_on
 from util import UserError
 
 # Okabe and Ito's colours, which people with any colour vision tell apart; yellow is too light for lines

@@ -11,12 +11,12 @@ import sys
 from pathlib import Path
 
 import h5py
+from tqdm import tqdm
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "data")]
-from layout import SPLITS, about, check  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import _path
 
-from util import UserError, one_clear_line  # noqa: E402
+from layout import SPLITS, about, check
+from util import UserError, exit_on_error
 
 
 def main():
@@ -51,5 +51,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         sys.exit(main())

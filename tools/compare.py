@@ -4,11 +4,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from charts import COLOURS, GREY
-from logs import figures_of, read_log, trained_on
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
+import _path
+
+from charts import COLOURS, GREY
+from logs import figures_of, read_log, trained_on
 from model import SGN
 from util import UserError
 

@@ -13,7 +13,6 @@ with them; of which the layers alone make up 0.17 G, and the graph's products, w
 
 import argparse
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -21,12 +20,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "tools")]
-from plain import Plain  # noqa: E402
+import _path
 
-import util  # noqa: E402
-from folded import Folded  # noqa: E402
-from model import SGN  # noqa: E402
+import util
+from folded import Folded
+from model import SGN
+from plain import Plain
 
 PARAMETERS = {60: 691_048, 120: 721_828}  # by classes, of 25 joints and 20 segments
 GMAC = 0.17  # a clip, of 60 classes
@@ -130,20 +129,20 @@ def report(net, clips=1):
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("--clips", type=util.count, default=1, help="clips in the batch (%(default)s)")
-    add("--num-classes", type=util.count, default=60, help="(%(default)s)")
-    add("--num-joint", type=util.count, default=25, help="(%(default)s)")
-    add("--seg", type=util.count, default=20, help="(%(default)s)")
+    add("--clips", type=util.positive_int, default=1, help="clips in the batch (%(default)s)")
+    add("--num-classes", type=util.positive_int, default=60, help="(%(default)s)")
+    add("--num-joint", type=util.positive_int, default=25, help="(%(default)s)")
+    add("--seg", type=util.positive_int, default=20, help="(%(default)s)")
     add("--json", type=Path, help="file to write the counts to as well")
     args = parser.parse_args(argv)
     net = SGN(args.num_classes, args.num_joint, args.seg).eval()
     settings = {key: value for key, value in vars(args).items() if key != "json"}
     counts = report(net, args.clips)
     if args.json:
-        with util.replacing(args.json) as part:
+        with util.atomic_write(args.json) as part:
             part.write_text(json.dumps({"settings": settings, "counts": counts}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
-    with util.one_clear_line():
+    with util.exit_on_error():
         main()

@@ -27,14 +27,14 @@ from pathlib import Path
 
 import torch
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("", "tools")]
-from benchmark import timed  # noqa: E402
+import _path
 
-from checkpoint import load_checkpoint  # noqa: E402
-from folded import Folded  # noqa: E402
-from recognise import class_names  # noqa: E402
-from util import UserError, count, one_clear_line, opened, provenance, replacing  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+from benchmark import timed
+from checkpoint import load_checkpoint
+from folded import Folded
+from recognise import class_names
+from util import UserError, atomic_write, exit_on_error, opened, provenance
 
 TOLERANCE = 1e-4  # of logits up to 1, and relative to the largest above that
 CHECKED = (1, 3, 64)  # clips in a batch
@@ -151,7 +151,7 @@ def main(argv=None):
     add("--out", type=Path, required=True, help="file to write; .onnx or .pt2 says which it is")
     add("--form", choices=("folded", "module"), default="folded", help="folded.Folded or model.SGN (%(default)s)")
     add("--class-names", type=Path, help="text with a name per line, or the h5 trained on")
-    add("--runs", type=count, default=9, help="timings of each, of which the median (%(default)s)")
+    add("--runs", type=positive_int, default=9, help="timings of each, of which the median (%(default)s)")
     args = parser.parse_args(argv)
     args.command = " ".join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.out.suffix not in KINDS:
@@ -165,7 +165,7 @@ def main(argv=None):
     apart = difference(run, net)
     if not apart <= TOLERANCE:
         raise UserError(f"{args.out}: not written, for its logits differ from PyTorch's by {apart:.1e}")
-    with replacing(args.out) as part:
+    with atomic_write(args.out) as part:
         part.write_bytes(content)
     batches = ", ".join(map(str, CHECKED))
     print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['input']} -> {about['output']}")
@@ -179,5 +179,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         main()

@@ -19,15 +19,15 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "data" / "ntu"), str(ROOT / "data"), str(ROOT)]
-from get_raw_skes_data import BadFile, read_skeleton  # noqa: E402
-from layout import write_h5  # noqa: E402
+import _path
 
-from checkpoint import load_checkpoint  # noqa: E402
-from data import Clips  # noqa: E402
-from model import SGN  # noqa: E402
-from util import UserError, count, one_clear_line, save_checkpoint, seed  # noqa: E402
+ROOT = Path(__file__).resolve().parents[1]
+from checkpoint import load_checkpoint
+from data import Clips
+from get_raw_skes_data import BadFile, read_skeleton
+from layout import write_h5
+from model import SGN
+from util import UserError, exit_on_error, save_checkpoint, seed
 
 SECONDS, MEMORY = 10, 2**30
 TOKENS = (b"", b"-1", b"1000000000", b"999999999999999999999", b"nan", b"inf", b"-1e39", b"1e-400", b"word")
@@ -147,9 +147,9 @@ def fuzz(kind, good, read, refusal, number, rng, keep):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--skeletons", type=count, default=10_000, help="damaged .skeleton files (%(default)s)")
-    parser.add_argument("--h5", type=count, default=1_000, help="damaged h5 files (%(default)s)")
-    parser.add_argument("--checkpoints", type=count, default=1_000, help="damaged checkpoints (%(default)s)")
+    parser.add_argument("--skeletons", type=positive_int, default=10_000, help="damaged .skeleton files (%(default)s)")
+    parser.add_argument("--h5", type=positive_int, default=1_000, help="damaged h5 files (%(default)s)")
+    parser.add_argument("--checkpoints", type=positive_int, default=1_000, help="damaged checkpoints (%(default)s)")
     parser.add_argument("--seed", type=seed, default=1)
     parser.add_argument("--keep", type=Path, default=Path("fuzz-found"), help="folder for what is found (%(default)s)")
     args = parser.parse_args()
@@ -182,5 +182,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         sys.exit(main())

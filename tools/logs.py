@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+import _path
+
 from util import UserError
 
 COLUMNS = ("loss", "acc", "val_loss", "val_acc")

@@ -9,20 +9,19 @@ nothing: for figures that act, see data/demo. A clip depends on --seed and its n
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "data", "data/ntu")]
-import blocks  # noqa: E402
-import protocols  # noqa: E402
-from get_raw_denoised_data import Body, placed  # noqa: E402
-from layout import hold_out, write_h5  # noqa: E402
-from seq_transformation import at_origin  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+import _path
 
-from util import UserError, __version__, one_clear_line  # noqa: E402
+import blocks
+import protocols
+from get_raw_denoised_data import Body, placed
+from layout import hold_out, write_h5
+from seq_transformation import at_origin
+from util import UserError, __version__, exit_on_error
 
 A_JOB = 100
 PERFORMERS = [p for pair in zip(protocols.CS_TRAIN, protocols.CS_TEST, strict=True) for p in pair]
@@ -144,5 +143,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         main()

@@ -13,14 +13,14 @@ The file is what --out ends in: .png (150 dots an inch), .svg or .pdf; written w
 """
 
 import argparse
-import sys
 from math import radians
 from pathlib import Path
 from types import SimpleNamespace
 
 import torch
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1] / folder) for folder in ("", "data", "tools")]
+import _path
+
 try:
     import charts
     import compare
@@ -29,13 +29,12 @@ except ModuleNotFoundError as missing:
     if missing.name.split(".")[0] not in ("matplotlib", "PIL"):
         raise
     charts = None
-from skeletons import skeleton_of  # noqa: E402
-
-import util  # noqa: E402
-from checkpoint import load_checkpoint  # noqa: E402
-from data import DATASETS, ROOT, Clips, find  # noqa: E402
-from evaluate import as_trained, must_fit, test  # noqa: E402
-from util import UserError, count, one_clear_line, replacing  # noqa: E402
+import util
+from checkpoint import load_checkpoint
+from data import DATASETS, ROOT, Clips, find
+from evaluate import as_trained, must_fit, test
+from skeletons import skeleton_of
+from util import UserError, atomic_write, exit_on_error
 
 DPI = 150
 
@@ -93,20 +92,20 @@ def parse_args(argv=None):
     takes_predictions(command(confusion, "confusion matrix of the test clips"))
     one = command(classes, "accuracy of each class, and the most confused pairs")
     takes_predictions(one)
-    one.add_argument("--pairs", type=count, help="pairs to show (as many as classes)")
+    one.add_argument("--pairs", type=positive_int, help="pairs to show (as many as classes)")
     one = command(clip, "a clip: a row of poses, or with .gif animated", (".png", ".svg", ".pdf", ".gif"))
     takes_data(one)
     takes_pose(one)
     one.add_argument("--clip", type=int, help="number in the split, from 0 (the first, or the first of --class)")
     one.add_argument("--split", choices=("train", "valid", "test"), default="test", help="(%(default)s)")
-    one.add_argument("--poses", type=count, default=8, help="in the row (%(default)s)")
-    one.add_argument("--fps", type=util.above_zero, default=30, help="of a .gif, at most 50 (%(default)s)")
+    one.add_argument("--poses", type=positive_int, default=8, help="in the row (%(default)s)")
+    one.add_argument("--fps", type=util.positive_float, default=30, help="of a .gif, at most 50 (%(default)s)")
     for function, help in ((graph, "the learned graph G on a pose"), (joints, "joints that spatial max pooling picks")):
         one = command(function, f"{help}, averaged over a class's test clips")
         takes_data(one)
         takes_pose(one)
         if function is graph:
-            one.add_argument("--edges", type=count, default=30, help="heaviest edges to draw (%(default)s)")
+            one.add_argument("--edges", type=positive_int, default=30, help="heaviest edges to draw (%(default)s)")
     one = command(parameters, "accuracy against parameters, published and here; and our runs, from their logs")
     one.add_argument("runs", nargs="*", help="logs or folders of finished runs, for a second panel")
     one.add_argument("--label", action="append", help="name of a row, in their order (what tells the paths apart)")
@@ -263,12 +262,12 @@ def save(drawn, out):
 
     kind = out.suffix[1:].lower()
     if kind != "gif":
-        with replacing(out) as part:
+        with atomic_write(out) as part:
             drawn.savefig(part, format=kind, dpi=DPI, **({"pil_kwargs": {"optimize": True}} if kind == "png" else {}))
         return
     images, fps = drawn
     images = [Image.fromarray(image).quantize(32, dither=Image.Dither.NONE) for image in images]
-    with replacing(out) as part:
+    with atomic_write(out) as part:
         # In hundredths of a second, of which viewers take 2 at the least
         images[0].save(part, "GIF", save_all=True, append_images=images[1:], duration=max(20, 1000 / fps), loop=0)
 
@@ -283,5 +282,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         main()

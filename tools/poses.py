@@ -9,16 +9,18 @@ import textwrap
 import h5py
 import numpy as np
 import torch
-from charts import COLOURS, GREY
-from layout import SPLITS
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from skeletons import skeleton_of
 
+import _path
+
+from charts import COLOURS, GREY
+from layout import SPLITS
+from skeletons import skeleton_of
 from util import UserError
 
 TILT = np.radians(10)  # looked down on, so that a step towards the camera shows

@@ -25,10 +25,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-import util  # noqa: E402
-from recognise import ORIGIN, READERS, Classifier, Recogniser, read_recording  # noqa: E402
-from util import UserError, count, one_clear_line  # noqa: E402
+import _path
+
+import util
+from recognise import ORIGIN, READERS, Classifier, Recogniser, read_recording
+from util import UserError, exit_on_error
 
 EXIT_CODES = """exit codes:
   0  done
@@ -48,20 +49,20 @@ def parse_args(argv=None):
     add("--checkpoint", type=Path, required=True, help="a trained network: <case>_best.pth, ours or the release's")
     add(
         "--draws",
-        type=count,
+        type=positive_int,
         help="draws of frames whose logits are averaged (as in testing: 5, or 20 of --recipe plus; in a stream 1)",
     )
     add("--seed", type=util.seed, default=1, help="of the draws (%(default)s)")
-    add("--top", type=count, default=5, help="classes to show (%(default)s)")
+    add("--top", type=positive_int, default=5, help="classes to show (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
     names = "the classes' names, one a line, or the h5 trained on (those of the checkpoint's data set)"
     add("--classes", type=Path, metavar="FILE", help=names)
     origin = "joint, from 1, of the first frame that becomes the origin of an .npy or a window; 0: none (%(default)s)"
     add("--origin", type=int, default=ORIGIN, help=origin)
     add("--stream", action="store_true", help="read frames from standard input")
-    add("--window", type=count, help="frames of the stream that make a clip (about the mean length in training)")
-    add("--stride", type=count, help="frames of the stream between predictions (1)")
-    add("--persons", type=count, help="at most so many in a frame of the stream (2)")
+    add("--window", type=positive_int, help="frames of the stream that make a clip (about the mean length in training)")
+    add("--stride", type=positive_int, help="frames of the stream between predictions (1)")
+    add("--persons", type=positive_int, help="at most so many in a frame of the stream (2)")
     args = parser.parse_args(argv)
     if args.stream == bool(args.files):
         parser.error("take either files (or folders), or --stream")
@@ -195,5 +196,5 @@ def main(argv=None, stream=None):
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         sys.exit(main())

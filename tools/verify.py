@@ -16,16 +16,16 @@ import statistics
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from logs import figures_of, read_log, said  # noqa: E402
+import _path
 
-import util  # noqa: E402
-from checkpoint import load_checkpoint  # noqa: E402
-from data import ROOT, Clips, find  # noqa: E402
-from evaluate import accuracy, as_trained, test  # noqa: E402
-from main import parse_args  # noqa: E402
-from recipes import named  # noqa: E402
-from train import material  # noqa: E402
+import util
+from checkpoint import load_checkpoint
+from data import ROOT, Clips, find
+from evaluate import accuracy, as_trained, test
+from logs import figures_of, read_log, said
+from main import parse_args
+from recipes import named
+from train import material
 
 CLAIMS = ROOT / "results" / "README.md"
 
@@ -118,5 +118,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.one_clear_line():
+    with util.exit_on_error():
         sys.exit(main())

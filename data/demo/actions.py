@@ -1,14 +1,15 @@
-"""The demo's actions: how each moves one figure, or two that stand before each other.
+"""The actions of the demo: each moves one figure, or two that face each other.
 
-An action is a function of a `Take` and of the build of each person; the decorator gives its name (NTU RGB+D's) and
-its usual length, and the order here is the number A001, A002, …. Times are shares of the take, hands and feet in the
-units of `figures.Pose`.
+An action is a function of a `Take` and of the build of each person. The decorator gives its name in NTU RGB+D and its
+usual length; their order here is that of the numbers A001, A002, ... Times are shares of the take; hands and feet are
+in the units of `figures.Pose`.
 """
 
 import numpy as np
-from figures import LEFT, MIRROR, REST, RIGHT, Take, skeleton
 
-ACTIONS = []  # (name, number of persons, usual frames, function), in the order of the action's number
+from figures import FLIP, LEFT, REST, RIGHT, Take, skeleton
+
+ACTIONS = []  # (name, number of persons, usual frames, function), in the order of their numbers
 
 
 def action(name, frames, persons=1):
@@ -20,17 +21,17 @@ def action(name, frames, persons=1):
 
 
 def perform(number, builds, rng):
-    """One take of action `number` (1-based): a list of (n, 25, 3) joints in metres, one array a person.
+    """One take of action `number` (from 1): a list of (n, 25, 3) joints in metres, one array for each person.
 
-    The stage: floor at y = 0, the only person at the origin and facing +z; two persons on the z axis, facing each
-    other. `builds` are the performer's and the partner's; which stands in front is drawn from `rng`.
+    The floor is at y = 0. One person is at the origin and faces +z; two are on the z axis and face each other. builds:
+    of the performer and of the partner, in a random order.
     """
     _, persons, frames, function = ACTIONS[number - 1]
     builds = builds[:persons] if rng.random() < 0.5 else builds[:persons][::-1]
     take = Take(rng, builds[0], frames)
     figures = function(take, *builds)
     if rng.random() < builds[0].left and function is not handshake:  # everyone shakes the right hand
-        figures = [f[:, MIRROR] * [-1, 1, 1] for f in figures]
+        figures = [f[:, FLIP] * [-1, 1, 1] for f in figures]
     return figures
 
 
@@ -67,7 +68,7 @@ LAP = (-0.05, -0.62, 0.42)
 
 
 def seat(take, build, keys):
-    """Sitting where keys (time, share) are 1; in between, the trunk leans forward to keep the balance."""
+    """Sitting where the keys (time, share) are 1; the trunk leans forward between standing and sitting."""
     pose = take.stand(build)
     down = take.path(*keys, vary=0)
     height, back = np.array(SEAT) * take.rng.normal(1, 0.06, 2)

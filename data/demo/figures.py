@@ -1,24 +1,24 @@
-"""Human figures that act: the kinematics behind the demo's clips, and what makes no two takes alike.
+"""Human figures for the demo's clips: their kinematics, and the random differences between takes.
 
-A figure's own frame: x to its left, y up, z forward, floor at y = 0, metres. The joints are Kinect v2's 25, in the
-order of NTU RGB+D. An action moves a `Pose` (pelvis, spine, and targets for hands and feet); `skeleton` turns it
-into joints by forward kinematics for the trunk and two-bone inverse kinematics for the limbs, so that every bone
-keeps its length. All arrays run over the frames of the clip at once.
+Coordinates of a figure: x to its left, y up, z forward, floor at y = 0, metres. The joints are those of Kinect v2, as
+in NTU RGB+D. An action moves a `Pose` (pelvis, spine, and targets for hands and feet); `skeleton` computes the joints,
+by forward kinematics for the trunk and two-bone inverse kinematics for the limbs, so that bones keep their lengths. All
+arrays are over the frames of the clip.
 """
 
 import numpy as np
 
+from skeletons import SKELETONS
+
 FPS, FRAMES = 30, (40, 110)  # frames a second; the shortest and the longest take
-# The joint that each joint hangs on, 0-based, in NTU's order of joints; the base of the spine is its own.
-PARENT = np.array([0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11])
-MIRROR = np.array([0, 1, 2, 3, 8, 9, 10, 11, 4, 5, 6, 7, 16, 17, 18, 19, 12, 13, 14, 15, 20, 23, 24, 21, 22])
+PARENT, FLIP = np.array(SKELETONS[25].parent), SKELETONS[25].flip_pairs()
 LEFT, RIGHT = 0, 1
 SIDES = np.array([1.0, -1.0])  # sign of x
 REST = (0.08, -0.98, 0.08)  # a hanging hand: outward, up, forward of the shoulder, in arm lengths
 
 
 class Build:
-    """A performer's body (lengths in metres) and manner; drawn once for each performer."""
+    """The body (lengths in metres) and habits of a performer, random."""
 
     def __init__(self, rng):
         height = rng.uniform(1.56, 1.90)
@@ -33,11 +33,11 @@ class Build:
         self.pace = rng.uniform(0.85, 1.2)
         self.reach = rng.uniform(0.85, 1.15)  # how large the gestures are
         self.stoop, self.stance = rng.normal((0.05, 0.22), (0.05, 0.03))
-        self.left = 0.75 if rng.random() < 0.2 else 0.25  # share of takes that the other hand does
+        self.left = 0.75 if rng.random() < 0.2 else 0.25  # share of takes with the left hand
 
 
 class Pose:
-    """What an action moves, over n frames. Lengths are in the figure's hip heights, hands in its arm lengths."""
+    """What an action moves, over n frames. Lengths are in hip heights, those of hands in arm lengths."""
 
     def __init__(self, n):
         self.frames = n
@@ -45,24 +45,24 @@ class Pose:
         self.pelvis = np.zeros((n, 3))  # radians: turn to the left, tilt forward, tilt to the right
         self.chest = np.zeros((n, 3))  # the same, against the pelvis
         self.head = np.zeros((n, 3))  # the same, against the chest
-        self.hands = np.tile(np.array(REST), (2, n, 1))  # wrist: outward, up, forward of the shoulder, turning with it
+        self.hands = np.tile(np.array(REST), (2, n, 1))  # wrist: outward, up, forward of the shoulder
         self.elbows = np.full((2, n), 0.5)  # how far outward they point
         self.feet = np.zeros((2, n, 3))  # ankle: left, up, forward of where it is when standing
         self.toes = np.zeros((2, n))  # radians downward
-        self.touch = np.zeros((2, n, 3))  # wrist in metres in the figure's frame, for something to be touched …
-        self.touching = np.zeros((2, n))  # … which overrules `hands` where this is 1, and not where it is 0
+        self.touch = np.zeros((2, n, 3))  # wrist, in metres in the figure's coordinates,
+        self.touching = np.zeros((2, n))  # used where this is 1, instead of `hands`, which is used where it is 0
 
 
 def ease(u):
-    """0 up to 0, 1 from 1 on, and the minimum-jerk path of a human movement in between."""
+    """0 below 0, 1 above 1, and a minimum-jerk path, as in human movements, in between."""
     u = np.clip(u, 0.0, 1.0)
     return u**3 * (10 - 15 * u + 6 * u * u)
 
 
 def track(u, *keys):
-    """Smoothly through keys (time, value), at rest where it turns and at the ends, never beyond the values.
+    """Interpolates between keys (time, value) by a monotone cubic (Fritsch and Butland, 1984).
 
-    The values are numbers or tuples; u (n,) -> (n,) or (n, len(value)). A monotone cubic (Fritsch and Butland, 1984).
+    The values are numbers or tuples; u (n,) -> (n,) or (n, len(value)).
     """
     times, values = np.array([t for t, _ in keys]), np.array([v for _, v in keys], dtype=float)
     step = np.diff(times).reshape(-1, *[1] * (values.ndim - 1))
@@ -103,9 +103,9 @@ def bend(start, target, first, second, pole):
 
 
 def carry(v, start, end):
-    """What becomes of the part of v across `start` (unit vectors) when the shortest turn takes that to `end`.
+    """Rotates the part of v orthogonal to `start` by the shortest rotation from `start` to `end`, unit vectors.
 
-    An elbow that points where this says never flips, unless the hand passes opposite `start`.
+    For the direction of an elbow: it never jumps, unless the hand passes opposite `start`.
     """
     v = v - (v * start).sum(-1, keepdims=True) * start
     share = (v * end).sum(-1, keepdims=True) / np.maximum(1 + (start * end).sum(-1, keepdims=True), 1e-6)
@@ -113,7 +113,7 @@ def carry(v, start, end):
 
 
 def skeleton(build, pose):
-    """(n, 25, 3) float64 joints in metres, in the figure's frame."""
+    """The joints of a pose: (n, 25, 3) float64, metres, in the figure's coordinates."""
     n, b = pose.frames, build
     joints = np.empty((n, 25, 3))
     pelvis = rotation(pose.pelvis)
@@ -154,9 +154,9 @@ def skeleton(build, pose):
 
 
 class Take:
-    """One performance: its clock, and the random differences between one time and the next.
+    """One performance of an action: its clock and its random numbers.
 
-    u (n,): share of the action done, 0 before it starts and 1 after it ends. t (n,): seconds.
+    u (n,): share of the action that is done, 0 before its start and 1 after its end. t (n,): seconds.
     """
 
     def __init__(self, rng, build, frames):
@@ -174,7 +174,7 @@ class Take:
         return scale * np.sin(2 * np.pi * rate * clock + phase).sum(1) / np.sqrt(2)
 
     def stand(self, build, idle=None):
-        """A pose at ease, swaying; no one stands as straight as a post. `idle`: a hand that has nothing to do."""
+        """A standing pose that sways. idle: a hand without a task."""
         pose = Pose(self.n)
         pose.hips[:, [0, 2]] += self.drift(2, scale=0.012)
         pose.hips[:, 1] -= abs(self.rng.normal(0, 0.004))
@@ -189,7 +189,7 @@ class Take:
         return pose
 
     def path(self, *keys, vary=0.03):
-        """As `track` over u, but no two takes hit the keys at the same time or at the same place."""
+        """As `track` over u, with random changes of the keys' times and values."""
         times = np.array([t for t, _ in keys], dtype=float)
         gap = np.diff(times).min()
         times[1:-1] += self.rng.uniform(-0.3, 0.3, len(times) - 2) * gap
@@ -199,12 +199,12 @@ class Take:
         return track(self.u, *zip(times, values, strict=True))
 
     def hand(self, pose, side, *keys, vary=0.05):
-        """Moves a hand through keys given as wrist positions; None stands for hanging at ease."""
+        """Moves a hand through keys of wrist positions; None: hanging at rest."""
         keys = [(t, REST if at is None else at) for t, at in keys]
         pose.hands[side] += self.path(*keys, vary=vary) - REST
 
     def steps(self, pose, *steps):
-        """Feet that step: (side, begin, end, forward); the trunk is left to the caller."""
+        """Moves the feet by steps (side, begin, end, forward), not the trunk."""
         for side, begin, end, forward in steps:
             done = ease((self.u - begin) / (end - begin))
             pose.feet[side, :, 2] += forward * done
@@ -212,7 +212,7 @@ class Take:
             pose.toes[side] += 1.6 * done * (1 - done) * np.sign(forward)
 
     def walk(self, pose, distance, begin, end, first=LEFT):
-        """Walks `distance` (hip heights) forward between two times, arms swinging; the last step joins the feet."""
+        """Walks `distance` (hip heights) forward between two times with swinging arms; ends with the feet together."""
         count = max(2, round(distance / 0.55)) + 1
         times = np.linspace(begin, end, count + 1)
         length = distance / (count - 1)

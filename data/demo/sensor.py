@@ -1,36 +1,28 @@
-"""The depth cameras of the demo: where they stand, what they get wrong, and the `.skeleton` text they leave.
+"""The depth cameras of the demo: their places, their errors, and the `.skeleton` text that they write.
 
-Format: SPEC, "NTU RGB+D .skeleton text". A camera's frame is Kinect v2's: x to the camera's left, y up, z away from
-it, metres.
+Camera coordinates are those of Kinect v2: x to the camera's left, y up, z away from it, metres.
 """
 
 import numpy as np
+
 from figures import PARENT, unit
 
 # As in NTU RGB+D: camera 1 is in the middle, and the performers face camera 2 in R001, camera 3 in R002.
 AZIMUTH = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
-# Standard deviation of the jitter in metres: the trunk is steady, hands and feet are not, finger tips least of all.
+# Standard deviation of the jitter in metres, joint by joint
 JITTER = np.array([4, 4, 5, 5, 5, 7, 9, 12, 5, 7, 9, 12, 5, 7, 10, 13, 5, 7, 10, 13, 4, 18, 18, 18, 18]) / 1000
-# Joints that go astray together.
-LIMBS = (
-    [6, 7, 21, 22],
-    [10, 11, 23, 24],
-    [5, 6, 7, 21, 22],
-    [9, 10, 11, 23, 24],
-    [14, 15],
-    [18, 19],
-    [13, 14, 15],
-    [17, 18, 19],
-)
-LEAVES = [3, 15, 19, 21, 22, 23, 24]  # no bone ends there, and Kinect gives no orientation
-FIRST_ID = 72057594037927936  # 2**56; from here on float64 tells only every 16th ID apart
+# Joints that are misplaced together
+_ARMS, _LEGS = ([6, 7, 21, 22], [10, 11, 23, 24], [5, 6, 7, 21, 22], [9, 10, 11, 23, 24]), ([14, 15], [18, 19])
+LIMBS = (*_ARMS, *_LEGS, [13, 14, 15], [17, 18, 19])
+LEAVES = [3, 15, 19, 21, 22, 23, 24]  # ends of limbs: Kinect gives no orientation for them
+FIRST_ID = 72057594037927936  # 2**56: from here on float64 has only every 16th integer
 SWITCHED, LEFT_AND_BACK, LATE = 0.06, 0.04, 0.1  # shares of bodies (late: of those that are not alone)
 SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
 LOST = 0.08  # share of clips that lack their first frames; the same for the last, and for some in between
 
 
 class Camera:
-    """Where one camera of the setup stands; `rng` decides distance, height and what exactly it looks at."""
+    """A camera at a random distance and height that looks at a random point of the trunk."""
 
     def __init__(self, number, rng):
         azimuth = AZIMUTH[number] + rng.normal(0, 0.06)
@@ -41,7 +33,7 @@ class Camera:
         self.axes = np.stack([left, np.cross(away, left), away])
 
     def view(self, joints):
-        """(…, 3) on the stage -> (…, 3) in the camera's frame: a rotation and a shift, nothing else."""
+        """(..., 3) on the stage -> (..., 3) in camera coordinates: a rotation and a shift."""
         return (joints - self.position) @ self.axes.T
 
 
@@ -55,10 +47,10 @@ def sway(rng, n, size, frames=6):
 
 
 def measure(joints, hidden, rng, noise):
-    """What the camera reports of one body.
+    """One body as the camera sees it.
 
-    joints (n, 25, 3) in its frame, hidden (n,) bool: somebody stands in front. Returns the joints with jitter and
-    with limbs gone astray for some frames, more of both on the far side, and the tracking states (n, 25), 2 or 1.
+    joints: (n, 25, 3) in camera coordinates. hidden: (n,) bool, somebody stands in front. Returns the joints with
+    jitter and with misplaced limbs, more on the side away from the camera, and tracking states (n, 25), 2 or 1.
     """
     n = len(joints)
     depth = joints[..., 2]
@@ -79,7 +71,7 @@ def measure(joints, hidden, rng, noise):
 
 
 def in_front(bodies):
-    """For each body (n,) bool: another body's trunk stands between its own and the camera."""
+    """For each body (n,) bool: the trunk of another body is between its own and the camera."""
     trunks = np.stack([body[:, 1] for body in bodies])
     rays = trunks[..., :2] / trunks[..., 2:]
     close = np.linalg.norm(rays[:, None] - rays[None], axis=-1) < 0.12
@@ -87,11 +79,11 @@ def in_front(bodies):
 
 
 def record(bodies, rng, noise):
-    """What the camera writes down of a scene: [(ID, present (n,) bool, joints (n, 25, 3), states (n, 25)), …].
+    """A scene as the camera records it: [(ID, present (n,) bool, joints (n, 25, 3), states (n, 25)), ...].
 
-    bodies: (n, 25, 3) each, in the camera's frame. Jitter and the flaws of real recordings: a body ID that changes,
-    a body that is lost and found, one noticed late, ghosts of a few frames, objects taken for wide bodies, and
-    frames without any body, at the start, the end or in between.
+    bodies: (n, 25, 3) each, in camera coordinates. Has jitter and the errors of real recordings: body IDs that change,
+    bodies that are lost for a while or found late, ghosts of a few frames, wide objects taken for bodies, and frames
+    without any body.
     """
     n = len(bodies[0])
     ids = iter(FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16)))
@@ -139,10 +131,10 @@ BODY = "{} 0 {} {} {} {} 0 %.4f %.4f 2\n25\n" + JOINT * 25
 
 
 def numbers(joints, states):
-    """(n, 302): what the text says of one body after its ID, frame by frame: lean, then 12 fields a joint."""
+    """The fields of a body in the text after its ID: (n, 302), lean, then 12 fields for each joint."""
     n = len(joints)
     x, y, z = joints[..., 0], joints[..., 1], np.maximum(joints[..., 2], 0.5)
-    bone = unit(joints - joints[:, PARENT])  # orientation: the turn that takes y to the bone
+    bone = unit(joints - joints[:, PARENT])  # orientation: the rotation from y to the bone
     turn = unit(np.stack([1 + bone[..., 1], bone[..., 2], 0 * z, -bone[..., 0]], -1))
     turn[:, LEAVES] = 0
     lean = (joints[:, 20] - joints[:, 0])[:, [0, 2]] * [1.5, -1.5]
@@ -152,7 +144,7 @@ def numbers(joints, states):
 
 
 def text(tracks, rng):
-    """The whole `.skeleton` file of what `record` returned, as a string."""
+    """What `record` returned as the text of a `.skeleton` file."""
     n = len(tracks[0][1])
     frames = [[] for _ in range(n)]
     for number, present, joints, states in tracks:

@@ -1,12 +1,12 @@
-"""Step 1 of 3: reads the .skeleton files, and keeps the bodies of each clip.
+"""Step 1 of 3: reads the .skeleton files and finds the bodies of each clip.
 
     python get_raw_skes_data.py                      # in data/ntu, which holds nturgb+d_skeletons/
     python get_raw_skes_data.py --root DIR --dataset NTU120
 
-Reads every SsssCcccPpppRrrrAaaa.skeleton in the folders of DIR called nturgb…skeletons…, so both halves of NTU120 may
-lie in one folder or in two (nturgb+d_skeletons, nturgb+d_skeletons120, as their zips unpack). Writes DIR/raw_data/.
-A file that is not whole is skipped, reported and listed in raw_data/skipped.csv. Killed and started again, it goes on
-where it was; files that were added or changed since are noticed. (SPEC, "Step 1, the bodies of each clip".)
+Reads every SsssCcccPpppRrrrAaaa.skeleton in the folders of DIR named nturgb...skeletons..., so the two halves of NTU120
+may be in one folder or in two (nturgb+d_skeletons, nturgb+d_skeletons120, as unpacked). Writes DIR/raw_data/. A file
+that is damaged is skipped, reported and listed in raw_data/skipped.csv. After an interruption the same command
+continues; files that were added or changed since are noticed.
 """
 
 import os
@@ -18,54 +18,59 @@ from typing import NamedTuple
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
-import blocks  # noqa: E402
-import protocols  # noqa: E402
-from blocks import BadFile  # noqa: E402
+import _path
 
-from util import UserError, one_clear_line  # noqa: E402
+import blocks
+import protocols
+from blocks import BadFile
+from util import UserError, exit_on_error
 
 SCRIPT = Path(__file__).name
 JOINTS = 25
-LARGEST = 64 * 2**20  # bytes; NTU's largest file has 4 MB. So what a worker holds stays bounded
-TEXT_A_BLOCK = 256 * 2**20  # bytes; NTU's blocks have 36 MB
+LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
+TEXT_A_BLOCK = 256 * 2**20  # bytes of the files of a block; NTU's blocks have 36 MB
 INFINITE = 2.0**128 - 2.0**103  # the smallest number that rounds to float32's infinity
 
 
 class Body(NamedTuple):
-    """What one clip's text says of one body ID."""
+    """The joints of one body ID in a clip."""
 
-    id: bytes  # text: as a float64, IDs of two people can become equal
-    first: int  # the valid frame where it is first seen; its interval counts on from there without holes
-    joints: np.ndarray  # (rows, 25, 3) float32, metres in the camera's frame; one row a frame in which it is seen
-    motion: np.float32  # variance over all its joint positions, summed over x, y, z; 0 if it is alone in the clip
+    id: bytes  # text: as float64, two IDs can become equal
+    first: int  # the valid frame in which it is first seen
+    joints: np.ndarray  # (rows, 25, 3) float32, metres, camera coordinates: one row for each frame in which it is seen
+    motion: np.float32  # variance over all its joint positions, summed over x, y, z; 0 if it is the only body
+
+    @property
+    def last(self):
+        """The end of its interval, which has no gaps even if the body does (as in the release)."""
+        return self.first + len(self.joints) - 1
 
 
 def read_skeleton(data):
-    """The text of a .skeleton file, bytes, to (number of valid frames, [Body] in the order of first appearance).
+    """Reads the text of a .skeleton file, bytes: (number of valid frames, [Body] in the order of first appearance).
 
-    Raises BadFile naming the line. Nothing is allocated by an announced count: what is there is read, then compared.
+    Valid frames are those with a body. Raises BadFile with the line. The counts in the text allocate no memory.
     """
     lines = data.split(b"\n")
     while lines and not lines[-1].strip():
         lines.pop()
     ids, frames, starts = [], [], []
     try:
-        valid = walk(lines, ids, frames, starts)
+        valid = find_bodies(lines, ids, frames, starts)
     except BadFile:
-        examine(lines, starts)  # a line too few or too many upsets the counts after it: it is that line to tell of
+        check_fields(lines, starts)  # a missing or extra line makes the counts after it wrong: name that line
         raise
-    joints = numbers(data, lines, starts)
+    joints = read_joints(data, lines, starts)
     order = {}
     which = np.array([order.setdefault(id, len(order)) for id in ids])
     if len(order) == 1:
         return valid, [Body(ids[0], frames[0], joints, np.float32(0))]
-    found = []
+    bodies = []
     for id, k in order.items():
-        its = joints[which == k]
+        rows = joints[which == k]
         with np.errstate(over="ignore", invalid="ignore"):
-            found.append(Body(id, frames[ids.index(id)], its, its.reshape(-1, 3).var(axis=0).sum()))
-    return valid, found
+            bodies.append(Body(id, frames[ids.index(id)], rows, rows.reshape(-1, 3).var(axis=0).sum()))
+    return valid, bodies
 
 
 def read_file(path):
@@ -76,24 +81,24 @@ def read_file(path):
         return read_skeleton(file.read())
 
 
-def walk(lines, ids, frames, starts):
-    """Goes from count to count, and returns the number of valid frames.
+def find_bodies(lines, ids, frames, starts):
+    """Finds the bodies of each frame by the counts in the text, and returns the number of valid frames.
 
-    Appends of each body in each frame: its ID, the number of the valid frame, and the index of its first joint's line.
+    Appends for each body in each frame: its ID, the number of the valid frame, and the index of its first joint's line.
     """
     at, valid = 1, 0
-    announced = count(lines, 0, "the number of frames")
-    for frame in range(1, announced + 1):  # over counts alone: where a frame begins depends on all before it
-        bodies = count(lines, at, f"the number of bodies of frame {frame} of {announced}")
+    announced = read_count(lines, 0, "the number of frames")
+    for frame in range(1, announced + 1):
+        bodies = read_count(lines, at, f"the number of bodies of frame {frame} of {announced}")
         at += 1
         for body in range(1, bodies + 1):
             if at + 2 + JOINTS > len(lines):
                 raise BadFile(len(lines), f"cut short in frame {frame} of {announced}, body {body} of {bodies}")
             fields = lines[at].split()
             if len(fields) != 10 or not fields[0].isdigit() or len(fields[0]) > 20:
-                raise BadFile(at + 1, f"{shown(lines[at])} is not a body's ID and its 9 numbers")
+                raise BadFile(at + 1, f"{quote(lines[at])} is not a body's ID and its 9 numbers")
             if lines[at + 1].strip() != b"25":
-                raise BadFile(at + 2, f"the number of joints is {shown(lines[at + 1])}, not 25")
+                raise BadFile(at + 2, f"the number of joints is {quote(lines[at + 1])}, not 25")
             ids.append(fields[0])
             frames.append(valid)
             starts.append(at + 2)
@@ -106,29 +111,29 @@ def walk(lines, ids, frames, starts):
     return valid
 
 
-def count(lines, at, what):
-    """The count in line `at`, which announces `what`."""
+def read_count(lines, at, what):
+    """The count in line `at`; `what` names it in errors."""
     if not lines:
         raise BadFile(None, "the file is empty")
     if at >= len(lines):
         raise BadFile(len(lines), f"cut short: the file ends before {what}")
     token = lines[at].strip()
     if not token.isdigit() or len(token) > 18:
-        raise BadFile(at + 1, f"{shown(token)} is not {what}")
+        raise BadFile(at + 1, f"{quote(token)} is not {what}")
     return int(token)
 
 
-def numbers(data, lines, starts):
+def read_joints(data, lines, starts):
     """x, y, z of the 25 joints whose lines begin at each of `starts`: (len(starts), 25, 3) float32. Raises BadFile.
 
-    Of a joint's 12 fields only these three are converted. That the others are there and are no words is seen from
-    the characters of the whole text, and only if these look odd are all fields gone through one by one.
+    Of the 12 fields of a joint only these three are converted, for speed. The others are checked by the characters of
+    the whole text, and one by one only if there is an unusual one.
     """
     rows = list(chain.from_iterable([lines[at : at + JOINTS] for at in starts]))
     spaces = np.count_nonzero(np.frombuffer(data, np.uint8) == ord(" "))
-    odd = data.translate(None, b"0123456789+-.eE \t\r\n")
-    if odd or spaces != 11 * len(rows) + 9 * len(starts) or len(rows[-1].split()) != 12:
-        examine(lines, starts)
+    unusual = data.translate(None, b"0123456789+-.eE \t\r\n")
+    if unusual or spaces != 11 * len(rows) + 9 * len(starts) or len(rows[-1].split()) != 12:
+        check_fields(lines, starts)
     values = []
     add = values.append
     try:
@@ -142,14 +147,14 @@ def numbers(data, lines, starts):
     with np.errstate(over="ignore"):
         values = np.fromiter(values, np.float32, len(values))
     if not np.isfinite(values).all():
-        examine(lines, starts)
+        check_fields(lines, starts)
     return values.reshape(-1, JOINTS, 3)
 
 
-def examine(lines, starts):
-    """Goes through the bodies of a text field by field, and raises BadFile at the first that is not as it should be.
+def check_fields(lines, starts):
+    """Checks the bodies of a text field by field: raises BadFile for the first that is wrong.
 
-    NaN and infinity are wrong in x, y, z alone: elsewhere, where nothing reads them, Kinect itself may write them.
+    NaN and infinity are wrong in x, y, z only: Kinect itself writes them in other fields, which are not used.
     """
     for start in starts:
         for at in (start - 2, *range(start, start + JOINTS)):
@@ -162,28 +167,28 @@ def examine(lines, starts):
                 except ValueError:
                     value = None
                 if value is None:
-                    raise BadFile(at + 1, f"{shown(token)} is not a number")
+                    raise BadFile(at + 1, f"{quote(token)} is not a number")
                 if wanted == 12 and i < 3 and not abs(value) < INFINITE:
-                    raise BadFile(at + 1, f"{'xyz'[i]} of a joint is {shown(token)}")
+                    raise BadFile(at + 1, f"{'xyz'[i]} of a joint is {quote(token)}")
 
 
-def shown(text):
-    """At most 30 bytes of a text, quoted for a message."""
+def quote(text):
+    """At most 30 bytes of a line, quoted for a message."""
     text = text.strip()
     return repr(text[:30])[1:] + ("…" if len(text) > 30 else "")
 
 
 def read_block(files, skip):
-    """[(name, path)] to the arrays of a block: clips one after another, bodies one after another, rows likewise."""
+    """Reads [(name, path)] into the arrays of a block: of each clip, of each body, and of each row of a body."""
     clips, bodies = [], []
     for name, path in files:
         try:
-            valid, found = read_file(path)
+            valid, its_bodies = read_file(path)
         except (BadFile, OSError) as error:
             skip(f"{Path(path).parent.name}/{name}.skeleton", error)
             continue
-        clips.append((name, valid, len(found)))
-        bodies += found
+        clips.append((name, valid, len(its_bodies)))
+        bodies += its_bodies
     names, valid, counts = zip(*clips, strict=True) if clips else ((), (), ())
     return {
         "names": np.array(names, "S20"),
@@ -197,60 +202,58 @@ def read_block(files, skip):
     }
 
 
-def find(root, dataset):
-    """The .skeleton files to read: ({name: (path, size, mtime)} in name order, Counter of those left out and why)."""
+def find_files(root, dataset):
+    """The .skeleton files to read, {name: (path, size, mtime)} in name order, and a Counter of why others are not."""
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
-    files, left_out = {}, Counter()
-    for folder in folders:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name.removesuffix(".skeleton")
-                if name == entry.name or not protocols.NAME.fullmatch(name):
-                    left_out["not named SsssCcccPpppRrrrAaaa.skeleton"] += 1
-                elif name in dataset.left_out:
-                    left_out["known to lack skeletons (missing_skeletons.txt)"] += 1
-                elif not dataset.belongs(name):
-                    left_out[f"their action is none of {dataset.name}'s {len(dataset.classes)}"] += 1
-                elif name in files:
-                    left_out["a file of this name is in another of the folders too"] += 1
-                else:
-                    try:
-                        stat = entry.stat()
-                        files[name] = (entry.path, stat.st_size, stat.st_mtime_ns)
-                    except OSError:  # a link to nowhere: reading it will say so
-                        files[name] = (entry.path, -1, -1)
+    files, excluded = {}, Counter()
+    for entry in chain.from_iterable(map(os.scandir, folders)):
+        name = entry.name.removesuffix(".skeleton")
+        if name == entry.name or not protocols.NAME.fullmatch(name):
+            excluded["not named SsssCcccPpppRrrrAaaa.skeleton"] += 1
+        elif name in dataset.missing:
+            excluded["known to lack skeletons (missing_skeletons.txt)"] += 1
+        elif not dataset.has(name):
+            excluded[f"not one of the {len(dataset.classes)} actions of {dataset.name}"] += 1
+        elif name in files:
+            excluded["a file of this name is in another of the folders too"] += 1
+        else:
+            try:
+                stat = entry.stat()
+                files[name] = (entry.path, stat.st_size, stat.st_mtime_ns)
+            except OSError:  # a broken link: reading it gives the error
+                files[name] = (entry.path, -1, -1)
     if not files:
         raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it")
-    return dict(sorted(files.items())), left_out
+    return dict(sorted(files.items())), excluded
 
 
-def tasks(files):
-    """Blocks of one setup, camera and performer each, or parts of that: a new file changes no other one."""
+def plan_blocks(files):
+    """Tasks of one setup, camera and performer each, or parts of that, so that a new file changes one block only."""
     for key, group in groupby(files, key=lambda name: name[:12]):
         names = list(group)
         part = np.cumsum([files[name][1] for name in names]) // TEXT_A_BLOCK
         for i in np.unique(part):
-            some = [names[k] for k in np.flatnonzero(part == i)]
-            made_from = blocks.digest(SCRIPT, [(name, *files[name][1:]) for name in some])
-            source = [(name, files[name][0]) for name in some]
-            yield blocks.Task(f"{key}-{i}" if i else key, made_from, len(some), source)
+            chosen = [names[k] for k in np.flatnonzero(part == i)]
+            made_from = blocks.digest(SCRIPT, [(name, *files[name][1:]) for name in chosen])
+            source = [(name, files[name][0]) for name in chosen]
+            yield blocks.Task(f"{key}-{i}" if i else key, made_from, len(chosen), source)
 
 
 def main(argv=None):
-    args = blocks.arguments(__doc__, argv)
-    dataset = protocols.dataset(args.dataset, args.root)
-    files, left_out = find(args.root, dataset)
+    args = protocols.parse_arguments(__doc__, argv)
+    dataset = protocols.dataset(args.dataset)
+    files, excluded = find_files(args.root, dataset)
     folder = args.root / "raw_data"
-    records = blocks.run(
-        list(tasks(files)), read_block, folder, dataset.name, workers=args.workers, strict=args.strict, title="reading"
-    )
-    print(blocks.left_out(left_out), end="")
-    print(f"{folder}: {blocks.full_or_not(dataset, sum(record.clips for record in records))}")
-    return blocks.report(chain.from_iterable(record.skipped for record in records), folder / "skipped.csv")
+    options = {"workers": args.workers, "strict": args.strict, "title": "reading"}
+    records = blocks.make_blocks(list(plan_blocks(files)), read_block, folder, dataset.name, **options)
+    for why, n in excluded.items():
+        print(f"{n:,} left out: {why}")
+    print(f"{folder}: {dataset.count(sum(record.clips for record in records))}")
+    return blocks.report_skipped(records, folder)
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         sys.exit(main())

@@ -1,19 +1,16 @@
-"""Northwestern-UCLA: from `all_sqe.zip`, or the folder unpacked from it, to `NUCLA_CV.h5`.
+"""Northwestern-UCLA: converts `all_sqe.zip`, or the folder unpacked from it, to `NUCLA_CV.h5`.
 
     python data/nucla/make_nucla.py all_sqe.zip                # the standard protocol: views 1, 2 train, view 3 tests
     python data/nucla/make_nucla.py all_sqe --test-view 1
-    python data/nucla/make_nucla.py all_sqe.zip --train-views 1 --test-view 2 --out NUCLA_1_2.h5   # never view 3
-    python data/nucla/make_nucla.py all_sqe.zip --test-view 1 2 --test-performers 2 7 9 --out NUCLA_CS.h5    # nor here
+    python data/nucla/make_nucla.py all_sqe.zip --train-views 1 --test-view 2 --out NUCLA_1_2.h5     # without view 3
+    python data/nucla/make_nucla.py all_sqe.zip --test-view 1 2 --test-performers 2 7 9 --out NUCLA_CS.h5
 
-A clip is a json, named action, subject, execution, view: {"skeletons": [frames][20][3] metres, "label": 1...10}.
-Each clip is moved so that joint 2, the spine, of its first frame is the origin, as NTU's clips are.
-(SPEC, "Northwestern-UCLA".)
+A clip is a json whose name gives action, subject, execution and view: {"skeletons": [frames][20][3] metres, "label":
+1...10}. Joint 2, the spine, of its first frame becomes the origin, as in NTU's clips.
 """
 
-import argparse
 import json
 import re
-import sys
 import zipfile
 import zlib
 from itertools import pairwise
@@ -22,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+import _path
+
+from layout import center, split_validation, write_h5
+from util import ArgumentParser, UserError, __version__, exit_on_error
+
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
-from layout import at_origin, hold_out, write_h5  # noqa: E402
-
-from util import UserError, __version__, one_clear_line  # noqa: E402
-
 ACTIONS = (
     "pick up with one hand",
     "pick up with two hands",
@@ -44,10 +41,10 @@ NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
 JOINTS = 20
 
 
-def read_clip(text, name, labelled=True):
-    """(frames, 60) float32, metres, and the class index, from the text of one json. Raises UserError.
+def read_json(text, name, labelled=True):
+    """Reads the text of one json: (frames, 60) float32, metres, and the class index. Raises UserError.
 
-    labelled: False for a recording that need not have a label; then None stands for it.
+    labelled: False for a clip that need not have a label; the index is then None.
     """
     try:
         clip = json.loads(text)
@@ -61,7 +58,8 @@ def read_clip(text, name, labelled=True):
         raise UserError(f"{name}: a coordinate is not finite")
     if labelled and not 1 <= label <= len(ACTIONS):
         raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
-    return at_origin(skeletons), label - 1 if labelled else None
+    clip = center(skeletons[:, None], ~skeletons.any(axis=(1, 2))[:, None])
+    return clip.astype(np.float32).reshape(len(clip), -1), label - 1 if labelled else None
 
 
 def read_all(source):
@@ -79,7 +77,7 @@ def read_all(source):
         raise UserError(f"{source}: no clip named like a01_s01_e00_v01.json in it")
     for (name, one, _), (next_name, other, _) in pairwise(found):
         if name == next_name:
-            raise UserError(f"{source}: {one} and {other} in it are of one name; take away one of them")
+            raise UserError(f"{source}: {one} and {other} in it have the same name; remove one of them")
     for name, _, read in tqdm(found, unit="clip"):
         try:
             text = read()
@@ -88,55 +86,54 @@ def read_all(source):
         yield name, text
 
 
-def listed(numbers):
-    return ", ".join(map(str, numbers[:-1])) + " and " * (len(numbers) > 1) + str(numbers[-1])
+def join(numbers):
+    """1, 2 and 3"""
+    *first, last = map(str, numbers)
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__)
+    add = parser.add_argument
     views = dict(type=int, nargs="+", choices=(1, 2, 3))
-    parser.add_argument("--test-view", **views, default=[3], help="the view that tests (3); or several")
-    parser.add_argument(
-        "--train-views", **views, help="views that train (all but those that test; with --test-performers, the same)"
-    )
-    parser.add_argument("--test-performers", type=int, nargs="+", help="only they test, and only the others train")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        help="file to write (beside this script, NUCLA_CV.h5; NUCLA_CV_test1.h5, ... with another view)",
-    )
-    args = parser.parse_args()
-    test_views, held_out = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
-    rest = test_views if held_out else [view for view in (1, 2, 3) if view not in test_views]
-    train_views = sorted({*(args.train_views or rest)})
-    if not held_out and (both := {*test_views} & {*train_views}):
+    add("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
+    add("--test-view", **views, default=[3], help="views that test (3)")
+    add("--train-views", **views, help="views that train (the others; with --test-performers, those that test)")
+    add("--test-performers", type=int, nargs="+", help="performers that test; the others train")
+    add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
+    args = parser.parse_args(argv)
+    test_views, test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
+    default = test_views if test_performers else [view for view in (1, 2, 3) if view not in test_views]
+    train_views = sorted({*(args.train_views or default)})
+    if not test_performers and (both := {*test_views} & {*train_views}):
         raise UserError(f"--train-views: view {both.pop()} tests; take others")
-    if (held_out or len(test_views) > 1 or train_views != rest) and not args.out:
+    if (test_performers or len(test_views) > 1 or train_views != default) and not args.out:
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
     out = args.out or HERE / ("NUCLA_CV.h5" if test_views == [3] else f"NUCLA_CV_test{test_views[0]}.h5")
 
-    rows = []
+    clips, labels, performers, views = [], [], [], []
     for name, text in read_all(args.source):
-        clip, label = read_clip(text, name)
+        clip, label = read_json(text, name)
         _, performer, _, view = map(int, NAME.fullmatch(name).groups())
-        rows.append((clip, label, performer, view))
-    clips, *columns = zip(*rows, strict=True)
-    labels, performers, views = map(np.array, columns)
-    theirs = np.isin(performers, held_out)
-    test = np.flatnonzero(np.isin(views, test_views) & (theirs | (not held_out)))
-    learn = np.flatnonzero(np.isin(views, train_views) & ~theirs)
-    if len(learn) < 2 or not len(test):
-        found = f"of {len(views)} clips {len(learn)} would train and {len(test)} test"
-        raise UserError(f"{args.source}: {found}; both sides need some")
-    protocol = f"cross-view: views {listed(train_views)} train, view {listed(test_views)} tests"
-    if held_out:
-        of = f" of views {listed(test_views)}" if test_views == train_views else f"; {protocol}"
-        protocol = f"cross-subject: performers {listed(held_out)} test, the others train{of}"
-    train, valid = hold_out(learn)
+        for values, value in zip((clips, labels, performers, views), (clip, label, performer, view), strict=True):
+            values.append(value)
+    labels, tests = np.array(labels), np.isin(performers, test_performers)
+    test = np.flatnonzero(np.isin(views, test_views) & (tests | (not test_performers)))
+    train = np.flatnonzero(np.isin(views, train_views) & ~tests)
+    if len(train) < 2 or not len(test):
+        found = f"of {len(views)} clips {len(train)} would train and {len(test)} test"
+        raise UserError(f"{args.source}: {found}; at least two and one are needed")
+    protocol = f"cross-view: views {join(train_views)} train, view {join(test_views)} tests"
+    if test_performers:
+        of = f" of views {join(test_views)}" if test_views == train_views else f"; {protocol}"
+        protocol = f"cross-subject: performers {join(test_performers)} test, the others train{of}"
+    training, validation = split_validation(train)
     write_h5(
         out,
-        {s: ((clips[i] for i in ids), labels[ids]) for s, ids in (("", train), ("valid_", valid), ("test_", test))},
+        {
+            split: ((clips[i] for i in ids), labels[ids])
+            for split, ids in (("", training), ("valid_", validation), ("test_", test))
+        },
         frames=max(map(len, clips)),
         joints=JOINTS,
         persons=1,
@@ -144,9 +141,9 @@ def main():
         protocol=protocol,
         made_by=f"make_nucla.py {__version__}",
     )
-    print(f"{out}: {len(train)} training, {len(valid)} validation and {len(test)} test clips")
+    print(f"{out}: {len(training)} training, {len(validation)} validation and {len(test)} test clips")
 
 
 if __name__ == "__main__":
-    with one_clear_line():
+    with exit_on_error():
         main()

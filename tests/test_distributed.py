@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 import torch
+
+import distributed
+from data import ROOT
 from test_main import run
 from test_resume import command
-
-import ranks
-from data import ROOT
 from util import UserError
 
 
@@ -72,13 +72,13 @@ def test_each_process_takes_its_own_gpu_before_anything_is_put_on_one(monkeypatc
     monkeypatch.setattr(ranks.dist, "init_process_group", done.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
     for name in (None, "cuda"):
-        assert ranks.start(name) == torch.device("cuda", 1)
+        assert distributed.init(name) == torch.device("cuda", 1)
     assert done == [1, "cuda:1", "nccl"] * 2
     done.clear()
-    assert ranks.start("cpu") == torch.device("cpu")
+    assert distributed.init("cpu") == torch.device("cpu")
     assert done == ["cpu", "gloo"]
     with pytest.raises(UserError, match="--device cuda:0: torchrun gives each process a GPU; 2 are here"):
-        ranks.start("cuda:0")
+        distributed.init("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
     with pytest.raises(UserError, match="--device cuda: torchrun gives each process a GPU; 2 are here"):
-        ranks.start(None)
+        distributed.init(None)

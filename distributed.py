@@ -1,0 +1,121 @@
+"""Training and testing in several processes, started by torchrun (NCCL on GPUs, gloo on CPUs).
+
+    torchrun --nproc_per_node 2 main.py --dataset NUCLA
+
+Every process holds the same clips, weights and random generators, and takes its share of each batch. Only the main
+process writes and prints. In a single process these functions work too, and do nothing.
+"""
+
+import os
+import sys
+
+import torch
+from torch import distributed as dist
+
+from util import UserError, shorten
+
+# What torchrun sets for each process
+VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+def init(device=None):
+    """Joins the processes of torchrun, if there are any. Returns the torch.device of this one.
+
+    device: as in `pick_device`; of several processes on GPUs each gets its own. Raises UserError.
+    """
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return pick_device(device)
+    if missing := [name for name in VARIABLES if not os.environ.get(name)]:
+        raise UserError(f"WORLD_SIZE is set, but {missing[0]} is not: start several processes with torchrun")
+    if (device or "cuda").startswith("cuda") and torch.cuda.is_available():
+        local_rank, gpus = int(os.environ["LOCAL_RANK"]), torch.cuda.device_count()
+        if device not in (None, "cuda") or local_rank >= gpus:
+            raise UserError(f"--device {device or 'cuda'}: torchrun gives each process a GPU; there are {gpus}")
+        torch.cuda.set_device(local_rank)  # first, or every process takes memory on GPU 0
+        device = f"cuda:{local_rank}"
+    device = pick_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return device
+
+
+def pick_device(name=None):
+    """The torch.device of that name; by default CUDA if there is a GPU, else the CPU. Raises UserError."""
+    name = name or ("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.backends.cuda.is_built():
+        raise UserError(f"--device {shorten(name)}: this PyTorch ({torch.__version__}) is built for the CPU only")
+    try:
+        device = torch.device(name)
+        torch.rand(1, generator=torch.Generator(device), device=device).item()
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {shorten(name)}: not available ({shorten(error, 150)})") from None
+    return device
+
+
+def shutdown():
+    """Waits for the other processes, then leaves the group."""
+    if dist.is_initialized():
+        dist.barrier()
+        dist.destroy_process_group()
+
+
+def world_size():
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def rank():
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def is_main_process():
+    return rank() == 0
+
+
+def print_once(*values, **kwargs):
+    """print, in the main process only."""
+    if is_main_process():
+        print(*values, **kwargs)
+
+
+def warn_once(message):
+    """A line on standard error, from the main process only."""
+    print_once(f"note: {message}", file=sys.stderr)
+
+
+def shard(n):
+    """This process's share of n items, as a slice. Shares are contiguous and differ by one item at most."""
+    return slice(n * rank() // world_size(), n * (rank() + 1) // world_size())
+
+
+def all_reduce_sum(tensor):
+    """The sum of the processes' tensors, which have the same shape."""
+    if dist.is_initialized():
+        tensor = tensor.clone()
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def broadcast(tensors):
+    """Overwrites tensors, such as batch-norm statistics, with those of the main process."""
+    if dist.is_initialized():
+        for tensor in tensors:
+            dist.broadcast(tensor, 0)
+
+
+def run_on_main(function):
+    """Calls function() in the main process only and returns its result in all. If it raises, all processes end."""
+    if not dist.is_initialized():
+        return function()
+    result, error = [None], None
+    if is_main_process():
+        try:
+            result = [function()]
+        except BaseException as raised:
+            error = raised
+    failed = [error is not None]
+    dist.broadcast_object_list(failed)
+    if error is not None:
+        raise error
+    if failed[0]:
+        raise SystemExit(2)  # the main process prints why
+    dist.broadcast_object_list(result)
+    return result[0]

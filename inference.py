@@ -1,0 +1,265 @@
+"""Trained networks in use: SGN in its fast form, on single clips and on streams of frames.
+
+    classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
+    clip = read_recording("a01_s01_e00_v01.json")                       # (frames, persons, joints, 3), as in training
+    logits = classifier.logits(clip, generator=torch.Generator().manual_seed(1))
+    classifier.top(logits.softmax(-1).numpy())                          # [{"label": 8, "name": "throw", ...}, ...]
+
+    stream = StreamClassifier("results/NTU/SGN/0_best.pth")
+    for joints in camera:                                               # (25, 3), or (persons, 25, 3), metres
+        probabilities = stream.update(joints)
+        if probabilities is not None:
+            print(stream.names[probabilities.argmax()])
+
+Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from checkpoint import load_checkpoint
+from data import DATASETS, OTHER, Clips
+from layout import read_header
+from recordings import ORIGIN, prepare
+from util import UserError, shorten
+
+CPU_BATCH = 8  # clips that the CPU computes at a time: what is between two layers then fits into its caches
+
+
+class Folded(nn.Module):
+    """A trained SGN for inference: the same logits up to rounding, faster, without gradients.
+
+    Batch norms are folded into the layers beside them. What is the same for all clips is computed once: the parts of
+    the joint types and frame indices, and the product of theta and phi. What is constant over j drops out of the
+    softmax. As W (G x) = G (W x), a graph convolution is one product, x [W, W1], and one with G.
+
+    Takes and returns what SGN does. amp: products in bfloat16, except the first layer's, whose velocities are small
+    differences; the logits keep the type of `net`. Does not follow later changes of `net`. Raises ValueError for an
+    ablated network.
+    """
+
+    @torch.no_grad()
+    def __init__(self, net, amp=False):
+        super().__init__()
+        if net.ablate:
+            raise ValueError("an ablated network has no folded form")
+        self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
+        joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
+        dtype = torch.bfloat16 if amp else None
+
+        # Dynamics: the first layers of position and velocity side by side, after the norm of the input
+        position, velocity = net.joint_embed.cnn, net.dif_embed.cnn
+        for name, i in (("norm_w", 0), ("norm_b", 1)):  # (j, 6), from channels coordinate * j + joint
+            parts = [_scale_shift(embed[0].bn)[i].view(3, j).t() for embed in (position, velocity)]
+            self.register_buffer(name, torch.cat(parts, dim=1))
+        first = torch.block_diag(position[1].weight, velocity[1].weight).t()
+        self._add_layer("embed", first, torch.cat([position[1].bias, velocity[1].bias]))
+        self._add_layer("position", position[3].weight.t(), position[3].bias, dtype)
+        self._add_layer("velocity", velocity[3].weight.t(), velocity[3].bias, dtype)
+
+        # Graph: d_i M d_j + u . d_j, and beside it the part with the joint type of j
+        theta, phi = net.compute_g1.g1, net.compute_g1.g2
+        m, u = theta.weight.t() @ phi.weight, theta.bias @ phi.weight
+        right = torch.block_diag(torch.eye(c).to(m), joint_type.t())  # the first c columns: d_j; the others: its type
+        self._add_layer("graph", m[:c] @ right, (joint_type @ m[c:] + u) @ right, dtype)
+
+        for name in ("gcn1", "gcn2", "gcn3"):
+            gcn = getattr(net, name)
+            scale, shift = _scale_shift(gcn.bn)
+            weight = torch.cat([gcn.w.weight.t() * scale, gcn.w1.weight.t() * scale], dim=1)
+            bias = torch.cat([torch.zeros_like(shift), gcn.w1.bias * scale + shift])
+            if name == "gcn1":
+                weight, bias = weight[:c], joint_type @ weight[c:] + bias
+            self._add_layer(name, weight, bias, dtype)
+
+        cnn = net.cnn
+        self._add_layer("frame_index", net.tem_embed.all_types(), None, dtype)
+        scale, shift = _scale_shift(cnn.bn1)
+        taps = cnn.cnn1.weight.squeeze(2).permute(2, 1, 0).flatten(0, 1)  # (3 * 256, 256)
+        self._add_layer("cnn1", taps * scale, cnn.cnn1.bias * scale + shift, dtype)
+        scale, shift = _scale_shift(cnn.bn2)
+        self._add_layer("cnn2", cnn.cnn2.weight.flatten(1).t() * scale, cnn.cnn2.bias * scale + shift, dtype)
+        self._add_layer("fc", net.fc.weight.t(), net.fc.bias)
+
+    def _add_layer(self, name, weight, bias=None, dtype=None):
+        self.register_buffer(f"{name}_w", weight.contiguous().clone().to(dtype or weight.dtype))
+        if bias is not None:
+            self.register_buffer(f"{name}_b", bias.contiguous().clone().to(dtype or bias.dtype))
+
+    @torch.no_grad()
+    def forward(self, x):
+        if not torch.compiler.is_compiling() and x.device.type == "cpu" and len(x) > CPU_BATCH:
+            return torch.cat([self.logits(part) for part in x.split(CPU_BATCH)])
+        return self.logits(x)
+
+    def logits(self, x):
+        b, t, j = len(x), self.seg, self.num_joint
+        velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
+        x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1)
+        x = torch.addcmul(self.norm_b, x, self.norm_w).flatten(0, 1)
+        x = torch.addmm(self.embed_b, x, self.embed_w).relu_().to(self.position_w.dtype)
+        d = torch.addmm(self.position_b, x[:, :64], self.position_w).relu_()
+        d += torch.addmm(self.velocity_b, x[:, 64:], self.velocity_w).relu_()
+
+        to_d, to_type = ((d @ self.graph_w).unflatten(0, (b * t, j)) + self.graph_b).split([64, j], dim=-1)
+        g = torch.baddbmm(to_type, to_d, d.view(b * t, j, 64).transpose(1, 2)).softmax(dim=-1)
+
+        x = _apply_graph(g, (d @ self.gcn1_w).unflatten(0, (b * t, j)) + self.gcn1_b)
+        x = _apply_graph(g, torch.addmm(self.gcn2_b, x, self.gcn2_w).unflatten(0, (b * t, j)))
+        x = _apply_graph(g, torch.addmm(self.gcn3_b, x, self.gcn3_w).unflatten(0, (b * t, j)))
+
+        x = F.pad(x.unflatten(0, (b, t, j)).amax(dim=2) + self.frame_index_w, (0, 0, 1, 1))
+        x = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=-1).flatten(0, 1)
+        x = torch.addmm(self.cnn1_b, x, self.cnn1_w).relu_()
+        x = torch.addmm(self.cnn2_b, x, self.cnn2_w).relu_().unflatten(0, (b, t))
+        return torch.addmm(self.fc_b, x.amax(dim=1).to(self.fc_w.dtype), self.fc_w)
+
+
+def _apply_graph(g, y):
+    """ReLU(G (W x) + W1 x) of y = [W x, W1 x]: (frames, j, 2c) -> tokens (frames * j, c)."""
+    wx, w1x = y.chunk(2, dim=-1)
+    return torch.baddbmm(w1x, g, wx).relu_().flatten(0, 1)
+
+
+def _scale_shift(bn):
+    """A batch norm in evaluation is x * scale + shift."""
+    scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
+    return scale, bn.bias - bn.running_mean * scale
+
+
+@torch.no_grad()
+def inference_form(net, example, amp=False):
+    """The fastest function from clips to net's logits: Folded if that gives the same logits on the example, else net.
+
+    So a changed network is scored as it is, and not as `Folded` remembers it. example: (batch, seg, 3 * joints).
+    """
+    net.eval()
+    with torch.autocast(example.device.type, enabled=False):
+        expected = net.forward(example)  # and not net(example), which may be compiled
+    try:
+        logits = Folded(net)(example)
+        same = (logits - expected).abs().max() <= 1e-3 * expected.abs().max().clamp(min=1)
+    except (ValueError, AttributeError, RuntimeError, TypeError):  # ablated, or changed
+        same = False
+    if same:
+        return Folded(net, amp)
+
+    @torch.no_grad()
+    def forward(x):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
+            return net.forward(x).float()
+
+    return forward
+
+
+class Classifier:
+    """A checkpoint, ours or the release's, for one clip at a time.
+
+    classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
+    Attributes: net, joints, recipe, names (of all classes), window (default of StreamClassifier, frames).
+    Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
+    """
+
+    def __init__(self, path, classes=None):
+        checkpoint = load_checkpoint(path)
+        self.path, self.net, self.recipe = path, checkpoint.net, checkpoint.recipe
+        self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
+        self.names = read_class_names(classes, n) if classes else checkpoint.class_names
+        self.names = self.names or tuple(f"class {i}" for i in range(n))
+        example = torch.randn(2, self.seg, 3 * self.joints, generator=torch.Generator().manual_seed(0))
+        self.forward = inference_form(self.net, example)
+        window = DATASETS.get(checkpoint.about.get("dataset"), OTHER).window
+        self.window = max(self.seg, window // self.seg * self.seg)
+
+    def logits(self, clip, generator, samples=None):
+        """Logits of a clip, (frames, persons, joints, 3) as from read_recording: (classes,) float32.
+
+        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit.
+        """
+        if clip.shape[2] != self.joints:
+            raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
+        ids = torch.zeros(samples or self.recipe.test_samples, dtype=torch.int64)
+        x = Clips.from_clip(clip).sample(ids, generator, self.seg, self.recipe.whole_clip)
+        return self.forward(x).mean(dim=0)
+
+    def top(self, probabilities, n=5):
+        """The n likeliest classes: [{"label": from 0, "name": str, "probability": float}], the likeliest first."""
+        order = np.argsort(-probabilities, kind="stable")[:n].tolist()
+        return [{"label": i, "name": self.names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
+
+
+def read_class_names(path, n):
+    """The n class names in a text file, one a line, or in an h5: a tuple of str. Raises UserError."""
+    path = Path(path)
+    try:
+        if path.suffix in (".h5", ".hdf5"):
+            with h5py.File(path) as file:
+                names = read_header(file)["class_names"]
+        else:
+            names = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text of names, one a line") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or shorten(error, 150)}") from None
+    if len(names) != n:
+        raise UserError(f"{path}: {len(names)} names, but there are {n} classes")
+    return tuple(names)
+
+
+class StreamClassifier:
+    """Classifies a stream of frames: the last `window` frames are taken for a clip.
+
+    checkpoint: a path or a Classifier. window: frames, at least the network's segments; by default about the mean
+    length of the training clips, so that as much time passes between sampled frames as in training. stride: frames
+    between predictions. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged.
+    origin: as in read_recording. classes: as in Classifier. Raises UserError for arguments that do not fit.
+
+    Samples are random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's.
+    """
+
+    def __init__(self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=ORIGIN, seed=1, classes=None):
+        self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint, classes)
+        joints, seg = self.classifier.joints, self.classifier.seg
+        self.names, self.window, self.stride = self.classifier.names, window or self.classifier.window, stride
+        if self.window < seg:
+            raise UserError(f"a window of {self.window} frames: at least {seg} are needed")
+        if not 0 <= origin <= joints:
+            raise UserError(f"joint {origin} cannot be the origin: {self.classifier.path} has {joints} joints")
+        self.samples, self.origin = samples, origin
+        self.generator = torch.Generator().manual_seed(seed)
+        self.frames = 0  # seen so far
+        # A ring buffer in which each frame is stored twice, so that the last `window` frames are one slice
+        self.ring = np.zeros((2 * self.window, persons, joints, 3), np.float32)
+
+    def update(self, joints):
+        """Takes the next frame. Returns probabilities of the classes, (classes,) float32, or None.
+
+        joints: (joints, 3) or (persons, joints, 3), metres in the camera's frame, zeros for an absent person; None for
+        an empty frame. Returns None until the window is full, between strides, and while fewer of its frames than the
+        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity.
+        """
+        _, persons, *skeleton = self.ring.shape
+        with np.errstate(over="ignore"):
+            frame = np.zeros((0, *skeleton)) if joints is None else np.asarray(joints).astype(np.float32)
+        frame = frame[None] if frame.ndim == 2 else frame
+        if frame.ndim != 3 or list(frame.shape[1:]) != skeleton or len(frame) > persons:
+            expected = f"({skeleton[0]}, 3), or that of up to {persons} persons"
+            raise ValueError(f"a frame of shape {np.shape(joints)}, not {expected}")
+        if not np.isfinite(frame).all():
+            raise ValueError("NaN or infinity in a frame; an absent person is zeros")
+        i = self.frames % self.window
+        for row in (i, i + self.window):
+            self.ring[row, : len(frame)] = frame
+            self.ring[row, len(frame) :] = 0
+        self.frames += 1
+        if self.frames < self.window or (self.frames - self.window) % self.stride:
+            return None
+        clip = prepare(self.ring[i + 1 : i + 1 + self.window], self.origin)
+        if len(clip) < self.classifier.seg:
+            return None
+        return self.classifier.logits(clip, self.generator, self.samples).softmax(dim=-1).numpy()
