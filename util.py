@@ -253,7 +253,7 @@ def derive_seed(*numbers):
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
 
 
-def provenance(command, device, **settings):
+def provenance(command, device, /, **settings):
     """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
     import numpy
     import torch

@@ -82,6 +82,21 @@ def add_arguments(parser):
     parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
 
 
+def file_state(entry):
+    """(path, size, time of change) of a directory entry."""
+    try:
+        stat = entry.stat()
+        return entry.path, stat.st_size, stat.st_mtime_ns
+    except OSError:  # a broken link: reading it gives the error
+        return entry.path, -1, -1
+
+
+def file_task(key, script, names, files):
+    """The Task of a block that is read from some of the files: {name: file_state}. Its source is [(name, path)]."""
+    states = [(name, *files[name][1:]) for name in names]
+    return Task(key, digest(script, states), len(names), [(name, files[name][0]) for name in names])
+
+
 # ---- blocks
 
 
@@ -104,7 +119,8 @@ def make_blocks(tasks, work, folder, dataset, *, workers, strict, title):
             raise util.UserError(str(skipped[0]))
         _, before = _load_index(folder, dataset)
         if todo:
-            _write_index(folder, dataset, False, [*before, *(task[:3] for task in tasks)])
+            rows = {row[0]: row for row in (*before, *(task[:3] for task in tasks))}
+            _write_index(folder, dataset, False, list(rows.values()))
         total = sum(task.clips for task in tasks)
         done = total - sum(task.clips for task in todo)
         jobs = [(work, task, folder, strict) for task in todo]

@@ -118,11 +118,17 @@ def test_wrong_clips_are_refused_and_nothing_is_written(tmp_path, case):
 
 
 @pytest.mark.parametrize("n, message", [(1, "valid_x: 2 clips fewer than"), (4, "valid_x: more clips than the 3")])
-def test_as_many_clips_as_labels(tmp_path, n, message):
+def test_there_must_be_as_many_clips_as_labels(tmp_path, n, message):
     given = splits()
     given["valid_"] = ([clip(5, 150)] * n, [0, 1, 0])
     with pytest.raises(UserError, match=message):
         write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **HEADER)
+
+
+def test_wrong_random_splits_are_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(UserError, match="resplits: split 1 has no 0"):
+        write_h5(tmp_path / "a.h5", splits(), joints=25, persons=2, resplits=[[0] * 9], **HEADER)
+    assert not list(tmp_path.iterdir())
 
 
 def replace(**new):
@@ -151,6 +157,10 @@ def value(key, where, to):
     return change
 
 
+def resplits(table):
+    return lambda file: file.create_dataset("resplits", data=np.asarray(table, np.uint8))
+
+
 SPOILED = {
     "test_x is missing": (replace(test_x=None), ["no dataset 'test_x'"]),
     "x is a group": (lambda f: (replace(x=None)(f), f.create_group("x")), ["no dataset 'x'"]),
@@ -174,6 +184,10 @@ SPOILED = {
     "two labels": (value("y", 2, 1), ["y: clip 2 has a label that is not one-hot"]),
     "no label": (value("y", 0, 0), ["y: clip 0 has a label that is not one-hot"]),
     "a soft label": (value("y", 1, 0.5), ["y: clip 1 has a label that is not one-hot"]),
+    "no test clips in split 1": (resplits(np.eye(2, 9)), ["resplits: split 1 has no 0 (training), no 2 (test), or"]),
+    "a 3 in split 2": (resplits([np.arange(9) % 3, np.arange(9) % 4]), ["resplits: split 2 has no 0"]),
+    "too short splits": (resplits(np.zeros((2, 8))), ["resplits: uint8 (2, 8), not uint8 (splits, 9 clips)"]),
+    "one split": (resplits(np.zeros(9)), ["resplits: uint8 (9,)"]),
     "joints wrong": (attribute("joints", 24), ["x is 150 wide, but 2 persons * 24 joints * 3 are 144"]),
     "joints missing": (attribute("joints", None), ["attributes joints and persons"]),
     "joints no number": (attribute("joints", "many"), ["attributes joints and persons"]),
@@ -209,14 +223,10 @@ def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path, tmp_p
             read_header(file)
 
 
-def test_names_may_be_bytes(path):
+def test_read_header_takes_names_of_bytes_and_names_the_file_in_errors(path):
     with h5py.File(path, "r+") as file:
         file.attrs["class_names"] = np.array([b"wave", b"jump"])
         assert read_header(file)["class_names"] == ("wave", "jump")
-
-
-def test_read_header_names_the_file_and_the_first_problem(path):
-    with h5py.File(path, "r+") as file:
         del file["test_x"], file["test_y"]
         with pytest.raises(UserError, match=r"some.h5: no dataset 'test_x' \(and 1 more: tools/check_h5.py"):
             read_header(file)

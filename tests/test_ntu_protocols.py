@@ -8,6 +8,7 @@ import pytest
 import protocols
 from layout import split_validation
 from ntu_text import ARRAYS
+from seq_transformation import count_sides
 
 PEOPLE = (1, 2), (3, 6)  # who train, who test
 NTU, NTU120 = protocols.dataset("NTU"), protocols.dataset("NTU120")
@@ -127,3 +128,13 @@ def test_what_the_h5_says_of_a_protocol():
         "cross-subject: 53 performers train, 53 test",
         "cross-setup: even setups train, odd setups test",
     ]
+
+
+def test_whether_the_counts_are_the_full_ones():
+    assert NTU.count(5) == "5 clips: not the full NTU60, which has 56,578"
+    assert NTU120.count(113945) == "113,945 clips: the full NTU120"
+    cv = NTU.protocols[1]
+    assert count_sides(cv, 37646, 18932, 56578).endswith(" and 18,932 test clips: the full counts")
+    assert count_sides(cv, 2, 1, 4).endswith(
+        ": not the full 37,646 and 18,932; 1 clips have a camera that is on neither side"
+    )

@@ -84,8 +84,8 @@ def test_some_performers_test_and_the_others_train(make, tmp_path):
     out = tmp_path / "NUCLA_CS.h5"
     flags = ("--out", str(out), "--test-performers", "2", "4")
     assert "38 training, 2 validation and 30 test clips" in make("--test-view", "1", "2", *flags)
-    protocol = "cross-subject: performers 2 and 4 test, the others train"
-    assert Clips.read(out).protocol == f"{protocol} of views 1 and 2"
+    protocol = "cross-subject: performers 2, 4 test, the others train"
+    assert Clips.read(out).protocol == f"{protocol} of views 1, 2"
     assert "19 training, 1 validation and 20 test clips" in make("--test-view", "2", "--train-views", "1", *flags)
     assert Clips.read(out).protocol == f"{protocol}; cross-view: views 1 train, view 2 tests"
     with pytest.raises(UserError, match="of 120 clips 0 would train and 50 test; at least two and one are needed"):

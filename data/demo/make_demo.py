@@ -1,7 +1,7 @@
 """Makes the demo set: moving figures in NTU RGB+D's `.skeleton` text, to try everything without any data.
 
     python data/demo/make_demo.py                      # data/demo/DEMO_CS.h5 and DEMO_CV.h5, in a minute or less
-    python main.py --dataset DEMO --max-epochs 30      # train on it
+    python main.py --dataset DEMO --epochs 30          # train on it
 
 13 actions (actions.txt) x 8 performers x 3 cameras x 2 replications = 624 clips, DIR/nturgb+d_skeletons/
 SsssCcccPpppRrrrAaaa.skeleton, which the three scripts of data/ntu convert to the h5 files, as for real data. The
@@ -10,6 +10,7 @@ figures are artificial: accuracy on them says that everything works, not how goo
 What is there already is not made again. The folder of skeletons appears when it is complete.
 """
 
+import itertools
 import json
 import os
 import shutil
@@ -70,13 +71,7 @@ def clip(seed, camera, performer, replication, action, noise=1.0):
 
 def clips(performers):
     """Camera, performer, replication and action of every clip of the set."""
-    return [
-        (camera, performer, replication, action)
-        for camera in AZIMUTH
-        for performer in range(1, performers + 1)
-        for replication in REPLICATIONS
-        for action in range(1, len(ACTIONS) + 1)
-    ]
+    return list(itertools.product(AZIMUTH, range(1, performers + 1), REPLICATIONS, range(1, len(ACTIONS) + 1)))
 
 
 def write_skeletons(root, seed, performers, noise):
@@ -134,9 +129,8 @@ def main(argv=None):
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
     add("--seed", type=util.seed, default=1, help="of the random numbers (%(default)s)")
-    add("--performers", type=int, default=8, help="3 to 40; the first 40 are on the lists of NTU60 (%(default)s)")
+    add("--performers", type=int, default=8, help="3 to 40 (%(default)s)")
     add("--noise", type=util.nonnegative_float, default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
-    add("--only-skeletons", action="store_true", help="do not run the three scripts")
     args = parser.parse_args(argv)
     if not 3 <= args.performers <= 40:
         parser.error("--performers: from 3 (the first one who tests) to 40 (the last one of NTU60)")
@@ -144,7 +138,7 @@ def main(argv=None):
         parser.error("--noise: from 0 to 10")
     with util.exclusive_lock(args.root / ".lock", wait=True):
         write_skeletons(args.root, args.seed, args.performers, args.noise)
-        if not args.only_skeletons and not all((args.root / product).exists() for product in PRODUCTS):
+        if not all((args.root / product).exists() for product in PRODUCTS):
             run_scripts(args.root)
 
 

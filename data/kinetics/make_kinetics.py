@@ -102,7 +102,7 @@ def check_block(files, skip):
 
 
 def find_files(folder):
-    """The files of the clips: {"kinetics_train/<name>": (path, size, mtime)}, in name order. Raises UserError."""
+    """The files of the clips: {"kinetics_train/<name>": file_state}, in name order. Raises UserError."""
     files = {}
     for side in SIDES:
         if not (folder / side).is_dir():
@@ -114,12 +114,7 @@ def find_files(folder):
         for entry in found:
             if not entry.name.isprintable():
                 raise UserError(f"{folder / side}: {entry.name!r} is not a printable name")
-            try:
-                stat = entry.stat()
-                state = (stat.st_size, stat.st_mtime_ns)
-            except OSError:  # a broken link: reading it gives the error
-                state = (-1, -1)
-            files[f"{side}/{entry.name.removesuffix('.json')}"] = (entry.path, *state)
+            files[f"{side}/{entry.name.removesuffix('.json')}"] = blocks.file_state(entry)
     return files
 
 
@@ -128,10 +123,7 @@ def plan_blocks(files):
     for side in SIDES:
         names = [name for name in files if name.startswith(f"{side}/")]
         for i in range(0, len(names), BLOCK):
-            chosen = names[i : i + BLOCK]
-            made_from = blocks.digest(SCRIPT, [(name, *files[name][1:]) for name in chosen])
-            source = [(name, files[name][0]) for name in chosen]
-            yield blocks.Task(f"{side}-{i // BLOCK:04}", made_from, len(chosen), source)
+            yield blocks.file_task(f"{side}-{i // BLOCK:04}", SCRIPT, names[i : i + BLOCK], files)
 
 
 def read_checked(folder, records):

@@ -69,11 +69,7 @@ def remove_noise(bodies):
 
 def place_bodies(valid, bodies):
     """Writes the bodies into the columns of one actor or two: (valid, 75 or 150) float32."""
-    if len(bodies) == 1:
-        clip = np.zeros((valid, 75), np.float32)
-        clip[bodies[0].first : bodies[0].last + 1] = bodies[0].joints.reshape(-1, 75)
-        return clip
-    clip = np.zeros((valid, 150), np.float32)
+    clip = np.zeros((valid, 75 if len(bodies) == 1 else 150), np.float32)
     first, *others = sorted(bodies, key=lambda body: body.motion, reverse=True)  # stable for ties
     clip[first.first : first.last + 1, :75] = first.joints.reshape(-1, 75)
     taken = [[first.first, first.last], [0, 0]]  # as in the release: actor 2's interval starts at frame 0

@@ -203,7 +203,7 @@ def read_block(files, skip):
 
 
 def find_files(root, dataset):
-    """The .skeleton files to read, {name: (path, size, mtime)} in name order, and a Counter of why others are not."""
+    """The .skeleton files to read, {name: file_state} in name order, and a Counter of why others are left out."""
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
@@ -219,11 +219,7 @@ def find_files(root, dataset):
         elif name in files:
             excluded["a file of this name is in another of the folders too"] += 1
         else:
-            try:
-                stat = entry.stat()
-                files[name] = (entry.path, stat.st_size, stat.st_mtime_ns)
-            except OSError:  # a broken link: reading it gives the error
-                files[name] = (entry.path, -1, -1)
+            files[name] = blocks.file_state(entry)
     if not files:
         raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it")
     return dict(sorted(files.items())), excluded
@@ -236,9 +232,7 @@ def plan_blocks(files):
         part = np.cumsum([files[name][1] for name in names]) // TEXT_A_BLOCK
         for i in np.unique(part):
             chosen = [names[k] for k in np.flatnonzero(part == i)]
-            made_from = blocks.digest(SCRIPT, [(name, *files[name][1:]) for name in chosen])
-            source = [(name, files[name][0]) for name in chosen]
-            yield blocks.Task(f"{key}-{i}" if i else key, made_from, len(chosen), source)
+            yield blocks.file_task(f"{key}-{i}" if i else key, SCRIPT, chosen, files)
 
 
 def main(argv=None):

@@ -5,7 +5,7 @@
 
 Reads DIR/denoised_data/, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
 DEMO_CV.h5), in the layout of data/layout.py. With two workers both are written at the same time. A file that is
-complete and made from the same clips is not written again.
+complete and made from the same clips is not written again. --strict, of the other two, makes no difference here.
 """
 
 import sys
@@ -67,13 +67,10 @@ class Source:
             yield from self._load(indices)
 
     def _load(self, indices):
-        clips = [None] * len(indices)
-        rank = np.argsort(indices)
-        for places in np.split(rank, np.flatnonzero(np.diff(self.block[indices[rank]])) + 1):
-            if not len(places):
-                continue
-            with self._open(self.index[self.block[indices[places[0]]]]) as file:
-                for place in places:
+        clips, block = [None] * len(indices), self.block[indices]
+        for number in np.unique(block):
+            with self._open(self.index[number]) as file:
+                for place in np.flatnonzero(block == number):
                     i = indices[place]
                     shape = self.frames[i], self.width[i]
                     clips[place] = file["joints"][self.start[i] : self.start[i] + shape[0] * shape[1]].reshape(shape)

@@ -86,20 +86,14 @@ def read_all(source):
         yield name, text
 
 
-def join(numbers):
-    """1, 2 and 3"""
-    *first, last = map(str, numbers)
-    return f"{', '.join(first)} and {last}" if first else last
-
-
 def main(argv=None):
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
-    views = dict(type=int, nargs="+", choices=(1, 2, 3))
+    views = dict(type=int, nargs="+", choices=(1, 2, 3), metavar="VIEW")
     add("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     add("--test-view", **views, default=[3], help="views that test (3)")
     add("--train-views", **views, help="views that train (the others; with --test-performers, those that test)")
-    add("--test-performers", type=int, nargs="+", help="performers that test; the others train")
+    add("--test-performers", type=int, nargs="+", metavar="PERFORMER", help="performers that test; the others train")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
     args = parser.parse_args(argv)
     test_views, test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
@@ -117,16 +111,17 @@ def main(argv=None):
         _, performer, _, view = map(int, NAME.fullmatch(name).groups())
         for values, value in zip((clips, labels, performers, views), (clip, label, performer, view), strict=True):
             values.append(value)
-    labels, tests = np.array(labels), np.isin(performers, test_performers)
-    test = np.flatnonzero(np.isin(views, test_views) & (tests | (not test_performers)))
-    train = np.flatnonzero(np.isin(views, train_views) & ~tests)
+    labels, chosen = np.array(labels), np.isin(performers, test_performers)
+    test = np.flatnonzero(np.isin(views, test_views) & (chosen | (not test_performers)))
+    train = np.flatnonzero(np.isin(views, train_views) & ~chosen)
     if len(train) < 2 or not len(test):
         found = f"of {len(views)} clips {len(train)} would train and {len(test)} test"
         raise UserError(f"{args.source}: {found}; at least two and one are needed")
-    protocol = f"cross-view: views {join(train_views)} train, view {join(test_views)} tests"
-    if test_performers:
-        of = f" of views {join(test_views)}" if test_views == train_views else f"; {protocol}"
-        protocol = f"cross-subject: performers {join(test_performers)} test, the others train{of}"
+    trains, tests, people = (", ".join(map(str, values)) for values in (train_views, test_views, test_performers))
+    protocol = f"cross-view: views {trains} train, view {tests} tests"
+    if people:
+        of = f" of views {tests}" if test_views == train_views else f"; {protocol}"
+        protocol = f"cross-subject: performers {people} test, the others train{of}"
     training, validation = split_validation(train)
     write_h5(
         out,

@@ -1,0 +1,266 @@
+"""The pickles of pyskl and mmaction2 to the h5 files of this project.
+
+    python data/pyskl/from_pyskl.py ntu60_3danno.pkl --out data/ntu        # NTU_CS.h5 and NTU_CV.h5
+    python data/pyskl/from_pyskl.py ntu120_3danno.pkl --out data/ntu       # NTU120_CS.h5 and NTU120_CSet.h5
+    python data/pyskl/from_pyskl.py gym_hrnet.pkl --out . --classes names.txt      # gym_hrnet.h5
+    python data/pyskl/from_pyskl.py ucf101_hrnet.pkl --out .               # ucf101_hrnet_1.h5, _2.h5 and _3.h5
+
+Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split as from .skeleton files. Of 2D files
+(17 joints of COCO) a joint is x - 0.5, y - 0.5 (in widths and heights of the picture) and its score, and zeros if its
+score is 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5% of the
+training clips are for validation. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers,
+and anything else is refused. docs/data.md says how such files differ from what the .skeleton files give.
+"""
+
+import pickle
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import _path
+
+import layout
+import protocols
+from seq_transformation import center_clip
+from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
+
+AXES_2D = "x - 0.5, y - 0.5, score"
+# The data set and the protocol of the split lists of NTU's files
+NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
+
+
+# ---- reading the pickle: these classes take the place of NumPy's, which believe what a file says of memory
+
+
+class _Dtype:
+    def __init__(self, code, *_):
+        if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1", code):
+            raise pickle.UnpicklingError(f"a NumPy array of type {shorten(repr(code))}")
+        self.dtype = np.dtype(code)
+
+    def __setstate__(self, state):
+        self.dtype = self.dtype.newbyteorder(">" if state[1] == ">" else "<")
+
+
+class _Array:
+    def __init__(self, *_):
+        self.array = None
+
+    def __setstate__(self, state):
+        _, shape, dtype, fortran, data = state
+        self.array = _array(data, dtype, shape, "F" if fortran else "C")
+
+
+def _array(data, dtype, shape, order="C"):
+    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)  # ValueError if the sizes differ
+
+
+def _frombuffer(data, dtype, shape, order):
+    holder = _Array()
+    holder.array = _array(data, dtype, shape, order)
+    return holder
+
+
+def _scalar(dtype, data):
+    return np.frombuffer(data, dtype.dtype)[0].item()
+
+
+def _encode(text, encoding="latin1"):
+    return text.encode(encoding)
+
+
+ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array, ("_codecs", "encode"): _encode}
+for core in ("numpy.core", "numpy._core"):
+    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.multiarray", "scalar"): _scalar}
+    ALLOWED |= {(f"{core}.numeric", "_frombuffer"): _frombuffer}
+CONTAINERS = (dict, list, tuple, set, frozenset, int, float, complex, str, bytes, bytearray, bool)
+ALLOWED |= {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS}
+ALLOWED["collections", "OrderedDict"] = dict
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module, name):
+        try:
+            return ALLOWED[module, name]
+        except KeyError:
+            raise pickle.UnpicklingError(f"it would run {module}.{name}") from None
+
+    def persistent_load(self, key):
+        raise pickle.UnpicklingError("it refers to objects outside the file")
+
+
+def read_pickle(path):
+    """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
+    try:
+        with open(path, "rb") as file:
+            content = _Unpickler(file).load()
+    except OSError:
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        raise UserError(f"{path}: cannot be read as a pickle of pyskl ({shorten(error, 150)})") from None
+    splits, annotations = {}, content
+    if isinstance(content, dict):
+        splits, annotations = content.get("split", {}), content.get("annotations")
+    lists = isinstance(splits, dict) and all(isinstance(names, list | tuple) for names in splits.values())
+    if not lists or not isinstance(annotations, list) or not annotations:
+        raise UserError(f"{path}: not {{'split': lists of names, 'annotations': clips}}, nor a list of clips")
+    return splits, annotations
+
+
+# ---- clips
+
+
+class Clip(NamedTuple):
+    name: str
+    label: int
+    keypoint: np.ndarray  # (persons, frames, joints, 3) metres, or (persons, frames, joints, 2) pixels
+    score: np.ndarray | None  # (persons, frames, joints), of 2D clips
+    size: tuple[int, int] | None  # height and width of the picture in pixels, of 2D clips
+
+    @property
+    def is_2d(self):
+        return self.score is not None
+
+    def rows(self):
+        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons."""
+        keypoint = self.keypoint.astype(np.float32)
+        if self.is_2d:
+            best = np.sort(np.argsort(-self.score.astype(np.float32).mean(axis=(1, 2)), kind="stable")[:2])
+            keypoint, score = keypoint[best], self.score[best].astype(np.float32)[..., None]
+            height, width = self.size
+            keypoint = np.concatenate([keypoint / np.float32([width, height]) - np.float32(0.5), score], axis=3)
+            keypoint = np.where(score == 0, np.float32(0), keypoint)
+        else:
+            keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
+        rows = np.ascontiguousarray(keypoint.swapaxes(0, 1)).reshape(keypoint.shape[1], -1)
+        return rows if self.is_2d else center_clip(rows)
+
+
+def read_clip(annotation, path, i):
+    """The Clip of an annotation. Raises UserError."""
+    name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
+
+    def error(what):
+        return UserError(f"{path}: annotation {i} ({shorten(name, 40)}) {what}")
+
+    try:
+        if "keypoint" not in annotation and "raw_file" in annotation:
+            raise error("keeps its joints in another file (raw_file): such tables of contents cannot be read")
+        label, keypoint = annotation["label"], annotation["keypoint"].array
+        score, size = annotation.get("keypoint_score"), annotation.get("img_shape") or annotation.get("original_shape")
+        score = None if score is None else score.array
+    except (KeyError, TypeError, AttributeError):
+        raise error("lacks frame_dir, label or keypoint") from None
+    if not isinstance(name, str) or type(label) is not int or not 0 <= label < 100_000:
+        raise error(f"has the label {shorten(label)}, not a number from 0")
+    if keypoint.ndim != 4 or not keypoint.size or keypoint.dtype.kind not in "fiu":
+        raise error(f"has a keypoint {keypoint.dtype} {keypoint.shape}, not (persons, frames, joints, 2 or 3)")
+    if not np.isfinite(keypoint).all():
+        raise error("has NaN or infinity in its keypoint")
+    if keypoint.shape[2:] == (25, 3):
+        return Clip(name, label, keypoint, None, None)
+    if keypoint.shape[2:] != (17, 2):
+        raise error(f"has {keypoint.shape[2]} joints of {keypoint.shape[3]} values, not 25 of 3 or 17 of 2")
+    if score is None or score.shape != keypoint.shape[:3] or not np.isfinite(score).all():
+        raise error(f"has no keypoint_score of shape {keypoint.shape[:3]}")
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
+        raise error("has no img_shape (height, width)")
+    return Clip(name, label, keypoint, score, tuple(size))
+
+
+# ---- protocols
+
+
+def ntu_protocols(splits, names):
+    """[(name of the h5, protocol in words, class names, training clips, test clips)], as by seq_transformation.py.
+
+    names: of all clips, in order. Clips are indices of names. The file's lists are compared with the published ones.
+    """
+    is_120 = any(key.startswith("xset") for key in splits) or max(map(protocols.action, names)) > 60
+    dataset = protocols.dataset("NTU120" if is_120 else "NTU")
+    for protocol in dataset.protocols:
+        train, test = protocol.split(names)
+        for prefix in (prefix for prefix, its in NTU_SPLITS.items() if its == protocol.name):
+            listed = set(splits.get(f"{prefix}_train", ()))
+            if listed and listed & set(names) != {names[i] for i in train}:
+                print(f"note: {prefix}_train is not the published list, which is used instead", file=sys.stderr)
+        yield f"{dataset.name}_{protocol.name}", protocol.words, dataset.classes, train, test
+
+
+def listed_protocols(splits, names, stem, classes):
+    """The same from the file's own lists: train and val or test; or train1 and test1, train2 and test2, ..."""
+    index = {name: i for i, name in enumerate(names)}
+    for key in splits:
+        prefix, is_train, number = key.partition("train")
+        tests = [f"{prefix}{side}{number}" for side in ("test", "val")]
+        test = next((side for side in tests if side in splits), None)
+        if is_train and test:
+            sides = [np.array([index[name] for name in splits[side] if name in index], int) for side in (key, test)]
+            ending = f"{prefix}{number}".strip("_")
+            yield f"{stem}_{ending}" if ending else stem, f"{key} trains, {test} tests", classes, *sides
+
+
+def write(path, words, classes, clips, train, test):
+    """Writes one h5. train, test: indices of clips."""
+    if len(train) < 2 or not len(test):
+        raise UserError(f"{path} not written: {len(train)} training and {len(test)} test clips; both sides need some")
+    parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
+    joints, is_2d = clips[0].keypoint.shape[2], clips[0].is_2d
+    with tqdm(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
+
+        def rows(ids):
+            for i in ids:
+                yield clips[i].rows()
+                bar.update()
+
+        layout.write_h5(
+            path,
+            {split: (rows(ids), np.array([clips[i].label for i in ids], int)) for split, ids in parts.items()},
+            frames=max(clip.keypoint.shape[1] for clip in clips),
+            joints=joints,
+            persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
+            class_names=classes,
+            protocol=words,
+            axes=AXES_2D if is_2d else "x, y, z",
+            skeleton="coco17" if is_2d else "kinect_v2",
+            made_by=f"from_pyskl.py {__version__}",
+        )
+    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, parts.values())))
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("pickle", type=Path, metavar="FILE.pkl")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the h5 files")
+    parser.add_argument("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+    args = parser.parse_args(argv)
+    splits, annotations = read_pickle(args.pickle)
+    clips = [read_clip(annotation, args.pickle, i) for i, annotation in enumerate(annotations)]
+    del annotations
+    if len({clip.is_2d for clip in clips}) > 1 or len({clip.name for clip in clips}) < len(clips):
+        raise UserError(f"{args.pickle}: 2D and 3D clips, or two clips of one name, are in it")
+    empty = [clip.name for clip in clips if not clip.keypoint.any()]
+    clips = sorted((clip for clip in clips if clip.keypoint.any()), key=lambda clip: clip.name)
+    if empty:
+        print(f"{len(empty):,} clips are left out: nobody is in them, for example in {empty[0]}")
+    names = [clip.name for clip in clips]
+    if names and all(map(protocols.NAME.fullmatch, names)):
+        found = list(ntu_protocols(splits, names))
+    else:
+        classes = tuple(f"class {i}" for i in range(1 + max((clip.label for clip in clips), default=0)))
+        found = list(listed_protocols(splits, names, args.pickle.stem, classes))
+    if not found:
+        raise UserError(f"{args.pickle}: no lists train and val, train and test, or train1 and test1, ... in it")
+    for name, words, classes, train, test in found:
+        classes = protocols.read_lines(args.classes) if args.classes else classes
+        write(args.out / f"{name}.h5", words, classes, clips, train, test)
+    return 0
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        sys.exit(main())
