@@ -38,7 +38,7 @@ NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
 
 class _Dtype:
     def __init__(self, code, *_):
-        if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1", code):
+        if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1|U[0-9]{1,4}", code):
             raise pickle.UnpicklingError(f"a NumPy array of type {shorten(repr(code))}")
         self.dtype = np.dtype(code)
 
@@ -59,9 +59,10 @@ def _array(data, dtype, shape, order="C"):
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)  # ValueError if the sizes differ
 
 
-def _frombuffer(data, dtype, shape, order):
+def _frombuffer(data, dtype, shape, order, axes=None):
     holder = _Array()
-    holder.array = _array(data, dtype, shape, order)
+    holder.array = _array(data, dtype, shape, "C" if order == "K" else order)
+    holder.array = holder.array if axes is None else holder.array.transpose(axes)
     return holder
 
 

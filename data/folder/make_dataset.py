@@ -1,0 +1,284 @@
+"""A folder of clips to an h5 to train on: FOLDER/train/<class>/<clip> and FOLDER/test/<class>/<clip>.
+
+    python data/folder/make_dataset.py FOLDER --out my.h5
+    python main.py --dataset my.h5
+
+The classes are the folders' names. FOLDER/valid/<class>/<clip> has the validation clips; without it they are 5% of the
+training clips. A clip is one of these:
+
+    .skeleton          of NTU RGB+D
+    .json              of N-UCLA, MMPose, Ultralytics or MediaPipe; .jsonl has a frame a line (data/poses.py)
+    a folder of .json  of OpenPose, one file a frame
+    .npy               (frames, joints, 3) or (frames, persons, joints, 3), zeros for an absent person: x, y, z in
+                       metres with y up; of a 2D skeleton x - 0.5, y - 0.5, score, in widths and heights of the picture
+
+All clips must have the same skeleton; --skeleton names that of the .npy files. With --skeleton mediapipe33 they hold
+MediaPipe's world landmarks as they are, unless --up says which axis points up. Frames without a person are dropped.
+Clips that cannot be read are skipped, reported, and listed in skipped.csv beside the h5.
+"""
+
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+import _path
+
+import layout
+from blocks import EXIT_CODES, Record, Skipped, report_skipped
+from poses import AXES_2D, AXES_3D, LARGEST, MissingSize, Poses, read_poses
+from recordings import ORIGIN, prepare, read_recording
+from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
+
+SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
+JOINTS = {"kinect_v2": 25, "kinect_v1": 20, "openpose18": 18, "openpose25": 25, "coco17": 17, "mediapipe33": 33}
+FLAT = ("openpose18", "openpose25", "coco17")
+# Rotations that turn the axis that points up to y
+UP = {
+    "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
+    "y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
+    "-x": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
+    "-y": [[-1, 0, 0], [0, -1, 0], [0, 0, 1]],
+    "-z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
+}
+
+
+class Clip(NamedTuple):
+    """What is known of a clip that can be read."""
+
+    path: Path
+    split: str
+    label: str
+    frames: int
+    persons: int
+    joints: int
+    skeleton: str
+    axes: str
+    height: float  # median over frames and persons, in the unit of the clip
+
+
+# ---- reading
+
+
+def read_clip(path, args):
+    """Reads one clip as Poses, with only the frames and persons that are there. Raises UserError, OSError."""
+    if path.suffix == ".npy":
+        poses = read_npy(path, args)
+    elif path.suffix == ".skeleton":
+        poses = Poses(read_recording(path), "kinect_v2", AXES_3D)
+    elif path.suffix == ".json" and is_nucla(path):
+        poses = Poses(read_recording(path), "kinect_v1", AXES_3D)
+    elif path.is_dir() or path.suffix in (".json", ".jsonl"):
+        poses = read_poses(path, args.size, args.persons)
+        poses = prepared(poses, args.origin)
+    else:
+        raise UserError(f"{path}: not a .skeleton, .json, .jsonl or .npy, nor a folder")
+    if poses.clip.shape[1] > args.persons:
+        raise UserError(f"{path}: {poses.clip.shape[1]} persons, more than --persons {args.persons}")
+    return poses
+
+
+def is_nucla(path):
+    """Whether a .json is a clip of N-UCLA: files of pose estimators have no such word in them."""
+    return path.is_file() and path.stat().st_size <= LARGEST and b'"skeletons"' in path.read_bytes()
+
+
+def prepared(poses, origin):
+    """Without empty frames, and of a 3D clip with this joint, from 1, as the origin."""
+    origin = (origin or 0) if poses.axes == AXES_3D else 0
+    if origin > poses.clip.shape[2]:
+        raise UserError(f"--origin {origin}: {poses.skeleton} has {poses.clip.shape[2]} joints")
+    return poses._replace(clip=prepare(poses.clip, origin))
+
+
+def read_npy(path, args):
+    if args.skeleton is None:
+        raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
+    if args.skeleton == "mediapipe33" and not args.up:
+        poses = prepared(read_poses(path, world_landmarks=True), args.origin)
+        return poses._replace(clip=poses.clip * np.float32(args.scale))
+    if args.skeleton in FLAT:
+        poses = Poses(read_recording(path, origin=0), args.skeleton, AXES_2D)
+    else:
+        clip = read_recording(path, ORIGIN if args.origin is None else args.origin)
+        clip = clip @ (np.float32(args.scale) * np.float32(UP[args.up or "y"])).T
+        poses = Poses(clip, args.skeleton, AXES_3D)
+    joints = poses.clip.shape[2]
+    if joints != JOINTS.get(args.skeleton, joints):
+        raise UserError(f"{path}: {joints} joints, but {args.skeleton} has {JOINTS[args.skeleton]}")
+    return poses
+
+
+def find_clips(folder):
+    """[(path, split, class)] and [Skipped]: what is in the folders of classes, and what is beside them."""
+    clips, beside = [], []
+    for side, split in SPLITS.items():
+        if not (folder / side).is_dir():
+            if side == "valid":
+                continue
+            raise UserError(f"{folder / side}: no such folder; {folder} must have train/<class>/ and test/<class>/")
+        for class_folder in entries(folder / side):
+            if class_folder.is_dir():
+                clips += [(path, split, class_folder.name) for path in entries(class_folder)]
+            else:
+                beside.append(Skipped(f"{side}/{class_folder.name}", None, "not in the folder of a class"))
+    return clips, beside
+
+
+def entries(folder):
+    """The paths in a folder that are not hidden, in name order. Raises UserError."""
+    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    for name in names:
+        if not name.isprintable():
+            raise UserError(f"{folder}: {name!r} is not a printable name")
+    return [folder / name for name in names]
+
+
+def read_all(folder, args):
+    """[Clip] of those that can be read, and [Skipped]. Raises UserError if --size is missing, and with --strict."""
+    found, skipped = find_clips(folder)
+    clips = []
+    for path, split, label in tqdm(found, desc="reading", unit="clip", disable=None):
+        try:
+            clip, skeleton, axes = read_clip(path, args)
+        except MissingSize as error:
+            raise UserError(f"{error} (--size 1280x720)") from None
+        except (UserError, OSError) as error:
+            text = str(error) if isinstance(error, UserError) else f"{path}: cannot be read: {error.strerror or error}"
+            line, reason = re.fullmatch(
+                rf"(?:{re.escape(str(path))}(?:, line (\d+))?: )?(.*)", text, re.DOTALL
+            ).groups()
+            skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
+        else:
+            vertical = clip[..., 1][clip.any(axis=(2, 3))]
+            height = float(np.median(np.ptp(vertical, axis=1)))
+            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, height))
+        if args.strict and skipped:
+            raise UserError(str(skipped[0]))
+    return clips, skipped
+
+
+# ---- checking
+
+
+def check(clips, folder, args):
+    """Raises UserError if the clips do not make a data set."""
+    groups = {}
+    for clip in clips:
+        groups.setdefault((clip.skeleton, clip.joints), []).append(clip.path.relative_to(folder).as_posix())
+    if len(groups) > 1:
+        some = (f"{name}, {n} joints: {len(paths)} such as {paths[0]}" for (name, n), paths in groups.items())
+        raise UserError(f"{folder}: the clips have several skeletons ({'; '.join(some)}); leave one kind of them")
+    skeleton, is_2d = clips[0].skeleton, clips[0].axes == AXES_2D
+    if args.skeleton not in (None, skeleton):
+        raise UserError(f"--skeleton {args.skeleton}: {clips[0].path} has {skeleton}")
+    is_npy = not is_2d and any(clip.path.suffix == ".npy" for clip in clips)
+    if (args.up or args.scale != 1) and not is_npy:
+        raise UserError("--scale, --up: only for 3D .npy files, and there are none")
+    if args.origin is not None and not is_npy and skeleton != "mediapipe33":
+        raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
+    check_unit(float(np.median([clip.height for clip in clips])), is_2d, args.scale)
+    classes = {clip.label for clip in clips if not clip.split}
+    for clip in clips:
+        if clip.label not in classes:
+            raise UserError(f"{clip.path}: no clip of its class in {folder / 'train'}")
+    if len(classes) < 2:
+        raise UserError(f"{folder / 'train'}: {len(classes)} class; at least two are needed")
+
+
+def check_unit(height, is_2d, scale):
+    if height > 10 and is_2d:
+        raise UserError(
+            f"persons are about {height:,.0f} high: these look like pixels; an .npy of a 2D skeleton must hold "
+            "x / width - 0.5, y / height - 0.5 and the score"
+        )
+    if height > 10:
+        unit, factor = ("centimetres", 0.01) if height <= 300 else ("millimetres", 0.001)
+        raise UserError(
+            f"persons are about {height:,.0f} high: these look like {unit}; use --scale {scale * factor:.6g}"
+        )
+
+
+# ---- writing
+
+
+def write(clips, folder, args):
+    """Writes the h5; the clips are read once more, so that memory holds one at a time."""
+    classes = sorted({clip.label for clip in clips})
+    index = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split]) for split in layout.SPLITS}
+    if (folder / "valid").is_dir():
+        words = "valid/ is for validation"
+    else:
+        words = "5% of train/ is for validation"
+        if len(index[""]) > 1:
+            index[""], index["valid_"] = layout.split_validation(index[""])
+    for side, split in SPLITS.items():
+        if not len(index[split]):
+            raise UserError(f"{folder}: {len(clips)} clips can be read, too few: none is left for {side}")
+    labels = np.array([classes.index(clip.label) for clip in clips])
+    header = {
+        "frames": max(clip.frames for clip in clips),
+        "joints": clips[0].joints,
+        "persons": max(clip.persons for clip in clips),
+        "class_names": classes,
+        "protocol": f"train/ trains, test/ tests, {words}",
+        "axes": clips[0].axes,
+        "skeleton": clips[0].skeleton,
+        "made_by": f"make_dataset.py {__version__}",
+    }
+    with (
+        tqdm(total=len(clips), desc=args.out.name, unit="clip", disable=None) as bar,
+        layout.open_writer(args.out, {split: labels[ids] for split, ids in index.items()}, **header) as write_clip,
+    ):
+        for split, ids in index.items():
+            for place, i in enumerate(ids):
+                clip = read_clip(clips[i].path, args).clip
+                write_clip(split, place, clip.reshape(len(clip), -1), what=clips[i].path)
+                bar.update()
+    sizes = "{:,} training, {:,} validation and {:,} test clips".format(*map(len, index.values()))
+    persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
+    print(f"{args.out}: {sizes} of {len(classes)} classes; {header['skeleton']}, {persons}")
+
+
+def picture_size(text):
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not found:
+        raise ValueError(f"{text}: not a width and a height in pixels, such as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+def main(argv=None):
+    parser = ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    add = parser.add_argument
+    add("folder", type=Path, help="contains train/ and test/, with a folder for each class")
+    add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
+    add("--skeleton", choices=(*JOINTS, "unknown"), help="of the .npy files; of the others it is known")
+    add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
+    add("--persons", type=positive_int, default=2, help="most persons in a clip (%(default)s)")
+    origin = "joint, from 1, of the first frame that becomes the origin of a 3D .npy or MediaPipe clip; 0: none"
+    add("--origin", type=int, help=f"{origin} ({ORIGIN}; of MediaPipe 0: it is between the hips already)")
+    add("--scale", type=positive_float, default=1.0, help="factor from the unit of a 3D .npy to metres (%(default)s)")
+    add("--up", choices=UP, help="the axis that points up in a 3D .npy, as in --up=-z (y)")
+    add("--strict", action="store_true", help="stop at the first clip that would be skipped")
+    args = parser.parse_args(argv)
+    if args.out.suffix not in (".h5", ".hdf5"):
+        raise UserError(f"--out {args.out}: must end in .h5")
+    if args.origin is not None and args.origin < 0:
+        raise UserError(f"--origin {args.origin}: a joint from 1, or 0")
+
+    clips, skipped = read_all(args.folder, args)
+    if not clips:
+        raise UserError(f"{args.folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
+    check(clips, args.folder, args)
+    write(clips, args.folder, args)
+    return report_skipped([Record("", "", len(clips), tuple(skipped))], args.out.parent)
+
+
+if __name__ == "__main__":
+    with exit_on_error():
+        sys.exit(main())
