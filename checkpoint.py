@@ -20,8 +20,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from data import DATASETS, OTHER
 from model import SGN
 from recipes import Recipe, parse_recipe
+from skeletons import KINECT_V2, Skeleton, read_skeleton
 from util import ROOT, UserError, atomic_write, shorten
 
 # How the epoch of a checkpoint was selected, by --select
@@ -43,6 +45,7 @@ class Checkpoint:
     select: str
     recipe: Recipe
     class_names: tuple[str, ...]  # empty if unknown
+    skeleton: Skeleton
     about: dict  # how it was trained, {str: str}: util.provenance
 
     @property
@@ -55,9 +58,12 @@ class Checkpoint:
         number = str(self.about.get("split"))
         return int(number) if number.isdecimal() and len(number) < 9 else None
 
-    def check_fits(self, joints, classes):
-        """Raises UserError if the network does not fit data of so many joints and classes."""
+    def check_fits(self, joints, classes, skeleton=None):
+        """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton."""
         net = self.net
+        known = {self.skeleton.name, skeleton.name if skeleton else "unknown"} - {"unknown"}
+        if len(known) == 2 or (known == {"custom"} and skeleton != self.skeleton):
+            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {skeleton.name}")
         if (net.num_joint, net.num_classes) != (joints, classes):
             made_for = f"{net.num_joint} joints and {net.num_classes} classes"
             raise UserError(f"{self.path}: made for {made_for}, the data has {joints} and {classes}")
@@ -80,6 +86,8 @@ def load_checkpoint(path):
     """
     content = read_torch_file(path)
     try:
+        if not isinstance(content, dict):
+            raise TypeError
         weights = dict(content["state_dict"].items())  # a plain dict, without attributes from the file
         ablate = content.get("ablate", ())
         if not isinstance(ablate, list | tuple):
@@ -126,14 +134,22 @@ def _checkpoint(path, net, content):
     def is_list_of_text(value):
         return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
-    about = read("about", {}, lambda value: isinstance(value, dict))
+    about = read("about", {}, lambda value: isinstance(value, dict) and is_list_of_text([*value, *value.values()]))
     names = read("class_names", [], is_list_of_text)
     try:
         recipe = parse_recipe(read("recipe", "paper", lambda value: isinstance(value, str)))
     except ValueError as error:
         raise UserError(f"{path}: its recipe is not known here: {shorten(error, 200)}") from None
-    if not names and not about and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's
+    of_release = "class_names" not in content and "about" not in content
+    if of_release and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's
         names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
+    try:
+        skeleton = read_skeleton(read("skeleton", {}, lambda value: isinstance(value, dict)), net.num_joint)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged checkpoint: {shorten(error, 150)}") from None
+    if skeleton.name == "unknown" and "skeleton" not in content:
+        known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
+        skeleton = known if len(known.joints) == net.num_joint else skeleton
     return Checkpoint(
         path=path,
         net=net,
@@ -142,6 +158,7 @@ def _checkpoint(path, net, content):
         select=read("select", "", lambda value: isinstance(value, str)),
         recipe=recipe,
         class_names=tuple(names) if len(names) == net.num_classes else (),
+        skeleton=skeleton,
         about=about,
     )
 
@@ -176,7 +193,7 @@ def read_torch_file(path):
             why = f"it would run {found[1]}"
         elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
             why = "it was not written by torch.save, or is damaged"
-        raise UserError(f"{path}: cannot be read safely ({why})") from None
+        raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
 class _Dtype:

@@ -23,7 +23,7 @@ from util import ROOT, UserError, atomic_write, did_you_mean, shorten
 # The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
 sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
 from layout import SPLITS, is_one_hot, read_header
-from skeletons import SKELETONS
+from skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton, read_skeleton, unknown_skeleton
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,23 @@ class Dataset:
     theta: tuple[float, ...]  # training rotation in radians, case by case
     window: int  # frames that a stream classifier looks at: about the clips' mean length, a multiple of 20
     how: str  # to make the h5
+    skeleton: Skeleton | None  # of checkpoints that do not state theirs
 
 
 _NTU_HOW = "run the three scripts of data/ntu on the .skeleton files (docs/data.md)"
 DATASETS = {
-    "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (0.3, 0.5), 80, _NTU_HOW),
-    "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), 80, _NTU_HOW),
-    "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), 40, "run data/nucla/make_nucla.py all_sqe.zip"),
-    "SYSU": Dataset("sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), 80, "run data/sysu/make_sysu.py FOLDER"),
-    "KINETICS": Dataset("kinetics", ("KINETICS_val.h5",), (0.0,), 80, "run data/kinetics/make_kinetics.py FOLDER"),
-    "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), 60, "run data/demo/make_demo.py"),
+    "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (0.3, 0.5), 80, _NTU_HOW, KINECT_V2),
+    "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), 80, _NTU_HOW, KINECT_V2),
+    "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), 40, "run data/nucla/make_nucla.py all_sqe.zip", KINECT_V1),
+    "SYSU": Dataset(
+        "sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), 80, "run data/sysu/make_sysu.py FOLDER", KINECT_V1
+    ),
+    "KINETICS": Dataset(
+        "kinetics", ("KINETICS_val.h5",), (0.0,), 80, "run data/kinetics/make_kinetics.py FOLDER", OPENPOSE18
+    ),
+    "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), 60, "run data/demo/make_demo.py", KINECT_V2),
 }
-OTHER = Dataset("", (), (0.3,), 80, "docs/data.md shows how to write one")  # an h5 that is given by its path
+OTHER = Dataset("", (), (0.3,), 80, "docs/data.md shows how to write one", None)  # an h5 that is given by its path
 ALIASES = {"NTU60": "NTU", "NTURGB+D": "NTU", "NTU-60": "NTU", "NTU-120": "NTU120", "N-UCLA": "NUCLA"}
 
 
@@ -89,7 +94,7 @@ def theta_of(entry, case):
     return entry.theta[min(case, len(entry.theta) - 1)]
 
 
-HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that the cache keeps too
+HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that the cache keeps
 
 
 @dataclass(frozen=True)
@@ -100,8 +105,8 @@ class Clips:
     start, length: (clips,) int64, each clip's first row in frames, and its number of rows.
     label: (clips,) int64.
     splits: the clips of each split, {"train": range, "valid": range, "test": range}.
-    joints, persons, class_names, protocol, axes: from the h5's header. sha256: digest of clips, labels and splits,
-        the same for equal clips whichever program wrote the h5.
+    joints, persons, class_names, protocol, axes, skeleton: from the h5's header.
+    sha256: digest of clips, labels and splits, the same for equal clips whichever program wrote the h5.
     resplits: (random splits, clips) uint8 on the CPU, from the h5 (data/layout.py), or None.
     """
 
@@ -115,6 +120,7 @@ class Clips:
     class_names: tuple[str, ...]
     protocol: str
     axes: str
+    skeleton: Skeleton
     sha256: str
     resplits: torch.Tensor | None = None
 
@@ -192,6 +198,7 @@ class Clips:
         dense = clip.reshape(frames, persons, joints * 3)
         rows = np.concatenate([dense[is_present(dense)], np.zeros((1, joints * 3), np.float32)])
         header = {"joints": joints, "persons": persons, "class_names": (), "protocol": "", "axes": "", "sha256": ""}
+        header["skeleton"] = unknown_skeleton(joints)
         return cls._from_numpy(rows, np.array([len(rows) - 1]), np.zeros(1, np.int64), _ranges([0, 0, 1]), header)
 
     @classmethod
@@ -207,7 +214,7 @@ class Clips:
             if self.resplits is not None:
                 file["resplits"] = self.resplits.numpy()
             file.attrs.update(state=state, splits=[len(ids) for ids in self.splits.values()])
-            file.attrs.update({name: getattr(self, name) for name in HEADER})
+            file.attrs.update({name: getattr(self, name) for name in HEADER} | self.skeleton.to_attributes())
 
     @classmethod
     def _read_cache(cls, packed, state):
@@ -221,6 +228,7 @@ class Clips:
                 frames = np.memmap(packed, np.float32, "c", frames.id.get_offset(), frames.shape)
                 header = {name: file.attrs[name] for name in HEADER}
                 header |= {"class_names": tuple(header["class_names"]), "joints": int(header["joints"])}
+                header["skeleton"] = read_skeleton(file.attrs, header["joints"])
                 sizes = [int(size) for size in file.attrs["splits"]]
                 if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
                     return None
@@ -252,15 +260,14 @@ class Clips:
 
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
-        if self.joints not in SKELETONS:
-            known = ", ".join(f"{skeleton.name}'s {n}" for n, skeleton in sorted(SKELETONS.items()))
-            raise UserError(f"the bones of {self.joints} joints are not known, only those of {known}")
-        return SKELETONS[self.joints].bones()
+        if self.skeleton.name == "unknown":
+            raise UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
+        return self.skeleton.bones()
 
     def flip_pairs(self):
         """(joints,) int64 on the clips' device, each joint's counterpart on the other side; None if unknown."""
-        skeleton = SKELETONS.get(self.joints)
-        return None if skeleton is None else torch.from_numpy(skeleton.flip_pairs()).to(self.label.device)
+        pairs = self.skeleton.flip_pairs()
+        return None if pairs is None else torch.from_numpy(pairs).to(self.label.device)
 
     def ids(self, *splits):
         """The clips of these splits ("train", "valid", "test"), (n,) int64 on the clips' device."""

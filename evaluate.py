@@ -60,7 +60,7 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
     in percent). Raises UserError if the checkpoint does not fit.
     """
     checkpoint = distributed.run_on_main(lambda: load_checkpoint(path))
-    checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names))
+    checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
     if checkpoint.net.ablate != config.ablate:
         flag = f"--ablate {','.join(checkpoint.net.ablate)}" if checkpoint.net.ablate else "no --ablate"
         raise UserError(f"{path}: trained with {flag}; test it with the same")

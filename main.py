@@ -131,7 +131,7 @@ def warn(config, clips):
     if not clips.spatial:
         warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
-        warn_once(f"left and right of {clips.joints} joints are not known: clips are not flipped")
+        warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
 def train_and_test(args, config, clips, folder):
@@ -218,7 +218,7 @@ def main(argv=None):
     clips = Clips.read(path, args.cache).to(device)
     config = complete(make_config(args), clips, name, theta_of(dataset, args.case))
     protocol = util.shorten(clips.protocol, 80)
-    about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, on {device}"
+    about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=args.out)
     if args.train:
         warn(config, clips)

@@ -136,12 +136,14 @@ class Trainer:
             self.load_state(state)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
             raise UserError(f"{path}: not the state of a run ({util.shorten(error, 150)})") from None
         if not distributed.run_on_main(self.file("best.pth").is_file):
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
 
     def load_state(self, state):
+        if not isinstance(state, dict):
+            raise TypeError("no dict")
         settings = Config().settings() | dict(state["settings"])
         different = [
             f"{key} {util.shorten(settings.get(key), 120)} -> {value}"
@@ -154,13 +156,15 @@ class Trainer:
         log, about, results = list(state["log"]), dict(state["about"]), dict(state["results"])
         columns = self.row(0, 0.0, 0.0, 0.0, 0.0, 0.0).keys()
         numbers = [value for row in log for value in row.values()] + [state["best"]]
+        texts = list(about.values())
         if results:
             numbers += [results["epoch"], results["top1"], results["last_top1"]]
+            texts.append(results["selected"])
         if not 1 <= len(log) <= self.config.epochs or any(row.keys() != columns for row in log):
             raise ValueError("its log has other rows")
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
             raise ValueError("it has other things in place of numbers")
-        if not all(isinstance(value, str) for value in [*about.values(), results.get("selected", "")]):
+        if not all(isinstance(value, str) for value in texts):
             raise ValueError("it has other things in place of text")
         for parameter in self.net.parameters():  # a step creates the optimizer's tensors; all values are loaded below
             parameter.grad = torch.zeros_like(parameter)
@@ -228,6 +232,7 @@ class Trainer:
                 "seg": config.seg,
                 "ablate": config.ablate,
                 "class_names": list(self.clips.class_names),
+                "skeleton": self.clips.skeleton.to_attributes(),
                 "state_dict": dict(self.net.state_dict()),
             }
             save_torch_file(content, self.file("best.pth"))

@@ -9,6 +9,9 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     class_names         a list of strings
     protocol            which clips train and which test, in words
     axes                what the three values of a joint are ("x, y, z" if missing)
+    skeleton            a name of data/skeletons.py; or
+    parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
+                        number for a root, or in the middle). Without either nothing is known of left and right
     made_by             program and version that wrote the file
     made_from           a digest of what it was made from, for the script that made it
 
@@ -22,6 +25,7 @@ import h5py
 import numpy as np
 
 import util
+from skeletons import KINECT_V2, MADE_BY, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
 # Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
@@ -39,7 +43,8 @@ def write_h5(path, splits, **header):
 
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
-    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, as in `open_writer`.
+    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
+    parents and flip_pairs) and axes, as above.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
@@ -69,6 +74,8 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, protocol,
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
+        if problems := list(_check_skeleton(file, joints)):
+            raise util.UserError(problems[0])
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
             if problems := list(_check_resplits(file)):
@@ -161,9 +168,10 @@ def made_from(path):
 
 
 def read_header(file):
-    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes"}.
+    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes", "skeleton"}.
 
-    class_names is a tuple, ("class 0", ...) if the file has none; protocol is then "", axes "x, y, z".
+    class_names is a tuple, ("class 0", ...) if the file has none; protocol is then "", axes "x, y, z". skeleton is a
+    skeletons.Skeleton.
     Raises UserError if the file is not in this layout; the values of its arrays are not checked.
     """
     if problems := validate(file, values=False):
@@ -172,7 +180,13 @@ def read_header(file):
     joints, persons = _joints_and_persons(file)
     names = _class_names(file) or [f"class {i}" for i in range(file["y"].shape[1])]
     text = {key: str(file.attrs.get(key, default)) for key, default in (("protocol", ""), ("axes", "x, y, z"))}
-    return {"joints": joints, "persons": persons, "class_names": tuple(names), **text}
+    return {
+        "joints": joints,
+        "persons": persons,
+        "class_names": tuple(names),
+        "skeleton": _skeleton(file, joints),
+        **text,
+    }
 
 
 def validate(file, values=True, step=None, notes=None):
@@ -181,7 +195,7 @@ def validate(file, values=True, step=None, notes=None):
     values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
     notes: a list to which what is odd but allowed is added: empty clips, which some data sets have.
     """
-    problems = [*_check_shapes(file)] or [*_check_attributes(file)]
+    problems = [*_check_shapes(file)] or [*_check_attributes(file)] or [*_check_skeleton(file)]
     if not problems and "resplits" in file:
         problems = [*_check_resplits(file)]
     if not problems and values:
@@ -229,6 +243,16 @@ def _joints_and_persons(file):
     return index(joints), index(persons)
 
 
+def _skeleton(file, joints):
+    """From the attributes; without them, that of the script that wrote the file. Raises ValueError or TypeError."""
+    skeleton = read_skeleton(file.attrs, joints)
+    if skeleton.name == "unknown":
+        made_by = str(file.attrs.get("made_by")).split(" ")[0]
+        known = MADE_BY.get(made_by, skeleton if "joints" in file.attrs else KINECT_V2)  # the release's: 150 wide
+        skeleton = known if len(known.joints) == joints else skeleton
+    return skeleton
+
+
 def _class_names(file):
     """A list of str, or None if the file has none. Raises TypeError or ValueError if it is something else."""
     names = file.attrs.get("class_names")
@@ -256,6 +280,13 @@ def _check_attributes(file):
             yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
     except (TypeError, ValueError):
         yield "attribute class_names: not a list of text"
+
+
+def _check_skeleton(file, joints=None):
+    try:
+        _skeleton(file, joints or _joints_and_persons(file)[0])
+    except (TypeError, ValueError) as error:
+        yield f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}"
 
 
 def _check_resplits(file):

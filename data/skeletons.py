@@ -1,4 +1,7 @@
-"""The skeletons that the field's data sets use: what each joint is called and hangs on. Joints count from 0."""
+"""The skeletons of data sets and pose estimators: names of joints, which hangs on which, and what is left and right.
+
+An h5 and a checkpoint name their skeleton, or state its parents and flip pairs. Joints count from 0.
+"""
 
 from dataclasses import dataclass
 
@@ -7,61 +10,128 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Skeleton:
-    """joints: names; parent: the joint that each hangs on, its own number where it hangs on none.
+    """joints: names. parents: the joint that each hangs on, its own number for a root. is_2d: of pictures, y down.
 
-    flat: from pictures: x and y alone, y down, and a joint at exactly 0 was not seen.
+    pairs: each joint's counterpart on the other side, its own number in the middle; None if unknown.
     """
 
     name: str
     joints: tuple[str, ...]
-    parent: tuple[int, ...]
-    flat: bool = False
+    parents: tuple[int, ...]
+    pairs: tuple[int, ...] | None
+    is_2d: bool = False
 
     def bones(self):
         """(bones, 2) int64: the joints at each bone's ends."""
-        return np.array([pair for pair in enumerate(self.parent) if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+        return np.array([(i, parent) for i, parent in enumerate(self.parents) if i != parent], np.int64).reshape(-1, 2)
 
     def flip_pairs(self):
-        """(joints,) int64: each joint's counterpart on the other side, and its own number where it is in the middle."""
-        other = {"left": "right", "right": "left"}
-        names = [" ".join(other.get(word, word) for word in name.split()) for name in self.joints]
-        return np.array([self.joints.index(name) for name in names], np.int64)
+        """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
+        return None if self.pairs is None else np.array(self.pairs, np.int64)
+
+    def to_attributes(self):
+        """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}; {} if
+        nothing is known of it."""
+        if self.name in SKELETONS:
+            return {"skeleton": self.name}
+        if self.pairs is None:
+            return {}
+        return {"parents": list(self.parents), "flip_pairs": list(self.pairs)}
 
 
-def _sides(side, *names):
-    return tuple(f"{side} {name}" for name in names)
+def unknown_skeleton(joints):
+    """Of joints of which nothing is known: no bones, no left and right."""
+    return Skeleton("unknown", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)), None)
+
+
+def read_skeleton(attributes, joints):
+    """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
+    if "skeleton" in attributes:
+        name = attributes["skeleton"]
+        if name == "unknown":
+            return unknown_skeleton(joints)
+        if name not in SKELETONS:
+            raise ValueError(f"skeleton {name!r:.40} is not one of {', '.join(SKELETONS)}")
+        skeleton = SKELETONS[name]
+        if len(skeleton.joints) != joints:
+            raise ValueError(f"skeleton {name} has {len(skeleton.joints)} joints, not {joints}")
+        return skeleton
+    if "parents" not in attributes or "flip_pairs" not in attributes:
+        return unknown_skeleton(joints)
+    parents, pairs = ([int(i) for i in attributes[key]] for key in ("parents", "flip_pairs"))
+    numbers = range(joints)
+    if len(parents) != joints or len(pairs) != joints or not all(i in numbers for i in parents + pairs):
+        raise ValueError(f"parents and flip_pairs must be {joints} joints each, from 0 to {joints - 1}")
+    if [pairs[i] for i in pairs] != list(numbers):
+        raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
+    root = list(parents)
+    for _ in numbers:
+        root = [parents[i] for i in root]
+    if any(parents[i] != i for i in root):
+        raise ValueError("parents must form trees: some joints hang on each other in a circle")
+    return Skeleton("custom", tuple(f"joint {i}" for i in numbers), tuple(parents), tuple(pairs))
+
+
+def _skeleton(name, joints, parents, is_2d=False):
+    """The counterpart of "left ..." is "right ..."."""
+    other = {"left": "right", "right": "left"}
+    names = [" ".join(other.get(word, word) for word in joint.split()) for joint in joints]
+    return Skeleton(name, tuple(joints), tuple(parents), tuple(joints.index(joint) for joint in names), is_2d)
+
+
+def _side(side, *names):
+    return [f"{side} {name}" for name in names]
+
+
+def _both(*names):
+    return [f"{side} {name}" for name in names for side in ("left", "right")]
 
 
 _ARM, _LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
-_LIMBS = _sides("left", *_ARM) + _sides("right", *_ARM) + _sides("left", *_LEG) + _sides("right", *_LEG)
-_TIPS = _sides("left", "hand tip", "thumb") + _sides("right", "hand tip", "thumb")
+_LIMBS = [*_side("left", *_ARM), *_side("right", *_ARM), *_side("left", *_LEG), *_side("right", *_LEG)]
+_ARMS = [*_side("right", *_ARM[:3]), *_side("left", *_ARM[:3])]
 
-SKELETONS = {
-    25: Skeleton(
-        "Kinect v2",  # NTU RGB+D
-        ("base of the spine", "middle of the spine", "neck", "head", *_LIMBS, "spine at the shoulders", *_TIPS),
-        (0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11),
-    ),
-    20: Skeleton(
-        "Kinect v1",  # N-UCLA, SYSU
-        ("hip centre", "spine", "shoulder centre", "head", *_LIMBS),
-        (0, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18),
-    ),
-    18: Skeleton(
-        "OpenPose",  # Kinetics-Skeleton
-        ("nose", "neck")
-        + _sides("right", *_ARM[:3])
-        + _sides("left", *_ARM[:3])
-        + _sides("right", *_LEG[:3])
-        + _sides("left", *_LEG[:3])
-        + ("right eye", "left eye", "right ear", "left ear"),
-        (1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15),
-        flat=True,
-    ),
-}
-
-
-def skeleton_of(joints):
-    """The skeleton of so many joints; of a number that none has, one of points without bones."""
-    names = tuple(f"joint {i}" for i in range(joints))
-    return SKELETONS.get(joints) or Skeleton(f"{joints} joints, bones not known", names, tuple(range(joints)))
+KINECT_V2 = _skeleton(  # NTU RGB+D
+    "kinect_v2",
+    ["base of the spine", "middle of the spine", "neck", "head", *_LIMBS, "spine at the shoulders"]
+    + [*_side("left", "hand tip", "thumb"), *_side("right", "hand tip", "thumb")],
+    [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11],
+)
+KINECT_V1 = _skeleton(  # N-UCLA, SYSU
+    "kinect_v1",
+    ["hip centre", "spine", "shoulder centre", "head", *_LIMBS],
+    [0, 0, 1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18],
+)
+OPENPOSE18 = _skeleton(  # Kinetics-Skeleton
+    "openpose18",
+    ["nose", "neck", *_ARMS, *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3])]
+    + ["right eye", "left eye", "right ear", "left ear"],
+    [1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15],
+    is_2d=True,
+)
+OPENPOSE25 = _skeleton(  # BODY_25
+    "openpose25",
+    ["nose", "neck", *_ARMS, "middle of the hips", *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3])]
+    + ["right eye", "left eye", "right ear", "left ear"]
+    + [*_side("left", "big toe", "small toe", "heel"), *_side("right", "big toe", "small toe", "heel")],
+    [1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11],
+    is_2d=True,
+)
+COCO17 = _skeleton(
+    "coco17",
+    ["nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")],
+    [0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14],
+    is_2d=True,
+)
+MEDIAPIPE33 = _skeleton(
+    "mediapipe33",
+    ["nose", *_side("left", "inner eye", "eye", "outer eye"), *_side("right", "inner eye", "eye", "outer eye")]
+    + _both("ear", "mouth", "shoulder", "elbow", "wrist", "little finger", "index finger", "thumb")
+    + _both("hip", "knee", "ankle", "heel", "foot"),
+    [0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16]
+    + [11, 12, 23, 24, 25, 26, 27, 28, 29, 30],
+)
+SKELETONS = {s.name: s for s in (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33)}
+# The skeletons of h5 files from before version 0.2, by the script that wrote them
+MADE_BY = {"seq_transformation.py": KINECT_V2, "from_npz.py": KINECT_V2, "make_nucla.py": KINECT_V1}
+MADE_BY |= {"make_sysu.py": KINECT_V1, "make_kinetics.py": OPENPOSE18}

@@ -1,6 +1,7 @@
-"""A small data set that SGN learns in a few steps, for the tests of the command line."""
+"""A small data set that SGN learns in a few steps, and runs of main.py on it."""
 
 import os
+import tempfile
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from layout import write_h5
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and networks as small gain nothing by threads
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
 
 CLASSES, JOINTS = 4, 5
 
@@ -25,14 +27,47 @@ def toy_clips(n, seed, persons=1, joints=JOINTS):
     return clips, labels
 
 
-def write_toy(path, test=18, joints=JOINTS, **kwargs):
+def write_toy(path, test=18, joints=JOINTS, **header):
+    """An h5 of 48 training, 8 validation and `test` test clips. header: as in write_h5."""
     clips = ("", 48), ("valid_", 8), ("test_", test)
     splits = {split: toy_clips(n, seed, joints=joints) for seed, (split, n) in enumerate(clips)}
     about = dict(frames=60, joints=joints, persons=1, class_names=list("abcd"), protocol="toy", made_by="a test")
-    write_h5(path, splits, **about | kwargs)
+    write_h5(path, splits, **about | header)
     return path
+
+
+def flags(h5, results, *more, epochs=3):
+    """A command line of main.py for a run on the CPU."""
+    paths = ["--dataset", str(h5), "--results", str(results)]
+    return [*paths, "--epochs", str(epochs), "-b", "16", "--device", "cpu", *more]
+
+
+def run(h5, results, *more, epochs=3):
+    """A run of main.py in this process. Returns the folder that it writes to without --recipe, --ablate and --seeds."""
+    import main  # imports torch, which reads the variable above
+
+    main.main(flags(h5, results, *more, epochs=epochs))
+    return results / h5.stem / "SGN"
+
+
+def weights(folder):
+    """The state dict of a run's checkpoint."""
+    import torch
+
+    return torch.load(folder / "0_best.pth", weights_only=True)["state_dict"]
+
+
+def same(a, b):
+    """Whether two state dicts have the same bits."""
+    return a.keys() == b.keys() and all(a[name].equal(b[name]) for name in a)
 
 
 @pytest.fixture(scope="session")
 def toy(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("toy") / "toy.h5")
+
+
+@pytest.fixture(scope="session")
+def trained(toy, tmp_path_factory):
+    """The folder of a finished run of 12 epochs. Tests do not write to it."""
+    return run(toy, tmp_path_factory.mktemp("my results"), epochs=12)

@@ -6,13 +6,13 @@ from itertools import pairwise
 
 import pytest
 import torch
+from folded import Folded
 
 import main
 from checkpoint import load_checkpoint
 from conftest import CLASSES, write_toy
 from data import Clips
 from evaluate import predict
-from folded import Folded
 from model import ABLATIONS, CONTRADICTIONS, SGN, ablations
 from test_main import run
 from tools import ablate

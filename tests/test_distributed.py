@@ -1,7 +1,6 @@
 """Two processes of one run, on the CPU."""
 
-import re
-import shutil
+import os
 import subprocess
 import sys
 
@@ -10,75 +9,100 @@ import pytest
 import torch
 
 import distributed
-from data import ROOT
-from test_main import run
-from test_resume import command
-from util import UserError
+import util
+from conftest import flags, run
+from helpers import ROOT, allow_interrupt
+from model import SGN
+from util import UserError, read_log
 
-
-def torchrun(args, processes=2):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    done = subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
-    if "Signal 6" in done.stderr:  # gloo itself has aborted once in some thirty runs, before processes waited to part
-        done = subprocess.run([*launch, *map(str, args)], capture_output=True, text=True, timeout=100)
-    return done
-
-
-def test_two_processes_give_the_same_test_figure_for_the_same_checkpoint(toy, tmp_path):
-    one = run(toy, tmp_path, epochs=1)
-    two = tmp_path / "two" / "toy" / "SGN"
-    shutil.copytree(one, two)
-    (two / "0_pred.txt").unlink()
-    done = torchrun(
-        [ROOT / "main.py", "--dataset", toy, "--results", two.parents[1], "--train", "0", "--device", "cpu"]
-    )
-    assert done.returncode == 0, done.stderr
-    assert len(re.findall(r"draws of each of the 18 test clips", done.stdout)) == 1
-    logits = [np.loadtxt(folder / "0_pred.txt") for folder in (one, two)]
-    np.testing.assert_allclose(*logits, atol=2e-6, rtol=0)
-
-
+# Batch statistics and dropout are each process's own: without them, two processes compute what one does
 FROZEN = """
 import sys
-sys.path.insert(0, {root!r})
 import main, model
 train = model.SGN.train
-model.SGN.train = lambda net, mode=True: train(net, False)  # batch statistics and dropout are each process's own
+model.SGN.train = lambda net, mode=True: train(net, False)
 main.main(sys.argv[1:])
 """
 
 
-def test_two_processes_train_like_one_but_for_their_batch_statistics(toy, tmp_path):
+def torchrun(*args, processes=2):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    for _ in range(2):  # gloo itself aborts once in some thirty runs, before the processes have connected
+        done = subprocess.run(
+            [*command, *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=100,
+            env=environment,
+            preexec_fn=allow_interrupt,
+        )
+        if "Signal 6" not in done.stderr:
+            break
+    return done
+
+
+def test_two_processes_train_and_test_like_one(toy, tmp_path, monkeypatch):
     script = tmp_path / "frozen.py"
-    script.write_text(FROZEN.format(root=str(ROOT)))
-    folders = [tmp_path / name / "toy" / "SGN" for name in ("one", "two")]
-    for folder, start in zip(folders, (lambda args: subprocess.run([sys.executable, *args]), torchrun), strict=True):
-        _, _, *args = command(toy, folder.parents[1], "-b", "7", epochs=2)  # shares of 3 and 4
-        done = start([script, *args])
-        assert done.returncode == 0, done.stderr[-3000:] if done.stderr else done
-    logs = [(folder / "0_log.csv").read_text().splitlines()[-2:] for folder in folders]
-    for one, two in zip(*logs, strict=True):  # loss, acc, val_loss, val_acc; weights differ by what Adam makes of zeros
-        assert [*map(float, two.split(","))] == pytest.approx([*map(float, one.split(","))], rel=1e-3)
+    script.write_text(FROZEN)
+    more = ("-b", "7")  # shares of 3 and 4
+    done = torchrun(script, *flags(toy, tmp_path / "two", *more, epochs=2))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("5 samples of each of the 18 test clips") == 1  # only one process prints
     assert not list(tmp_path.rglob("*.part"))
 
+    # Testing the same checkpoint in one process
+    two = tmp_path / "two" / "toy" / "SGN"
+    logits = np.loadtxt(two / "0_pred.txt")
+    run(toy, tmp_path / "two", "--train", "0")
+    np.testing.assert_allclose(np.loadtxt(two / "0_pred.txt"), logits, atol=2e-6, rtol=0)
 
-def test_each_process_takes_its_own_gpu_before_anything_is_put_on_one(monkeypatch):
-    done = []
-    monkeypatch.setenv("WORLD_SIZE", "3")
+    # Training in one process. Weights differ by what Adam makes of rounding errors
+    train = SGN.train
+    monkeypatch.setattr(SGN, "train", lambda net, mode=True: train(net, False))
+    one = run(toy, tmp_path / "one", *more, epochs=2)
+    logs = [read_log(folder / "0_log.csv")[1] for folder in (one, two)]
+    for name in logs[0]:
+        assert logs[1][name] == pytest.approx(logs[0][name], rel=1e-3), name
+
+
+def test_several_processes_without_torchrun_are_one_line(toy, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(SystemExit) as stopped, util.exit_on_error():
+        run(toy, tmp_path)
+    line = "error: WORLD_SIZE is set, but RANK is not: start several processes with torchrun\n"
+    assert (stopped.value.code, capsys.readouterr().err) == (2, line)
+
+
+def test_each_process_gets_its_own_gpu(monkeypatch):
+    calls = []
+    for name, value in {"WORLD_SIZE": "3", "RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.setattr(torch.cuda, "set_device", lambda device: done.append(device))
-    monkeypatch.setattr(ranks, "pick_device", lambda name: done.append(name) or torch.device(name))
-    monkeypatch.setattr(ranks.dist, "init_process_group", done.append)
+    monkeypatch.setattr(torch.cuda, "set_device", calls.append)
+    monkeypatch.setattr(distributed, "pick_device", lambda name: calls.append(name) or torch.device(name))
+    monkeypatch.setattr(distributed.dist, "init_process_group", calls.append)
     monkeypatch.setenv("LOCAL_RANK", "1")
     for name in (None, "cuda"):
         assert distributed.init(name) == torch.device("cuda", 1)
-    assert done == [1, "cuda:1", "nccl"] * 2
-    done.clear()
+    assert calls == [1, "cuda:1", "nccl"] * 2  # set_device before anything is put on a GPU
+    calls.clear()
     assert distributed.init("cpu") == torch.device("cpu")
-    assert done == ["cpu", "gloo"]
-    with pytest.raises(UserError, match="--device cuda:0: torchrun gives each process a GPU; 2 are here"):
+    assert calls == ["cpu", "gloo"]
+    with pytest.raises(UserError, match="--device cuda:0: torchrun gives each process a GPU; there are 2"):
         distributed.init("cuda:0")
     monkeypatch.setenv("LOCAL_RANK", "2")
-    with pytest.raises(UserError, match="--device cuda: torchrun gives each process a GPU; 2 are here"):
+    with pytest.raises(UserError, match="--device cuda: torchrun gives each process a GPU; there are 2"):
         distributed.init(None)
+
+
+def test_shares_of_all_processes_make_up_the_whole(monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 3)
+    shares = []
+    for rank in range(3):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        shares.append(list(range(10))[distributed.shard(10)])
+    assert sum(shares, []) == list(range(10)) and {len(share) for share in shares} == {3, 4}

@@ -11,15 +11,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from folded import Folded
 from torch.utils.flop_counter import FlopCounterMode
 
 from data import ROOT
-from folded import Folded
 from model import SGN
 from util import UserError
 
 sys.path.append(str(ROOT / "tools"))
 import count  # noqa: E402
+
 import export  # noqa: E402
 
 CLASSES, JOINTS, SEG = 3, 4, 5

@@ -4,16 +4,16 @@ import csv
 import json
 
 import h5py
-import make_kinetics
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_kinetics import parse
 
 import main
+import make_kinetics
 from blocks import BadFile
 from layout import read_header, split_validation, validate
+from make_kinetics import parse
 from util import UserError
 
 NAMES = ("abseiling", "air drumming", "answering questions")

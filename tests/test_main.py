@@ -1,87 +1,58 @@
-"""The command line: what a run writes, that it repeats itself, and what it says of wrong input."""
+"""The command line: what a run writes and prints, that it repeats itself, and what it says of wrong input."""
 
+import json
+import os
 import re
+import shlex
+import shutil
 import signal
+import statistics
 import subprocess
-import sys
 
 import h5py
 import numpy as np
 import pytest
 import torch
 
-import evaluate
+import checkpoint
 import main
 import train
 import util
-from conftest import CLASSES, write_toy
-from data import ROOT, Clips
-from model import SGN
+from conftest import CLASSES, flags, run, same, weights, write_toy
+from data import Clips
+from helpers import start_script
 from util import UserError
 
 
-def run(toy, results, *more, epochs=3):
-    command = [
-        "--dataset",
-        str(toy),
-        "--results",
-        str(results),
-        "--max-epochs",
-        str(epochs),
-        "-b",
-        "16",
-        "--device",
-        "cpu",
-    ]
-    main.main([*command, *more])
-    return results / toy.stem / "SGN"
+def test_a_run_learns_and_writes_its_files(toy, trained):
+    comments, log = util.read_log(trained / "0_log.csv")
+    assert list(log) == ["epoch", "train_loss", "train_acc", "eval_loss", "eval_acc", "lr"]
+    assert "\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" in (trained / "0_log.csv").read_text()
+    assert log["epoch"] == list(range(1, 13))
+    assert log["train_loss"][-1] < log["train_loss"][0]
+    assert max(log["eval_acc"]) > 60  # chance is 25
+    assert log["lr"] == pytest.approx([1e-3] * 6 + [1e-4] * 3 + [1e-5] * 2 + [1e-6])
 
-
-@pytest.fixture(scope="module")
-def trained(toy, tmp_path_factory):
-    return run(toy, tmp_path_factory.mktemp("results"), epochs=12)
-
-
-def weights(folder):
-    return torch.load(folder / "0_best.pth", weights_only=True)["state_dict"]
-
-
-def same(a, b):
-    return all(torch.equal(a[name], b[name]) for name in a)
-
-
-def log_rows(folder):
-    lines = (folder / "0_log.csv").read_text().splitlines()
-    return np.genfromtxt([line for line in lines if not line.startswith("#")], delimiter=",", names=True)
-
-
-def test_it_learns_and_writes_what_the_release_writes(trained):
-    rows = log_rows(trained)
-    assert rows.dtype.names[:4] == ("loss", "acc", "val_loss", "val_acc")
-    assert len(rows) == 12
-    assert rows["loss"][-1] < rows["loss"][0]
-    assert rows["val_acc"].max() > 60  # chance is 25
-    labels = np.loadtxt(trained / "0_lable.txt", dtype=int)
-    logits = np.loadtxt(trained / "0_pred.txt")
+    content = torch.load(trained / "0_best.pth", weights_only=True)
+    epoch = content["epoch"]
+    assert content["best"] == pytest.approx(max(log["eval_acc"])) == pytest.approx(log["eval_acc"][epoch - 1])
+    labels, logits = np.loadtxt(trained / "0_lable.txt", dtype=int), np.loadtxt(trained / "0_pred.txt")
     assert labels.tolist() == [i % CLASSES for i in range(18)]
-    assert logits.shape == (18, CLASSES)
-    last = (trained / "0_log.csv").read_text()
-    top1 = float(re.search(r"best epoch by one draw on the test set\): top-1 ([\d.]+)%", last)[1])
-    assert top1 == pytest.approx(100 * (logits.argmax(1) == labels).mean(), abs=0.01)
-    assert "last epoch 12: top-1" in last
-    checkpoint = torch.load(trained / "0_best.pth", weights_only=True)
-    assert checkpoint["best"] == pytest.approx(rows["val_acc"].max())
-    assert rows["val_acc"][checkpoint["epoch"] - 1] == pytest.approx(checkpoint["best"])
+    top1 = 100 * (logits.argmax(axis=1) == labels).mean()
+    assert comments[-1] == (
+        f"epoch {epoch} (best on the test clips, one sample each): top-1 {top1:.2f}%, 5 samples of each of the 18 test "
+        "clips"
+    )
+    assert comments[-2].startswith("last epoch 12: top-1")
+
+    about = dict(comment.split(": ", 1) for comment in comments[:-2])
+    assert shlex.split(about["command"]) == ["main.py", *flags(toy, trained.parents[1], epochs=12)]  # spaces in it
+    assert (about["epochs"], about["recipe"], about["theta"]) == ("12", "paper", "0.3")
 
 
-def test_the_learning_rate_falls_after_a_half_three_quarters_and_eleven_twelfths(trained):
-    expected = [1e-3] * 6 + [1e-4] * 3 + [1e-5] * 2 + [1e-6]
-    assert log_rows(trained)["lr"] == pytest.approx(expected)
-
-
-def test_same_seed_same_result_whatever_ran_before(toy, tmp_path):
+def test_the_same_seed_gives_the_same_bits(toy, tmp_path):
     first = run(toy, tmp_path / "a", epochs=2)
-    torch.rand(17)
+    torch.rand(17)  # whatever came before
     second = run(toy, tmp_path / "b", epochs=2)
     other = run(toy, tmp_path / "c", "--seed", "2", epochs=2)
     assert same(weights(first), weights(second))
@@ -89,28 +60,43 @@ def test_same_seed_same_result_whatever_ran_before(toy, tmp_path):
     assert not same(weights(first), weights(other))
 
 
-def test_testing_twice_gives_what_training_gave(trained, toy):
-    predictions = (trained / "0_pred.txt").read_bytes()
-    for _ in range(2):
-        run(toy, trained.parents[1], "--train", "0")
-        assert (trained / "0_pred.txt").read_bytes() == predictions
+def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trained, tmp_path, monkeypatch, capsys):
+    shipped = tmp_path / "pretrained" / "toy" / "SGN" / "0_best.pth"
+    shipped.parent.mkdir(parents=True)
+    shutil.copy(trained / "0_best.pth", shipped)
+    monkeypatch.setattr(checkpoint, "ROOT", tmp_path)
+    folder = run(toy, tmp_path / "results", "--train", "0")
+    assert f"checkpoint {os.path.relpath(shipped)}\n" in capsys.readouterr().out
+    assert (folder / "0_pred.txt").read_bytes() == (trained / "0_pred.txt").read_bytes()
+    assert os.listdir(shipped.parent) == ["0_best.pth"]
+
+    shutil.copy(shipped, folder)
+    run(toy, tmp_path / "results", "--train", "0", "--json")
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert result["checkpoint"] == str(folder / "0_best.pth") and f"checkpoint {os.path.relpath(folder)}/" in err
+    assert (folder / "0_pred.txt").read_bytes() == (trained / "0_pred.txt").read_bytes()
+    logits, labels = np.loadtxt(folder / "0_pred.txt"), np.loadtxt(folder / "0_lable.txt")
+    assert result["top1"] == pytest.approx(100 * (logits.argmax(axis=1) == labels).mean())
+    assert (result["dataset"], result["case"], result["network"]) == ("toy", 0, "SGN")
 
 
-def test_the_figure_does_not_depend_on_the_test_batch(toy, monkeypatch):
-    clips, net = Clips.read(toy), SGN(CLASSES, 5)
-    ids = torch.tensor(clips.splits["test_"])
-    whole = evaluate.test(net, clips, ids, seed=1)
-    monkeypatch.setattr(evaluate, "EVAL_BATCH", 5)  # 18 clips: the last batch has 3
-    torch.testing.assert_close(evaluate.test(net, clips, ids, seed=1), whole)
-    assert len(whole) == 18
+def test_several_seeds_and_their_mean(toy, tmp_path, capsys):
+    run(toy, tmp_path, "--seeds", "2", "--json", epochs=2)
+    text = capsys.readouterr().out
+    result = json.loads(text)
+    top1 = [one["last_top1"] for one in result["runs"]]
+    assert result["last_top1_mean"] == pytest.approx(statistics.mean(top1))
+    assert result["last_top1_std"] == pytest.approx(statistics.stdev(top1))
+    first, second = (tmp_path / "toy" / "SGN" / f"seed{seed}" for seed in (1, 2))
+    assert not same(weights(first), weights(second))
+    assert same(weights(second), weights(run(toy, tmp_path / "alone", "--seed", "2", epochs=2)))
 
-
-def test_five_draws_are_averaged(toy):
-    clips, net = Clips.read(toy), SGN(CLASSES, 5)
-    ids = torch.tensor(clips.splits["test_"])
-    generator = torch.Generator().manual_seed(1)
-    draws = [evaluate.predict(net, clips, ids, 1, generator) for _ in range(5)]
-    torch.testing.assert_close(torch.stack(draws).mean(0), evaluate.test(net, clips, ids, seed=1))
+    before = (first / "0_state.pth").stat().st_mtime_ns
+    capsys.readouterr()
+    run(toy, tmp_path, "--seeds", "1,2", "--json", "--resume", epochs=2)
+    assert capsys.readouterr().out == text  # and nothing is trained again
+    assert (first / "0_state.pth").stat().st_mtime_ns == before
 
 
 def test_the_loss_by_hand():
@@ -121,119 +107,144 @@ def test_the_loss_by_hand():
     torch.testing.assert_close(train.criterion(logits, label), by_hand)
 
 
-def test_select_val_never_trains_on_the_clips_held_out(toy, tmp_path, monkeypatch):
-    seen = []
-    draw = Clips.draw
-    monkeypatch.setattr(Clips, "draw", lambda self, ids, *rest: seen.append(ids) or draw(self, ids, *rest))
-    run(toy, tmp_path / "val", "--select", "val", epochs=1)
-    held_out = set(Clips.read(toy).splits["valid_"])
-    assert not held_out & set(torch.cat(seen).tolist())
-    seen.clear()
-    folder = run(toy, tmp_path / "last", "--select", "last", epochs=2)
-    assert held_out & set(torch.cat(seen).tolist())
-    assert torch.load(folder / "0_best.pth", weights_only=True)["epoch"] == 2
+@pytest.fixture
+def sampled(monkeypatch):
+    """The clips of every training step."""
+    seen, sample = [], Clips.sample
+    monkeypatch.setattr(Clips, "sample", lambda self, ids, *rest: seen.append(ids) or sample(self, ids, *rest))
+    return seen
 
 
-def test_it_drops_the_last_incomplete_batch_and_shuffles(toy, tmp_path, monkeypatch):
-    seen = []
-    draw = Clips.draw
-    monkeypatch.setattr(Clips, "draw", lambda self, ids, *rest: seen.append(ids) or draw(self, ids, *rest))
+def test_clips_are_shuffled_and_the_last_incomplete_batch_is_dropped(toy, tmp_path, sampled):
     run(toy, tmp_path, epochs=2)  # 56 training clips in batches of 16
-    assert [len(ids) for ids in seen] == [16] * 6
-    first, second = torch.cat(seen[:3]), torch.cat(seen[3:])
+    assert [len(ids) for ids in sampled] == [16] * 6
+    first, second = torch.cat(sampled[:3]), torch.cat(sampled[3:])
     assert len(set(first.tolist())) == 48
     assert not torch.equal(first, second)
 
 
-@pytest.mark.parametrize(
-    "name, value", [("seed", "abc"), ("seed", 2**70), ("seed", None), ("select", [1]), ("epoch", "x\ny"), ("about", 5)]
-)
-def test_a_checkpoint_with_fields_of_other_types_is_refused(trained, toy, tmp_path, name, value):
-    checkpoint = torch.load(trained / "0_best.pth", weights_only=True)
-    (tmp_path / "toy" / "SGN").mkdir(parents=True)
-    torch.save(checkpoint | {name: value}, tmp_path / "toy" / "SGN" / "0_best.pth")
-    with pytest.raises(UserError, match=rf"0_best.pth: a damaged checkpoint, whose {name} is .+$") as raised:
-        run(toy, tmp_path, "--train", "0")
-    assert "\n" not in str(raised.value)
+def test_selecting_on_validation_clips_leaves_them_out_of_training(toy, tmp_path, sampled):
+    validation = set(Clips.read(toy).splits["valid"])
+    folder = run(toy, tmp_path / "val", "--select", "val", "--monitor", "val_loss", epochs=2)
+    assert not validation & set(torch.cat(sampled).tolist())
+    log = util.read_log(folder / "0_log.csv")[1]
+    assert ",valid_loss,valid_acc,lr\n" in (folder / "0_log.csv").read_text()
+    content = torch.load(folder / "0_best.pth", weights_only=True)
+    assert content["best"] == pytest.approx(min(log["eval_loss"]), rel=1e-5)
+    sampled.clear()
+    folder = run(toy, tmp_path / "last", "--select", "last", epochs=2)
+    assert validation & set(torch.cat(sampled).tolist())
+    assert torch.load(folder / "0_best.pth", weights_only=True)["epoch"] == 2
 
 
-def test_another_h5_of_the_same_name_does_not_replace_a_checkpoint_unsaid(trained, tmp_path, capsys):
+def test_every_parameter_group_has_the_learning_rate(toy, tmp_path, monkeypatch):
+    make, optimizers = train.make_optimizer, []
+
+    def with_two_groups(net, lr, weight_decay):
+        optimizers.append(make(net.fc, lr, weight_decay))
+        optimizers[0].add_param_group({"params": net.gcn1.parameters()})
+        return optimizers[0]
+
+    monkeypatch.setattr(train, "make_optimizer", with_two_groups)
+    run(toy, tmp_path, "--lr-factor", "0.5", epochs=2)
+    assert [group["lr"] for group in optimizers[0].param_groups] == [0.0005, 0.0005]
+
+
+def test_a_2d_data_set_is_not_rotated(tmp_path, capsys):
+    h5 = write_toy(tmp_path / "flat.h5", axes="x, y, score")
+    folder = run(h5, tmp_path, "--theta", "1", epochs=1)
+    note = "note: the axes are x, y, score: clips are not rotated, scaled or given noise\n"
+    assert note in capsys.readouterr().err
+    assert "# theta: 0.0\n" in (folder / "0_log.csv").read_text()
+
+
+def test_another_h5_of_the_same_name_does_not_replace_a_checkpoint(trained, tmp_path, capsys):
+    folder = tmp_path / "results" / "toy" / "SGN"
+    shutil.copytree(trained, folder)
     other = write_toy(tmp_path / "toy.h5", test=17)
-    before = weights(trained)
-    with pytest.raises(UserError, match="0_best.pth: was trained on another h5 of this name"):
-        run(other, trained.parents[1])
-    assert same(weights(trained), before)
-    predictions = (trained / "0_pred.txt").read_bytes()
-    run(other, trained.parents[1], "--train", "0")
+    with pytest.raises(UserError, match="0_best.pth: trained on another h5 of this name"):
+        run(other, tmp_path / "results")
+    assert same(weights(folder), weights(trained))
+    run(other, tmp_path / "results", "--train", "0")
     assert re.search(r"^note: \S+0_best.pth was trained on another h5 than this one$", capsys.readouterr().err, re.M)
-    (trained / "0_pred.txt").write_bytes(predictions)
 
 
-def test_two_runs_in_one_folder_at_once_are_refused(toy, tmp_path):
+def test_two_runs_at_once_in_one_folder_are_refused(toy, tmp_path):
     folder = tmp_path / "toy" / "SGN"
     with (
         util.exclusive_lock(folder / "seed2" / ".0_lock"),
-        pytest.raises(UserError, match=r"another run is at work in .*SGN/seed2"),
+        pytest.raises(UserError, match=r"SGN/seed2: another run is writing there"),
     ):
         run(toy, tmp_path, "--seeds", "1,2", epochs=1)
     assert not (folder / "seed1" / "0_log.csv").exists()
 
 
-def test_memory_that_runs_out_is_one_line(toy, tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped, util.exit_on_error("a smaller --num-classes"):
-        run(toy, tmp_path, "--num-classes", str(10**12))
-    assert stopped.value.code == 2
-    assert re.search(r"^error: out of memory \(.*\); try a smaller --num-classes$", capsys.readouterr().err, re.M)
-
-
 def test_an_interrupt_during_the_imports_is_one_line():
-    process = subprocess.Popen(
-        [sys.executable, "-X", "importtime", ROOT / "main.py", "--help"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    for line in process.stderr:
-        if re.search(r"\| +torch\.", line):
-            break
+    show_imports = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
+    process = start_script("main.py", "--help", stdout=subprocess.DEVNULL, env=show_imports)
+    next(line for line in process.stderr if re.search(r"\| +torch\.", line))
     process.send_signal(signal.SIGINT)
     lines = [line for line in process.communicate(timeout=30)[1].splitlines() if not line.startswith("import time")]
     assert process.returncode == 130
-    assert lines == ["interrupted: nothing was begun; the same command starts again"]
+    assert lines == ["interrupted: nothing has started yet; run the same command again"]
 
 
-def test_wrong_input_is_one_line(toy, trained, tmp_path):
-    results = trained.parents[1]
-
-    def says(why, *command):
-        with pytest.raises(UserError, match=why):
-            main.main(["--results", str(results), "--device", "cpu", *command])
-
-    says("--dataset DEMO runs without", "--data", str(tmp_path))
-    says(r"NTU_CS.h5 is missing; run the three scripts", "--data", str(tmp_path))
-    says("--case 7: NTU has 0 .NTU_CS., 1 .NTU_CV.", "--case", "7")
-    says("only 56 training clips", "--dataset", str(toy), "-b", "57")
-    says("the data has 4 classes", "--dataset", str(toy), "--num-classes", "3")
-    says("no checkpoint", "--dataset", str(toy), "--train", "0", "--results", str(tmp_path))
-    for device in ("nonsense", "meta", "vulkan"):
-        says(f"--device {device}: not to be had here", "--dataset", str(toy), "--device", device)
-    says("--seg 100000000: the longest clip has 59 frames", "--dataset", str(toy), "--seg", "100000000")
-    torch.save({"state_dict": SGN(6, 5).state_dict()}, results / "toy" / "SGN" / "0_best.pth")
-    says("made for 5 joints and 6 classes, the data has 5 and 4", "--dataset", str(toy), "--train", "0")
-    empty = write_toy(tmp_path / "empty.h5", test=0)
-    says("test_x has no clips", "--dataset", str(empty))
-    with h5py.File(write_toy(tmp_path / "without.h5"), "a") as file:
-        del file["test_x"]
-    says("test_x", "--dataset", str(tmp_path / "without.h5"))
+def error_of(command, capsys):
+    """The one line that main.py prints on standard error before it exits with code 2."""
+    with pytest.raises(SystemExit) as stopped, util.exit_on_error("--num-classes"):
+        main.main(["--device", "cpu", *map(str, command)])
+    assert stopped.value.code == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    return err
 
 
 @pytest.mark.parametrize(
-    "command",
-    [["--case", "7"], ["--batch-size", "0"], ["--lr", "nan"], ["--train", "2"], ["--no-such-flag"]]
-    + [["--lr-factor", "1e300"], ["--seeds", "2,2"], ["--seeds", "1000000000"], ["--seeds", "1,a"]],
+    "command, why",
+    [
+        ("--case 0.5", "argument --case: invalid int value: '0.5'"),
+        ("--batch-size 0", "argument --batch-size/-b: 0 is out of range"),
+        ("--max-epochs 0", "argument --epochs/--max-epochs/--max-epoches: 0 is out of range"),
+        ("--lr nan", "nan is out of range"),
+        ("--lr-factor 1e300", "out of range"),
+        ("--seeds 2,2", "2,2: at most 100 seeds, each of them once"),
+        ("--seeds 1000000000", "out of range"),
+        ("--seeds 1,a", "--seeds: invalid"),
+        ("--epoch 3", r"unknown argument --epoch; did you mean --epochs\?"),
+        ("--xyz=3", r"unknown argument --xyz \(--help lists the arguments\)"),
+        ("--resume --train 0", "--resume continues training"),
+        ("--seed 3 --seeds 2", "--seeds and --seed: take one of them"),
+        ("--recipe plus --theta 0", "--theta 0.0: --recipe plus has its own"),
+        ("--recipe plus --lr-factor 0.2", "--lr-factor 0.2: --recipe plus has its own"),
+        ("--recipe paper,tilt=0.3 --theta 0.2", "--theta 0.2: --recipe paper,rotate_xz=0.3 has its own"),
+    ],
 )
-def test_wrong_input_exits_with_2_and_no_traceback(command, capsys):
-    with pytest.raises(SystemExit) as stopped, util.exit_on_error():
-        main.main(command)
-    assert stopped.value.code == 2
-    assert re.search(r"^\S* ?error: .+$", capsys.readouterr().err, re.M)
+def test_a_wrong_flag_is_one_line(command, why, capsys):
+    assert re.search(why, error_of(command.split(), capsys))
+
+
+def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, capsys):
+    here = ["--results", tmp_path]
+
+    def check(why, *command):
+        assert re.search(why, error_of([*here, *command], capsys))
+
+    check(r"NTU_CS.h5 is missing; run the three scripts .* --dataset DEMO needs no data", "--data", tmp_path)
+    check("only 56 training clips", "--dataset", toy, "-b", "57")
+    check("the data has 4 classes", "--dataset", toy, "--num-classes", "3")
+    check(r"out of memory \(.*\); reduce --num-classes", "--dataset", toy, "-b", "8", "--num-classes", 10**12)
+    check("0_best.pth: no such checkpoint", "--dataset", toy, "--train", "0")
+    check("--seg 100000000: the longest clip has 59 frames", "--dataset", toy, "--seg", "100000000")
+    for device in ("nonsense", "meta"):
+        check(f"--device {device}: not available", "--dataset", toy, "--device", device)
+    monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
+    check(r"--device cuda: this PyTorch \(.*\) is built for the CPU only", "--dataset", toy, "--device", "cuda")
+    check("test_x has no clips", "--dataset", write_toy(tmp_path / "empty.h5", test=0))
+    with h5py.File(write_toy(tmp_path / "without.h5"), "a") as file:
+        del file["test_x"]
+    check("without.h5: no dataset 'test_x'", "--dataset", tmp_path / "without.h5")
+
+
+def test_the_number_of_epochs_has_three_names():
+    for flag in ("--epochs", "--max-epochs", "--max-epoches"):
+        assert main.make_config(main.parse_args([flag, "7"])).epochs == 7

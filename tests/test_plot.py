@@ -20,12 +20,12 @@ from model import SGN
 from util import UserError, save_checkpoint, write_csv
 
 pytest.importorskip("matplotlib")
-from PIL import Image  # noqa: E402
-
 import charts  # noqa: E402
 import compare  # noqa: E402
 import logs as training_logs  # noqa: E402
 import plot  # noqa: E402
+from PIL import Image  # noqa: E402
+
 import poses  # noqa: E402
 from skeletons import SKELETONS, skeleton_of  # noqa: E402
 

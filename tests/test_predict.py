@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from recognise import Classifier, read_recording
 
 import evaluate
 import make_nucla
@@ -16,7 +17,6 @@ from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 from recipes import PAPER
-from recognise import Classifier, read_recording
 from util import UserError
 
 TWO, ONE = (  # the longest clips of two actors and of one

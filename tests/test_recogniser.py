@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-import torch
-
 import recognise
+import torch
+from recognise import Classifier, Recogniser
+
 from data import ROOT
 from predict_run import predict, run, save
-from recognise import Classifier, Recogniser
 from util import UserError
 
 SEG, WINDOW = 4, 6

@@ -3,16 +3,16 @@
 import json
 
 import h5py
-import make_sysu
 import numpy as np
 import pytest
-from make_sysu import make_split, read_mat
 from scipy.io import savemat
 from scipy.sparse import csc_matrix
 
 import main
+import make_sysu
 from data import Clips, find_h5, theta_of
 from layout import validate
+from make_sysu import make_split, read_mat
 from util import UserError
 
 PEOPLE = ("anna", "bo", "chen", "dana", "eve", "finn")

@@ -1,85 +1,167 @@
-"""Times SGN on this machine beside the plain way to write it, in one run, and prints a table.
+"""Times SGN beside the release's formulation of it on this machine, or counts parameters and multiply-adds.
 
-    python tools/benchmark.py                        # under two minutes on two quiet cores
+    python tools/benchmark.py                          # under two minutes on two idle cores
     python tools/benchmark.py --device cuda --json speed.json
-    python tools/benchmark.py --compile              # rows of compiled networks as well: some minutes
-    python tools/benchmark.py --count                # parameters and multiply-adds, layer by layer
+    python tools/benchmark.py --compile                # compiled networks too, some minutes
+    python tools/benchmark.py --busy 2                 # while two other processes keep a core busy each
+    python tools/benchmark.py --count                  # parameters and multiply-adds, no timing
 
-The plain way has the cost structure of the authors' release: channels first, 1x1 convolutions, one-hot inputs repeated
-for every clip, permutations before each graph product, a loader that goes frame by frame, and the memory allocator as
-it is. It is made from the same weights here, and its logits are compared before anything is timed; it is always in
-float32. A figure is the median of --runs timings, taken in turns (plain, ours, plain, ours, ...) after a warm-up each,
-so that a machine that slows down slows both; of large batches and of an epoch there are fewer turns.
-
-The floor of a row is the time that its products would take at the pace of one large matrix product on this machine, or
-its bytes at the pace of one large copy, whichever is longer. Both paces are measured first. The products are those of
-our formulation, counted by PyTorch; the bytes are the least there can be: what a training step keeps for its gradients
-is written and read once, and so are weights, gradients and Adam's two moments.
+"release" computes the same logits from the same weights in the way of the authors' release, in float32: channels first,
+1x1 convolutions, one-hot inputs repeated for every clip, permutations before each graph product, a loader that goes
+frame by frame. A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows
+down slows both; batches of 256 are timed three times and the epoch once.
 """
 
-import argparse
 import json
-import re
 import statistics
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import _path
 
-import main as command_line
-from count import report
+import distributed
+import util
 from data import Clips
-from evaluate import predict
-from folded import Folded
+from evaluate import predict_logits
+from inference import Folded
 from model import SGN
-from plain import Plain, plain_batch
-from recipes import PAPER
-from train import Run, adam, criterion, try_compile
-from util import atomic_write, exit_on_error, keep_freed_memory, pick_device, provenance
+from recipes import PAPER, Config
+from train import Trainer, criterion, make_optimizer, try_compile
 
-CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
-LARGE = 256  # clips
-EPOCHS = 1  # timings of a whole epoch, without a warm-up
+CLASSES, JOINTS, SEG, BATCH, LARGE = 60, 25, 20, 64, 256
+PARAMETERS = {60: 691_048, 120: 721_828}  # of the release's network, by classes
+GMAC = 0.17  # a clip, without the products that make and use G
 
 
-def made_up_clips(device, rng, lengths, joints=JOINTS, test=0):
-    """Clips of one person, of these lengths: dense (clips, frames, 2 * joints * 3), and packed; the last ones test."""
-    n, width = len(lengths), joints * 3
-    dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
-    dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
-    frames = np.concatenate([dense[..., :width][(dense != 0).any(axis=-1)], np.zeros((1, width), np.float32)])
-    frames, length, label = torch.from_numpy(frames), torch.from_numpy(lengths), torch.arange(n) % CLASSES
-    splits = {"": range(n - test), "valid_": range(0), "test_": range(n - test, n)}
-    names = tuple(map(str, range(CLASSES)))
-    packed = Clips(frames, length.cumsum(0) - length, length, label, splits, joints, 2, names, "", "")
-    return dense, packed.to(device)
+# ---- the release's formulation
+
+
+class Release(nn.Module):
+    """SGN as the release computes it, on (batch, channels, joints, frames), with the weights of `net`.
+
+    Takes and returns what SGN does, for one batch size.
+    """
+
+    def __init__(self, net, batch):
+        super().__init__()
+        self.net, weight = net, net.fc.weight
+        joints, frames = (torch.eye(n, device=weight.device) for n in (net.num_joint, net.seg))
+        self.register_buffer("spa", joints[None, :, :, None].repeat(batch, 1, 1, net.seg))
+        self.register_buffer("tem", frames[None, :, None, :].repeat(batch, 1, net.num_joint, 1))
+
+    def embed(self, embed, x):
+        for layer in embed.cnn:
+            if hasattr(layer, "bn"):
+                x = layer.bn(x.flatten(1, 2)).view_as(x)
+            else:
+                x = layer.cnn(x) if hasattr(layer, "cnn") else layer(x)
+        return x
+
+    def forward(self, x):
+        net, (b, t, _) = self.net, x.shape
+        x = x.view(b, t, -1, 3).permute(0, 3, 2, 1).contiguous()
+        velocity = torch.cat([torch.zeros_like(x[..., :1]), x[..., 1:] - x[..., :-1]], dim=-1)
+        x = self.embed(net.joint_embed, x) + self.embed(net.dif_embed, velocity)
+        x = torch.cat([x, self.embed(net.spa_embed, self.spa)], dim=1)
+        theta = net.compute_g1.g1.cnn(x).permute(0, 3, 2, 1).contiguous()
+        g = theta.matmul(net.compute_g1.g2.cnn(x).permute(0, 3, 1, 2).contiguous()).softmax(dim=-1)
+        for gcn in (net.gcn1, net.gcn2, net.gcn3):
+            y = g.matmul(x.permute(0, 3, 2, 1).contiguous()).permute(0, 3, 2, 1).contiguous()
+            y = gcn.w.cnn(y) + gcn.w1.cnn(x)
+            x = F.relu(gcn.bn(y.flatten(2)).view_as(y))
+        x = F.adaptive_max_pool2d(x + self.embed(net.tem_embed, self.tem), (1, t))
+        x = F.relu(net.cnn.bn1(net.cnn.cnn1(x).squeeze(2)))
+        x = net.cnn.dropout(x).unsqueeze(2)
+        x = F.relu(net.cnn.bn2(net.cnn.cnn2(x).squeeze(2)))
+        return net.fc(x.amax(dim=-1))
+
+
+def release_batch(clips, seg=SEG):
+    """A batch in the way of the release's loader, from dense (frames, 2 * joints * 3) clips, frame by frame."""
+    batch = []
+    for clip in clips:
+        rows = []
+        for frame in clip:
+            if not (frame == 0).all():
+                rows += [person for person in np.split(frame, 2) if not (person == 0).all()]
+        a = len(rows) // seg
+        batch.append(np.stack([rows[i * a + np.random.randint(a)] for i in range(seg)]))
+    return torch.from_numpy(np.stack(batch))
+
+
+# ---- timing
+
+
+def timed(functions, runs, device, warm_up=True):
+    """The median seconds of each function, called in turns."""
+
+    def time_once(function):
+        start = time.perf_counter()
+        function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.perf_counter() - start
+
+    for function in functions if warm_up else ():
+        time_once(function)
+    turns = [[time_once(function) for function in functions] for _ in range(runs)]
+    return [statistics.median(column) for column in zip(*turns, strict=True)]
+
+
+@contextmanager
+def busy_processes(n):
+    """Keeps a core busy with each of n processes while the block runs."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
 
 
 class Row(NamedTuple):
-    """A pair of functions to be timed, and the least work that ours can do."""
+    """Two functions to be timed."""
 
     what: str
     clips: int
-    plain: callable
+    release: callable
     ours: callable
-    flops: float = 0.0
-    moved: float = 0.0  # bytes
-    amp: bool = False
-    runs: int = 0  # turns; 0 stands for --runs
-    repeat: int = 1  # calls of each function in a turn
+    runs: int | None = None  # None: --runs
+    repeat: int = 1  # calls in one timing
+    training: bool = False
 
 
-def step_of(net, forward, x=None, y=None, amp=False, fused=True):
-    """A training step on (x, y), as train.Run does it; fused: with its optimiser, else with PyTorch's plain one."""
-    optimizer = adam(net, 1e-3, 1e-4) if fused else torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
+def make_clips(lengths, joints, test, device):
+    """Random clips of one person, the last `test` for testing: dense (clips, frames, 2 * joints * 3), and as Clips."""
+    rng, n, width = np.random.default_rng(0), len(lengths), joints * 3
+    dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
+    dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
+    frames = np.concatenate([dense[..., :width][dense.any(axis=-1)], np.zeros((1, width), np.float32)])
+    length = torch.from_numpy(lengths)
+    splits = {"train": range(n - test), "valid": range(0), "test": range(n - test, n)}
+    names = tuple(map(str, range(CLASSES)))
+    start, label = length.cumsum(0) - length, torch.arange(n) % CLASSES
+    clips = Clips(torch.from_numpy(frames), start, length, label, splits, joints, 2, names, "", "x, y, z", "")
+    return dense, clips.to(device)
+
+
+def training_step(net, forward, x, y, amp=False, fused=True):
+    """A function that takes a training step, as train.Trainer does; not fused: with PyTorch's default optimizer."""
+    optimizer = (
+        make_optimizer(net, 1e-3, 1e-4) if fused else torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
+    )
 
     def step(x=x, y=y):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
@@ -91,208 +173,168 @@ def step_of(net, forward, x=None, y=None, amp=False, fused=True):
     return step
 
 
-def work(function):
-    """Floating-point operations of a call, and bytes of the tensors that it keeps for gradients."""
-    kept = {}
-
-    def keep(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
-
-    saved = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
-    with FlopCounterMode(display=False) as counter, saved:
-        function()
-    return counter.get_total_flops(), sum(kept.values())
-
-
-def rows(device, compiled):
-    """The rows of the table, one after another, so that no more than one needs memory."""
+def make_rows(device, compiled):
+    """Yields the rows of the table, each when its turn comes, so that only one takes memory."""
     torch.manual_seed(0)
-    rng = np.random.default_rng(0)
-    x = torch.from_numpy(rng.normal(size=(LARGE, SEG, JOINTS * 3)).astype(np.float32)).to(device)
-    y = torch.arange(BATCH, device=device) % CLASSES
-    some, net = x[:BATCH], SGN(CLASSES).to(device)
-    weights = sum(parameter.numel() * 4 for parameter in net.parameters())
-
-    plain = step_of(net, Plain(net, BATCH), some, y, fused=False)
+    x = torch.randn(LARGE, SEG, JOINTS * 3).to(device)
+    y, net = torch.arange(BATCH, device=device) % CLASSES, SGN(CLASSES).to(device)
+    release = training_step(net, Release(net, BATCH), x[:BATCH], y, fused=False)
     for amp in (False, True):
-        step = step_of(net, net, some, y, amp)
-        flops, kept = work(step)
-        what = "training step" + ", --amp" * amp
-        yield Row(what, BATCH, plain, step, flops, 2 * kept + 8 * weights, amp)
+        what = "training step, --amp" if amp else "training step"
+        ours = training_step(net, net, x[:BATCH], y, amp)
+        yield Row(what, BATCH, release, ours, training=True)
         if compiled:
             other = SGN(CLASSES).to(device)
-            try_compile(other, some, amp)
-            yield Row(f"{what} --compile", BATCH, plain, step_of(other, other, some, y, amp), flops, 0, amp)
+            try_compile(other, x[:BATCH], amp)
+            ours = training_step(other, other, x[:BATCH], y, amp)
+            yield Row(f"{what} --compile", BATCH, release, ours, training=True)
 
     net.eval()
-    with torch.inference_mode():
-        forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, amp=True)}
-        logits = Plain(net, BATCH)(some)
-        for name, form in forms.items():
-            difference = (logits - form(some)).abs().max() / logits.abs().max()
-            if not difference < (0.05 if "amp" in name else 1e-4):
-                raise RuntimeError(f"the plain way and {name} differ by {difference}: nothing to compare")
-        for form, n, repeat, runs in (
-            ("the module", BATCH, 1, 0),
-            ("folded", BATCH, 1, 0),
-            ("folded", LARGE, 1, 3),
-            ("folded, --amp", LARGE, 1, 3),
-            ("folded", 1, 20, 0),
-        ):
-            pair = [lambda f=f, n=n: f(x[:n]) for f in (Plain(net, n), forms[form])]
-            flops, _ = work(pair[1])
-            what = ("one clip" if n == 1 else "testing") + f", {form}"
-            yield Row(what, n, *pair, flops, weights + n * SEG * JOINTS * 12, "amp" in form, runs, repeat)
+    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, amp=True)}
+    check_forms(net, forms, x[:BATCH])
+    for form, n, repeat, runs in (
+        ("the module", BATCH, 1, None),
+        ("folded", BATCH, 1, None),
+        ("folded", LARGE, 1, 3),
+        ("folded, --amp", LARGE, 1, 3),
+        ("folded", 1, 20, None),
+    ):
+        release, ours = (lambda f=f, part=x[:n]: f(part) for f in (Release(net, n), forms[form]))
+        yield Row(f"testing, {form}", n, release, ours, runs, repeat)
 
-    dense, packed = made_up_clips(device, rng, np.full(BATCH, 85))
+    dense, clips = make_clips(np.full(BATCH, 85), JOINTS, 0, device)
     generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
-    pair = (lambda: plain_batch(dense).to(device), lambda: PAPER.vary(packed.draw(ids, generator), 0.3, generator))
-    yield Row("drawing a batch", BATCH, *pair, moved=2 * BATCH * SEG * JOINTS * 12, repeat=10)
-    yield epoch(device, rng)
+
+    def sample():
+        PAPER.augment(clips.sample(ids, generator), 0.3, generator)
+
+    yield Row("sampling and augmenting", BATCH, lambda: release_batch(dense).to(device), sample, repeat=10)
+    yield make_epoch(device)
 
 
-def epoch(device, rng):
-    """A training epoch of N-UCLA's size, and the test of one draw after it."""
-    lengths = rng.lognormal(3.6, 0.6, 1020 + 464).astype(np.int64).clip(20, 201)
-    dense, packed = made_up_clips(device, rng, lengths, joints=20, test=464)
-    args = command_line.parse_args(["--seed", "1", "--seg", str(SEG), "--device", str(device)])
-    args.command, args.split = "", None
-    run = Run(args, packed, "", 0.5, Path())
-    net, label = SGN(CLASSES, 20).to(device), packed.label
-    forward = {n: Plain(net, n) for n in (BATCH, 464 % BATCH)}  # its one-hot inputs are made for one size of batch
-    step = step_of(net, forward[BATCH], fused=False)
+@torch.no_grad()
+def check_forms(net, forms, x):
+    """Raises RuntimeError if they do not give the same logits: their times could not be compared."""
+    logits = Release(net, len(x))(x)
+    for name, form in forms.items():
+        difference = (logits - form(x)).abs().max() / logits.abs().max()
+        if not difference < (0.05 if "amp" in name else 1e-4):
+            raise RuntimeError(f"{name} and the release's formulation differ by {difference}")
 
-    def plain():
+
+def make_epoch(device):
+    """A training epoch on 1,020 clips and the test of 464 after it, in the size of N-UCLA."""
+    train, test, joints = 1020, 464, 20
+    lengths = np.random.default_rng(0).lognormal(3.6, 0.6, train + test).astype(np.int64).clip(20, 201)
+    dense, clips = make_clips(lengths, joints, test, device)
+    trainer = Trainer(Config(theta=0.5, seg=SEG, num_classes=CLASSES), clips, Path())
+    net = SGN(CLASSES, joints).to(device)
+    forward = {n: Release(net, n) for n in (BATCH, test % BATCH)}
+    step = training_step(net, forward[BATCH], None, None, fused=False)
+
+    def release():
         net.train()
-        sizes = [BATCH] * (1020 // BATCH)
-        for some in np.split(rng.permutation(1020), np.cumsum(sizes))[:-1]:
-            x = plain_batch(dense[some], width=60).to(device)
-            step(PAPER.vary(x, 0.5, run.generator), label[some])
+        for ids in np.random.permutation(train)[: train // BATCH * BATCH].reshape(-1, BATCH):
+            x = release_batch(dense[ids]).to(device)
+            step(PAPER.augment(x, 0.5, trainer.generator), clips.label[ids])
         net.eval()
         with torch.no_grad():
-            for i in range(1020, 1484, BATCH):
-                x = plain_batch(dense[i : i + BATCH], width=60).to(device)
+            for i in range(train, train + test, BATCH):
+                x = release_batch(dense[i : i + BATCH]).to(device)
                 forward[len(x)](x)
 
     def ours():
-        run.train_epoch(run.net, 1, tqdm(disable=True))
-        predict(run.net, packed, run.watched, 1, run.generator)
+        trainer.train_epoch(trainer.net, 1, tqdm(disable=True))
+        predict_logits(trainer.net, clips, trainer.eval_ids, trainer.generator)
 
-    return Row("an epoch of N-UCLA's size", 1484, plain, ours, runs=EPOCHS)
-
-
-def timed(functions, runs, device, warm_up=True):
-    """The median seconds of each function, called in turns."""
-
-    def once(function):
-        start = time.perf_counter()
-        function()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter() - start
-
-    for function in functions if warm_up else ():
-        once(function)
-    turns = [[once(function) for function in functions] for _ in range(runs)]
-    return [statistics.median(column) for column in zip(*turns, strict=True)]
+    return Row("an epoch of N-UCLA's size", train + test, release, ours, runs=1, training=True)
 
 
-def timed_row(row, runs, device):
-    """The median seconds of the plain way, with the allocator as it is, and of ours."""
+def time_row(row, runs, device):
+    """The median seconds of the release's way, with the system's handling of memory, and of ours."""
 
-    def plain():
-        keep_freed_memory(False)
+    def repeat(function, keep):
+        util.keep_freed_memory(keep)
         for _ in range(row.repeat):
-            row.plain()
+            function()
 
-    def ours():
-        keep_freed_memory()
-        for _ in range(row.repeat):
-            row.ours()
-
-    with torch.inference_mode(mode=row.what.startswith(("testing", "one clip"))):
-        seconds = timed((plain, ours), row.runs or runs, device, warm_up=row.runs != EPOCHS)
-    return [turn / row.repeat for turn in seconds]
+    functions = (lambda: repeat(row.release, False), lambda: repeat(row.ours, True))
+    with torch.inference_mode(mode=not row.training):
+        seconds = timed(functions, row.runs or runs, device, warm_up=row.runs != 1)
+    return [value / row.repeat for value in seconds]
 
 
-def paces(device, runs):
-    """What this machine can do: operations a second, {False: in float32, True: in bfloat16}, and bytes a second."""
-    flops = {}
-    for amp, dtype in ((False, torch.float32), (True, torch.bfloat16)):
-        big = torch.ones(4096, 4096, device=device, dtype=dtype)
-        flops[amp] = 2 * 4096**3 / timed([lambda big=big: big @ big], runs, device)[0]
-    source, target = (torch.ones(2**26, device=device) for _ in range(2))
-    return flops, 2 * 4 * 2**26 / timed([lambda: target.copy_(source)], runs, device)[0]
+def print_table(device, runs, compiled):
+    """Prints the table row by row, and returns its rows as dicts."""
+    print(f"{'':32}{'clips':>6}{'release ms':>12}{'ours ms':>10}{'ratio':>7}{'clips/s':>9}")
+    rows = []
+    for row in make_rows(device, compiled):
+        release, ours = time_row(row, runs, device)
+        line = f"{row.what:32}{row.clips:6}{1e3 * release:12.2f}{1e3 * ours:10.2f}{release / ours:7.2f}"
+        print(f"{line}{row.clips / ours:9.0f}", flush=True)
+        rows.append({"what": row.what, "clips": row.clips, "release_s": release, "ours_s": ours})
+    return rows
 
 
-def peak_memory(device, amp):
-    """The most memory, in MB, that training on batches of 64 takes: of the process, or on a GPU of its tensors."""
-    keep_freed_memory()
-    net = SGN(CLASSES).to(device)
-    x, y = torch.ones(BATCH, SEG, JOINTS * 3, device=device), torch.zeros(BATCH, dtype=torch.int64, device=device)
-    step = step_of(net, net, x, y, amp)
-    for _ in range(3):
-        step()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return float("nan")
-    return int(re.search(r"VmHWM:\s*(\d+)", status.read_text())[1]) / 2**10
+# ---- counting
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", help="cpu, cuda, ... (cuda where there is one, else cpu)")
-    parser.add_argument(
-        "--runs", type=positive_int, default=5, help="timings of each, of which the median (%(default)s)"
-    )
-    parser.add_argument("--compile", action="store_true", help="time compiled networks as well")
-    parser.add_argument("--count", action="store_true", help="count parameters and multiply-adds instead of timing")
-    parser.add_argument("--json", type=Path, help="file to write the table to as well")
-    args = parser.parse_args()
-    device = pick_device(args.device)
-    about = provenance("tools/benchmark.py", device)
+@torch.no_grad()
+def count(net):
+    """Prints parameters and multiply-adds (of matrix products and convolutions). Returns them as dicts.
+
+    Raises UserError if the release's formulation does not have the published numbers.
+    """
+    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
+    rows = []
+    for name, form in (
+        ("the release's formulation", lambda clips: Release(net, clips)),
+        ("the module", lambda clips: net),
+        ("the folded form", lambda clips: Folded(net)),
+    ):
+        total, layers = {}, {}
+        for clips in (1, BATCH):
+            with FlopCounterMode(display=False) as counter:
+                form(clips)(torch.zeros(clips, net.seg, 3 * net.num_joint))
+            flops = {str(op).split(".")[-1]: value for op, value in counter.get_flop_counts()["Global"].items()}
+            total[clips] = sum(flops.values()) / 2e9 / clips
+            layers[clips] = total[clips] - (flops.get("bmm", 0) + flops.get("baddbmm", 0)) / 2e9 / clips
+        parameters = sum(p.numel() for p in net.parameters())
+        if name == "the folded form":
+            parameters = sum(buffer.numel() for buffer in form(1).buffers())
+        print(f"{name:28}{parameters:12,}{total[1]:16.4f}{total[BATCH]:14.4f}{layers[BATCH]:11.4f}")
+        rows.append({"form": name, "parameters": parameters, "gmac": total, "gmac_without_graph": layers})
+    counts = {classes: sum(p.numel() for p in SGN(classes).parameters()) for classes in PARAMETERS}
+    if counts != PARAMETERS or round(rows[0]["gmac_without_graph"][1], 2) != GMAC:
+        raise util.UserError(f"not the published numbers: {PARAMETERS} parameters by classes, {GMAC} GMAC a clip")
+    known = ", ".join(f"{number:,} parameters with {classes} classes" for classes, number in PARAMETERS.items())
+    print(f"as published: {known}, and {GMAC} GMAC a clip without G")
+    return rows
+
+
+def main(argv=None):
+    parser = util.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
+    add("--runs", type=util.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
+    add("--compile", action="store_true", help="time compiled networks too")
+    add("--busy", type=int, choices=range(65), default=0, metavar="N", help="processes beside, 0 to 64 (%(default)s)")
+    add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
+    add("--json", type=Path, help="file for the same numbers")
+    args = parser.parse_args(argv)
     if args.count:
-        result = {"counts": report(SGN(CLASSES).eval())}
+        result = count(SGN(CLASSES).eval())
     else:
-        result = {"runs": args.runs} | table(device, args.runs, args.compile, about)
+        device = distributed.pick_device(args.device)
+        about = util.provenance("tools/benchmark.py", device, runs=args.runs, busy=args.busy)
+        print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
+        with busy_processes(args.busy):
+            result = {"about": about, "rows": print_table(device, args.runs, args.compile)}
     if args.json:
-        with atomic_write(args.json) as part:
-            part.write_text(json.dumps({"about": about} | result, indent=1) + "\n")
-
-
-def table(device, runs, compiled, about):
-    """Prints the table, row by row, and returns what is in it."""
-    flops, copied = paces(device, 3)
-    print(", ".join(about.values()), f"; medians of {runs} after a warm-up, in turns")
-    print(
-        f"one large matrix product: {flops[False] / 1e9:.0f} GFLOP/s float32, {flops[True] / 1e9:.0f} bfloat16; ",
-        end="",
-    )
-    print(f"one large copy: {copied / 1e9:.0f} GB/s read and written")
-    print(f"{'':32}{'clips':>6}{'plain ms':>10}{'ours ms':>10}{'ratio':>7}{'clips/s':>9}{'floor ms':>10}{'reached':>9}")
-    lines = []
-    for row in rows(device, compiled):
-        plain, ours = timed_row(row, runs, device)
-        floor = max(row.flops / flops[row.amp], row.moved / copied)
-        lines.append({"what": row.what, "clips": row.clips, "plain_s": plain, "ours_s": ours, "ratio": plain / ours})
-        lines[-1] |= {"flops": row.flops, "bytes": row.moved, "floor_s": floor}
-        reached = f"{1e3 * floor:10.2f}{floor / ours:9.0%}" if floor else ""
-        shown = f"{row.what:32}{row.clips:6}{1e3 * plain:10.2f}{1e3 * ours:10.2f}"
-        print(f"{shown}{plain / ours:7.2f}{row.clips / ours:9.0f}{reached}", flush=True)
-    seconds = {line["what"]: line["ours_s"] for line in lines}
-    share = seconds["drawing a batch"] / (seconds["drawing a batch"] + seconds["training step"])
-    memory = {}
-    for amp in (False, True):
-        with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # a process of its own, without the plain way
-            memory["--amp" if amp else "float32"] = pool.submit(peak_memory, device, amp).result()
-    print(f"drawing is {share:.1%} of a training step; training takes at most ", end="")
-    print(", ".join(f"{value:.0f} MB ({name})" for name, value in memory.items()))
-    return {"flop_s": list(flops.values()), "byte_s": copied, "rows": lines, "data_share": share, "memory_mb": memory}
+        with util.atomic_write(args.json) as part:
+            part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with util.exit_on_error("the load of this machine"):
         main()

@@ -1,25 +1,24 @@
-"""Takes a trained SGN elsewhere: as ONNX, or as a program of torch.export. What fails its check is not written.
+"""Exports a trained SGN as ONNX or as a program of torch.export, and checks that it gives the same logits.
 
-    python tools/export.py results/NUCLA/SGN/0_best.pth --out sgn.onnx      # needs requirements-extra.txt
-    python tools/export.py results/NUCLA/SGN/0_best.pth --out sgn.pt2       # needs nothing more
+    python tools/export.py pretrained/NUCLA/SGN/0_best.pth --out sgn.onnx      # needs requirements-extra.txt
+    python tools/export.py pretrained/NUCLA/SGN/0_best.pth --out sgn.pt2       # needs nothing more
 
-    session = onnxruntime.InferenceSession("sgn.onnx")                      # anywhere onnxruntime runs
-    (logits,) = session.run(["logits"], {"clips": clips})                   # float32 (batch, 20, 60) -> (batch, 10)
-    logits = torch.export.load("sgn.pt2").module()(clips)                   # anywhere torch runs, without model.py
+    session = onnxruntime.InferenceSession("sgn.onnx")                         # without PyTorch
+    (logits,) = session.run(["logits"], {"clips": clips})                      # float32 (batch, 20, 60) -> (batch, 10)
+    logits = torch.export.load("sgn.pt2").module()(clips)                      # without model.py
 
-Any batch size runs. Before it is written, the file's content is loaded again and run on random clips, and its logits
-must be those of the evaluation module; then its latency is printed beside that of model.SGN and folded.Folded. The
-folded form is exported unless --form says otherwise. In the file: input and output, class names where they are known
-(--class-names, the checkpoint's own, those of the data set that it tells of, or NTU RGB+D's for a release's checkpoint
-of their shape), and what it was made from. ONNX keeps them in its metadata_props, .pt2 in an extra file, about.json.
+The batch size is free. Before the file is written, its content is loaded and run on random clips; if the logits differ
+from the module's, nothing is written. Then its latency is printed beside that of model.SGN and inference.Folded. The
+file also holds the shapes of input and output, the class names if they are known, and the origin of the checkpoint: in
+the metadata_props of an .onnx, and in the extra file about.json of a .pt2.
 """
 
-import argparse
 import hashlib
 import importlib
 import io
 import json
 import logging
+import shlex
 import sys
 import warnings
 from contextlib import contextmanager
@@ -29,26 +28,25 @@ import torch
 
 import _path
 
-ROOT = Path(__file__).resolve().parents[1]
+import util
 from benchmark import timed
 from checkpoint import load_checkpoint
-from folded import Folded
-from recognise import class_names
-from util import UserError, atomic_write, exit_on_error, opened, provenance
+from inference import Folded, read_class_names
+from util import UserError
 
-TOLERANCE = 1e-4  # of logits up to 1, and relative to the largest above that
+TOLERANCE = 1e-4
 CHECKED = (1, 3, 64)  # clips in a batch
 TIMED = (1, 64)
 
 
-def random_clips(net, n, generator):
-    """(n, seg, 3 * joints) float32: joints about half a metre around the origin, as clips are."""
+def random_clips(net, n, generator=None):
+    """(n, seg, 3 * joints) float32: joints about half a metre around the origin, as in clips."""
     return 0.5 * torch.randn(n, net.seg, 3 * net.num_joint, generator=generator)
 
 
 @contextmanager
-def quiet():
-    """Without the exporters' warnings and logging, none of which a user can do anything about."""
+def silence():
+    """Without the exporters' warnings and logging, which are not for users."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -60,18 +58,17 @@ def quiet():
 
 
 def trace(net):
-    """The torch.export.ExportedProgram of SGN or Folded, in evaluation, for any batch size."""
-    clips = random_clips(net, 2, None)
-    with quiet(), torch.no_grad():  # strict, because the other way to trace takes len(x) for a constant
+    """The torch.export.ExportedProgram of SGN or Folded in evaluation mode, for any batch size."""
+    with silence(), torch.no_grad():  # strict: the other way of tracing takes the batch size for a constant
         batch = {"x": {0: torch.export.Dim("batch")}}
-        return torch.export.export(net.eval(), (clips,), dynamic_shapes=batch, strict=True)
+        return torch.export.export(net.eval(), (random_clips(net, 2),), dynamic_shapes=batch, strict=True)
 
 
-def as_onnx(net, about):
+def to_onnx(net, about):
     """The bytes of an .onnx, input "clips" and output "logits", and a function that runs them in onnxruntime."""
-    onnx, runtime, _ = (needed(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+    onnx, runtime, _ = (import_extra(name) for name in ("onnx", "onnxruntime", "onnxscript"))
     program = trace(net)
-    with quiet():
+    with silence():
         names = {"input_names": ["clips"], "output_names": ["logits"], "dynamic_shapes": {"x": {0: "batch"}}}
         model = torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto
     onnx.helper.set_model_props(model, about)
@@ -83,101 +80,101 @@ def as_onnx(net, about):
     return content, lambda clips: torch.from_numpy(session.run(["logits"], {"clips": clips.numpy()})[0])
 
 
-def as_pt2(net, about):
+def to_pt2(net, about):
     """The bytes of a .pt2, and a function that runs them in torch."""
     program, content = trace(net), io.BytesIO()
-    with quiet():
+    with silence():
         torch.export.save(program, content, extra_files={"about.json": json.dumps(about, indent=1)})
         return content.getvalue(), torch.export.load(io.BytesIO(content.getvalue())).module()
 
 
-KINDS = {".onnx": (as_onnx, "onnxruntime"), ".pt2": (as_pt2, "torch")}
+FORMATS = {".onnx": (to_onnx, "onnxruntime"), ".pt2": (to_pt2, "torch")}
 
 
-def needed(name):
-    """An optional module. Raises UserError where it is not installed."""
+def import_extra(name):
     try:
         return importlib.import_module(name)
     except ImportError:
-        raise UserError(f"ONNX needs {name}: pip install -r requirements-extra.txt (--out FILE.pt2 does not)") from None
+        raise UserError(f"ONNX needs {name}: pip install -r requirements-extra.txt, or take --out FILE.pt2") from None
 
 
 @torch.inference_mode()
-def difference(run, net):
-    """The largest difference between the logits of `run` and `net` on random clips, in the measure of TOLERANCE."""
+def largest_difference(run, net):
+    """Of the logits of `run` and `net` on random clips: absolute, relative to the largest logit if that is above 1."""
     generator, worst = torch.Generator().manual_seed(0), 0.0
     for n in CHECKED:
         clips = random_clips(net, n, generator)
-        theirs, ours = run(clips), net(clips)
-        if theirs.shape != ours.shape or not theirs.isfinite().all():
+        logits, expected = run(clips), net(clips)
+        if logits.shape != expected.shape or not logits.isfinite().all():
             return float("inf")
-        worst = max(worst, ((theirs - ours).abs().max() / ours.abs().max().clamp(min=1)).item())
+        worst = max(worst, ((logits - expected).abs().max() / expected.abs().max().clamp(min=1)).item())
     return worst
 
 
-def describe(args, net, checkpoint):
-    """What the exported file says of itself, {str: str}; lists and dicts as JSON."""
-    names = list(class_names(net, checkpoint, args.class_names))
-    trained = {key: value for key, value in checkpoint.items() if isinstance(value, int | float | str | dict)}
-    trained = {key: value for key, value in trained.items() if key not in ("state_dict", "optimizer")}
+def describe(args, checkpoint):
+    """What the exported file says of itself, {str: str}; a list or dict as JSON."""
+    net = checkpoint.net
+    names = read_class_names(args.classes, net.num_classes) if args.classes else checkpoint.class_names
     about = {
         "input": f"clips: float32 (batch, {net.seg}, {3 * net.num_joint}), metres, joint by joint x y z",
         "output": f"logits: float32 (batch, {net.num_classes})",
-        "num_classes": net.num_classes,
-        "num_joint": net.num_joint,
-        "seg": net.seg,
         "form": args.form,
-        "checkpoint": args.checkpoint.name,
-        "checkpoint_sha256": hashlib.sha256(args.checkpoint.read_bytes()).hexdigest(),
-        "checkpoint_about": json.dumps(trained, default=str),
-    } | ({"class_names": json.dumps(names)} if len(names) == net.num_classes else {})
-    return provenance(args.command, torch.device("cpu"), **about)
+        "checkpoint": checkpoint.path.name,
+        "checkpoint_sha256": hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
+        "trained": json.dumps({"epoch": checkpoint.epoch, "recipe": str(checkpoint.recipe)} | checkpoint.about),
+    }
+    about |= {"class_names": json.dumps(names)} if names else {}
+    return util.provenance(args.command, torch.device("cpu"), **about)
 
 
-def latencies(functions, net, runs):
-    """Median seconds of each of `functions`, for each batch of TIMED: [(clips, [seconds, ...]), ...]."""
-    generator = torch.Generator().manual_seed(0)
-    with torch.inference_mode():
-        for n in TIMED:
-            clips, repeat = random_clips(net, n, generator), max(1, 20 // n)
-            repeated = [lambda f=f, x=clips, r=repeat: [f(x) for _ in range(r)] for f in functions]
-            yield n, [seconds / repeat for seconds in timed(repeated, runs, torch.device("cpu"))]
+def print_latencies(forms, net, runs):
+    """Prints the median milliseconds of each of the forms, {name: function}, for each batch size of TIMED."""
+    print(f"ms a batch, medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
+    print(f"{'clips':>8}" + "".join(f"{name:>20}" for name in forms))
+    for n in TIMED:
+        clips, repeat = random_clips(net, n), max(1, 20 // n)
+        functions = [lambda f=f, x=clips, r=repeat: [f(x) for _ in range(r)] for f in forms.values()]
+        with torch.inference_mode():
+            seconds = timed(functions, runs, torch.device("cpu"))
+        print(f"{n:8}" + "".join(f"{1e3 * value / repeat:20.2f}" for value in seconds))
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = util.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("checkpoint", type=Path, help="a <case>_best.pth, ours or the authors'")
-    add("--out", type=Path, required=True, help="file to write; .onnx or .pt2 says which it is")
-    add("--form", choices=("folded", "module"), default="folded", help="folded.Folded or model.SGN (%(default)s)")
-    add("--class-names", type=Path, help="text with a name per line, or the h5 trained on")
-    add("--runs", type=positive_int, default=9, help="timings of each, of which the median (%(default)s)")
+    add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
+    add("--out", type=Path, required=True, help="file to write, .onnx or .pt2")
+    add("--form", choices=("folded", "module"), default="folded", help="inference.Folded or model.SGN (%(default)s)")
+    add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
+    add("--runs", type=util.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
-    args.command = " ".join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
-    if args.out.suffix not in KINDS:
-        raise UserError(f"--out {args.out}: its name should end in {' or '.join(KINDS)}")
-    convert, runtime = KINDS[args.out.suffix]
+    args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
+    if args.out.suffix not in FORMATS:
+        raise UserError(f"--out {args.out}: must end in {' or '.join(FORMATS)}")
+    convert, runtime = FORMATS[args.out.suffix]
 
-    net, checkpoint = opened(load_checkpoint, args.checkpoint)
-    folded = opened(Folded, net.eval())
-    about = describe(args, net, checkpoint)
+    checkpoint = load_checkpoint(args.checkpoint)
+    net = checkpoint.net
+    if net.ablate:
+        raise UserError(f"{args.checkpoint}: ablated ({', '.join(net.ablate)}); only whole networks are exported")
+    folded, about = Folded(net).eval(), describe(args, checkpoint)
     content, run = convert(folded if args.form == "folded" else net, about)
-    apart = difference(run, net)
-    if not apart <= TOLERANCE:
-        raise UserError(f"{args.out}: not written, for its logits differ from PyTorch's by {apart:.1e}")
-    with atomic_write(args.out) as part:
+    difference = largest_difference(run, net)
+    if not difference <= TOLERANCE:
+        raise UserError(f"{args.out}: not written: its logits differ from the module's by {difference:.1e}")
+    with util.atomic_write(args.out) as part:
         part.write_bytes(content)
-    batches = ", ".join(map(str, CHECKED))
     print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['input']} -> {about['output']}")
-    print(f"loaded again and run on {batches} random clips: PyTorch's logits to {apart:.0e} ({TOLERANCE:.0e} passes)")
-    print("class names: " + (", ".join(json.loads(about["class_names"])) if "class_names" in about else "not known"))
+    batches = ", ".join(map(str, CHECKED))
+    print(
+        f"logits of {batches} random clips: largest absolute difference {difference:.0e}, relative for logits above 1"
+    )
+    print(f"class names: {', '.join(json.loads(about.get('class_names', '[]'))) or 'not known'}")
     version = importlib.import_module(runtime).__version__
-    print(f"ms a batch, medians of {args.runs} in turns after a warm-up, {torch.get_num_threads()} threads:")
-    print(f"{'clips':>8}{'model.SGN':>14}{'folded.Folded':>15}   {args.out.suffix[1:]} in {runtime} {version}")
-    for n, seconds in latencies((net, folded, run), net, args.runs):
-        print(f"{n:8}{1e3 * seconds[0]:14.2f}{1e3 * seconds[1]:15.2f}{1e3 * seconds[2]:14.2f}")
+    forms = {"model.SGN": net, "inference.Folded": folded, f"{runtime} {version}": run}
+    print_latencies(forms, net, args.runs)
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with util.exit_on_error():
         main()

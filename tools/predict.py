@@ -1,22 +1,19 @@
-"""Says what is done in raw recordings, or in a stream of frames: the likeliest classes and their probabilities.
+"""Classifies recordings, or a stream of frames: the likeliest classes and their probabilities.
 
     python tools/predict.py S001C001P001R001A010.skeleton --checkpoint results/NTU/SGN/0_best.pth
-    python tools/predict.py recordings/ more.npy --checkpoint results/NTU/SGN/0_best.pth --json > said.jsonl
+    python tools/predict.py recordings/ more.npy --checkpoint results/NTU/SGN/0_best.pth --json > predictions.jsonl
     camera | python tools/predict.py --stream --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA (no label needed), or an .npy of (frames, joints, 3) or
-(frames, persons, joints, 3), in metres, zeros for who is not there. It goes through the preprocessing of training, and
-the logits of --draws draws of 20 frames are averaged, as in testing. The same file and seed give the same answer,
-whatever else is classified beside it.
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, or an .npy of (frames, joints, 3) or (frames, persons,
+joints, 3), metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of
+its frames are averaged, as in testing. The same file and seed give the same answer.
 
-With --stream, standard input has a frame a line: the 3 * joints numbers of a person, x y z joint by joint, in metres,
-with white space or commas between; a second person's after them; or a JSON list, flat or nested. An empty line is a
-frame with nobody. A line is printed for each prediction, which is about the last --window frames; it begins with the
-number of the line that completed them. A bad line is skipped, as if the camera had dropped that frame; a bad first line
-ends it.
+With --stream, each line of standard input is a frame: for each person the 3 * joints numbers x y z of joint after
+joint, in metres, separated by white space or commas; or the same as a JSON list. An empty line is a frame without
+persons. A line of output is a prediction for the last --window frames, and begins with the number of the last one. Bad
+lines are named and skipped; if the first line is bad, the program ends.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -28,70 +25,66 @@ from tqdm import tqdm
 import _path
 
 import util
-from recognise import ORIGIN, READERS, Classifier, Recogniser, read_recording
-from util import UserError, exit_on_error
+from inference import Classifier, StreamClassifier
+from recordings import ORIGIN, READERS, read_recording
+from util import UserError
 
 EXIT_CODES = """exit codes:
   0  done
-  2  wrong or missing input, or no file (no line of the stream) could be used; one line says why
-  3  done, but some files (lines) were skipped: each is named on standard error
+  2  wrong or missing input, or nothing could be classified; one line says why
+  3  done, but some files or lines were skipped, each named on standard error
   130, 143  interrupted or terminated
 """
-TOLD = 20  # bad lines of a stream that are named one by one; after that they are counted
+MOST_NAMED = 20  # bad lines of a stream that are named; further ones are only counted
+LONGEST_LINE = 2**20  # bytes
 
 
 def parse_args(argv=None):
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXIT_CODES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = util.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
-    add("--checkpoint", type=Path, required=True, help="a trained network: <case>_best.pth, ours or the release's")
-    add(
-        "--draws",
-        type=positive_int,
-        help="draws of frames whose logits are averaged (as in testing: 5, or 20 of --recipe plus; in a stream 1)",
-    )
-    add("--seed", type=util.seed, default=1, help="of the draws (%(default)s)")
-    add("--top", type=positive_int, default=5, help="classes to show (%(default)s)")
+    add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
+    samples = "samples of frames, whose logits are averaged (as in testing: 5, or 20 of --recipe plus; in a stream 1)"
+    add("--samples", type=util.positive_int, help=samples)
+    add("--seed", type=util.seed, default=1, help="of the samples (%(default)s)")
+    add("--top", type=util.positive_int, default=5, help="classes to print (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
-    names = "the classes' names, one a line, or the h5 trained on (those of the checkpoint's data set)"
-    add("--classes", type=Path, metavar="FILE", help=names)
-    origin = "joint, from 1, of the first frame that becomes the origin of an .npy or a window; 0: none (%(default)s)"
+    add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
+    origin = "joint that becomes the origin of an .npy or a window, from 1; 0 for none (%(default)s, the spine)"
     add("--origin", type=int, default=ORIGIN, help=origin)
     add("--stream", action="store_true", help="read frames from standard input")
-    add("--window", type=positive_int, help="frames of the stream that make a clip (about the mean length in training)")
-    add("--stride", type=positive_int, help="frames of the stream between predictions (1)")
-    add("--persons", type=positive_int, help="at most so many in a frame of the stream (2)")
+    add("--window", type=util.positive_int, help="of a stream: frames of a prediction (about a training clip's length)")
+    add("--stride", type=util.positive_int, help="of a stream: frames between predictions (1)")
+    add("--persons", type=util.positive_int, help="of a stream: most persons in a frame (2)")
     args = parser.parse_args(argv)
     if args.stream == bool(args.files):
-        parser.error("take either files (or folders), or --stream")
-    only = [f"--{name}" for name in ("window", "stride", "persons") if getattr(args, name)]
-    if only and not args.stream:
-        parser.error(f"{only[0]}: only with --stream")
+        parser.error("give files or folders, or --stream")
+    for name in ("window", "stride", "persons"):
+        if getattr(args, name) and not args.stream:
+            parser.error(f"--{name}: only with --stream")
     if args.origin < 0:
         parser.error(f"--origin {args.origin}: a joint from 1, or 0")
     return args
 
 
-def find(sources):
-    """The files of these files and folders, in name order within a folder; one with no such file stands for itself."""
+def find_files(sources):
+    """The recordings in these files and folders, those of a folder by name; of an empty folder the folder itself."""
     for source in sources:
-        inside = sorted(path for path in source.rglob("*") if path.suffix in READERS) if source.is_dir() else []
-        yield from inside or [source]
+        found = sorted(path for path in source.rglob("*") if path.suffix in READERS) if source.is_dir() else []
+        yield from found or [source]
 
 
-def classify(args, network):
-    """Prints the likeliest classes of each file. Returns the exit code; UserError if there is none to classify."""
-    files, done = list(find(args.files)), 0
+def classify_files(args, classifier):
+    """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
+    files, done = list(find_files(args.files)), 0
     width = max(len(str(path)) for path in files)
     for path in tqdm(files, unit="file", leave=False, disable=None if len(files) > 1 else True):
         try:
-            top = network.top(probabilities(args, network, path), args.top)
+            top = classifier.top(classify(args, classifier, path), args.top)
         except (UserError, OSError) as error:
-            why = str(error) if isinstance(error, UserError) else f"{path}: {error.strerror or error}"
             if len(files) == 1:
-                raise UserError(why) from None
+                raise
+            why = error if isinstance(error, UserError) else f"{path}: {error.strerror or error}"
             tqdm.write(f"skipped: {why}", file=sys.stderr)
             continue
         if args.json:
@@ -99,36 +92,44 @@ def classify(args, network):
         else:
             if not done:
                 tqdm.write(f"{'file':{width}}  probability  class")
-            heads = [str(path), *[""] * (args.top - 1)]
-            tqdm.write("\n".join(f"{head:{width}}  {row(each)}" for head, each in zip(heads, top, strict=False)))
+            for i, entry in enumerate(top):
+                tqdm.write(f"{'' if i else str(path):{width}}  {entry['probability']:11.1%}  {entry['name']}")
         done += 1
     if not done:
         raise UserError(f"none of the {len(files)} files could be classified")
     if done < len(files):
         print(f"{len(files) - done} of {len(files)} files were skipped", file=sys.stderr)
-    return 0 if done == len(files) else 3
+        return 3
+    return 0
 
 
-def probabilities(args, network, path):
+def classify(args, classifier, path):
+    """The probabilities of a file's classes, (classes,). Raises UserError or OSError."""
     if path.is_dir():
-        raise UserError(f"{path}: a folder with no .skeleton, .json or .npy file in it")
+        raise UserError(f"{path}: a folder without .skeleton, .json or .npy files")
     clip = read_recording(path, args.origin)
     try:
-        logits = network.logits(clip, args.draws, torch.Generator().manual_seed(args.seed))
+        logits = classifier.logits(clip, torch.Generator().manual_seed(args.seed), args.samples)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return logits.softmax(dim=-1).numpy()
 
 
-def row(one):
-    return f"{one['probability']:11.1%}  {one['name']}"
+def read_lines(stream):
+    """Yields (number from 1, line) of a binary stream. Raises UserError for a line that is too long to be a frame."""
+    i = 0
+    while line := stream.readline(LONGEST_LINE + 1):
+        i += 1
+        if len(line) > LONGEST_LINE:
+            raise UserError(f"standard input, line {i}: longer than {LONGEST_LINE} bytes; a frame is a line")
+        yield i, line
 
 
-def frame(line, joints):
-    """A line of the stream to (persons, joints, 3); None if it is empty. Raises ValueError that says what is wrong."""
+def parse_frame(line, joints):
+    """A line of a stream: (persons, joints, 3), or None if it is empty. Raises ValueError."""
     if not line.strip():
         return None
-    if line.lstrip()[:1] == b"[":
+    if line.lstrip().startswith(b"["):
         try:
             values = np.asarray(json.loads(line), np.float64)
         except (ValueError, TypeError, OverflowError, RecursionError):
@@ -136,65 +137,62 @@ def frame(line, joints):
         if values.ndim > 1 and values.shape[-2:] != (joints, 3):
             raise ValueError(f"a list of shape {values.shape}, not ({joints}, 3) or (persons, {joints}, 3)")
     else:
-        values = np.array([number(field) for field in line.replace(b",", b" ").split()])
+        values = np.array([parse_number(field) for field in line.replace(b",", b" ").split()])
     if not np.isfinite(values).all():
-        raise ValueError("NaN or infinity; zeros stand for a person who is not there")
+        raise ValueError("NaN or infinity; an absent person is zeros")
     if values.size % (3 * joints):
-        raise ValueError(f"{values.size} numbers, not {3 * joints} a person ({joints} joints)")
-    return values.reshape(values.size // (3 * joints), joints, 3)
+        raise ValueError(f"{values.size} numbers, not {3 * joints} for each person")
+    return values.reshape(-1, joints, 3)
 
 
-def number(field):
+def parse_number(field):
     try:
         return float(field)
     except ValueError:
         raise ValueError(f"{field[:30].decode(errors='replace')!r} is not a number") from None
 
 
-def follow(args, network, lines):
+def classify_stream(args, classifier, stream):
     """Prints a line for each prediction. Returns the exit code; UserError for a bad first line, or no prediction."""
-    recogniser = Recogniser(
-        network, args.window, args.stride or 1, args.draws or 1, args.persons or 2, args.origin, args.seed
-    )
+    options = {"stride": args.stride or 1, "samples": args.samples or 1, "persons": args.persons or 2}
+    classify_next = StreamClassifier(classifier, args.window, **options, origin=args.origin, seed=args.seed)
     skipped = predictions = 0
-    for i, line in enumerate(lines, 1):
+    for i, line in read_lines(stream):
         try:
-            said = recogniser.update(frame(line, network.joints))
+            probabilities = classify_next.update(parse_frame(line, classifier.joints))
         except ValueError as error:
-            if not recogniser.frames:
+            if not classify_next.frames:
                 raise UserError(f"standard input, line {i}: {error}") from None
             skipped += 1
-            if skipped <= TOLD:
+            if skipped <= MOST_NAMED:
                 print(f"skipped: line {i}: {error}", file=sys.stderr)
             continue
-        if said is not None:
-            predictions += 1
-            top = network.top(said, args.top)
-            if args.json:
-                print(json.dumps({"frame": i, "top": top}), flush=True)
-            else:
-                likely = ", ".join(f"{each['probability']:.1%} {each['name']}" for each in top)
-                print(f"{i:8}  {likely}", flush=True)
+        if probabilities is None:
+            continue
+        predictions += 1
+        top = classifier.top(probabilities, args.top)
+        if args.json:
+            print(json.dumps({"frame": i, "top": top}), flush=True)
+        else:
+            print(f"{i:8}  " + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top), flush=True)
     if not predictions:
-        seg = network.net.seg
-        raise UserError(
-            f"{recogniser.frames} frames and no prediction: it takes {recogniser.window} (--window), and somebody in "
-            f"at least {seg} of them"
-        )
+        needed = f"a window of {classify_next.window} (--window), {classifier.seg} of them with a person, is needed"
+        raise UserError(f"{classify_next.frames} frames, too few for a prediction: {needed}")
     if skipped:
         print(f"{skipped} lines were skipped", file=sys.stderr)
     return 3 if skipped else 0
 
 
 def main(argv=None, stream=None):
+    """Returns the exit code. stream: binary, in place of standard input."""
     args = parse_args(argv)
-    network = Classifier(args.checkpoint, args.classes)
+    classifier = Classifier(args.checkpoint, args.classes)
     if not args.stream:
-        return classify(args, network)
-    torch.set_num_threads(1)  # one clip is too little to share, and waiting threads would burn the other cores
-    return follow(args, network, sys.stdin.buffer if stream is None else stream)
+        return classify_files(args, classifier)
+    torch.set_num_threads(1)  # one clip is too little to share between cores
+    return classify_stream(args, classifier, stream or sys.stdin.buffer)
 
 
 if __name__ == "__main__":
-    with exit_on_error():
+    with util.exit_on_error("--samples or --window"):
         sys.exit(main())

@@ -1,120 +1,142 @@
-"""Compares what results/README.md claims with the files beside it.
+"""Compares the table of pretrained/README.md with the logs and checkpoints that it names.
 
-    python tools/verify.py                       # every row of the table
-    python tools/verify.py --data FOLDER         # where the h5 files lie, if not below data/
+    python tools/verify.py                       # every row
+    python tools/verify.py --data FOLDER         # where the h5 files are, if not in the data sets' own folders
 
-A row with logs: the mean and spread of their figures must be those of the row, and so must the seeds and the settings
-that they say they were run with. A row with a checkpoint: its SHA-256 must be, and where the data are present it is
-tested, with its recipe's draws, and its top-1 must be the row's to a clip, which another machine's rounding may move.
-Prints a line for each; exit code 1 if one differs, 2 for bad input.
+A row with logs must have the mean and standard deviation of their results, their seeds, and the settings that they were
+run with. A row with a checkpoint must have its SHA-256, and if the data are there, the checkpoint is tested and must
+have the row's top-1, give or take one clip, for rounding on another machine. Prints a line for each row. Exit code 1 if
+a row is wrong, 2 for bad input.
 """
 
-import argparse
 import hashlib
+import re
 import shlex
 import statistics
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import _path
 
 import util
 from checkpoint import load_checkpoint
-from data import ROOT, Clips, find
-from evaluate import accuracy, as_trained, test
-from logs import figures_of, read_log, said
-from main import parse_args
-from recipes import named
-from train import material
+from data import Clips, find_h5
+from evaluate import accuracy, evaluate
+from main import make_config, parse_args
+from recipes import parse_recipe
+from util import UserError
 
-CLAIMS = ROOT / "results" / "README.md"
+FOLDER = util.ROOT / "pretrained"
+RESULT = "top-1, best / last"
 
 
-def claims(path=CLAIMS):
-    """The rows of the table, as dicts of its heads."""
+def read_table(path=FOLDER / "README.md"):
+    """The rows of the page's table: [{column: text}]. Raises UserError."""
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     head, _, *rows = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+    if wrong := [row for row in rows if len(row) != len(head)]:
+        raise UserError(f"{path}: the row {wrong[0][0]!r} has {len(wrong[0])} cells, not {len(head)}")
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def stated(figures):
-    """How a row says the figures of several runs, or of one."""
-    if len(figures) == 1:
-        return f"{figures[0]:.2f}"
-    return f"{statistics.mean(figures):.2f} ± {statistics.stdev(figures):.2f}"
+def search(comments, pattern):
+    """The first group of the first comment of a log that matches, or None."""
+    return next((match[1] for line in comments if (match := re.search(pattern, line))), None)
 
 
-def of_logs(row, root):
-    """What is wrong with a row, by its logs: a few words, or None."""
-    logs = sorted((root / "results").glob(row["logs"]))
-    if not logs:
-        return f"there is no {row['logs']}"
-    try:
-        figures = [figures_of(log) for log in logs]
-    except util.UserError:
-        return "a log without its two results"
-    _, best, last = zip(*figures, strict=True)
-    found = f"{stated(best)} / {stated(last)}"
-    if found != row["top-1, best / last"]:
-        return f"the logs say {found}"
-    heads = [read_log(log)[0] for log in logs]
-    seeds = ", ".join(map(str, sorted(int(said(head, r"^seed:? (\d+)")) for head in heads)))
+def figures_of(comments):
+    """The results in a finished run's log: top-1 in percent of the selected and of the last epoch. Raises UserError."""
+    last = search(comments, r"^last epoch \d+: top-1 ([\d.]+)%")
+    selected = search(comments, r"^epoch \d+ \(.*?\): top-1 ([\d.]+)%")
+    if last is None or selected is None:
+        raise UserError("without results: the run was not finished")
+    return float(selected), float(last)
+
+
+def mean_and_std(values):
+    """As in the table: "90.45 ± 0.33" of several runs, "90.73" of one."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}"
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+def config_of_command(command):
+    """The Config of a command line of main.py, without its seed."""
+    return replace(make_config(parse_args(shlex.split(command)[1:])), seed=1)
+
+
+def config_of_log(comments):
+    """The Config of a log's run, without its seed. The recipe is that of its values, which a name once had."""
+    config = config_of_command(search(comments, r"^(?:command: )?(main\.py .*)$"))
+    recipe = search(comments, r"^recipe: (.*)$")
+    return replace(config, recipe=parse_recipe(recipe)) if recipe else config
+
+
+def check_logs(row, folder):
+    """Raises UserError if a row is not what its logs say. Returns what was checked."""
+    paths = sorted(folder.glob(row["logs"]))
+    if not paths:
+        raise UserError(f"no {row['logs']}")
+    logs = []
+    for path in paths:
+        comments, _ = util.read_log(path)
+        try:
+            logs.append((comments, figures_of(comments)))
+        except UserError as error:
+            raise UserError(f"{path.name}: {error}") from None
+    results = " / ".join(mean_and_std(values) for values in zip(*(figures for _, figures in logs), strict=True))
+    if results != row[RESULT]:
+        raise UserError(f"its logs have {results}")
+    seeds = ", ".join(map(str, sorted(int(search(comments, r"^seed:? (\d+)")) for comments, _ in logs)))
     if seeds != row["seeds"]:
-        return f"the logs are of the seeds {seeds}"
-    claimed = of_command(row["command"])
-    differ = {key for head in heads for key, value in of_head(head).items() if value != claimed[key]}
-    return f"the logs were run with other {', '.join(sorted(differ))}" if differ else None
+        raise UserError(f"its logs have the seeds {seeds}")
+    claimed = config_of_command(row["command"])
+    for (comments, _), path in zip(logs, paths, strict=True):
+        config = config_of_log(comments)
+        names = [field.name for field in fields(config)]
+        if different := [name for name in names if getattr(config, name) != getattr(claimed, name)]:
+            raise UserError(f"{path.name} was run with another {', '.join(different)}")
+    return f"{len(logs)} log{'s' if len(logs) > 1 else ''}"
 
 
-def of_command(command):
-    """What a command says that makes a difference to what comes out, besides the seed."""
-    settings = material(parse_args(shlex.split(command)[1:]))
-    del settings["seed"]
-    return settings
-
-
-def of_head(head):
-    """The same of a log's run; its recipe by values, whatever now has the name."""
-    recipe = said(head, r"^recipe: (.*)$")
-    return of_command(said(head, r"^(?:command: )?(main\.py .*)$")) | ({"recipe": named(recipe)} if recipe else {})
-
-
-def of_checkpoint(row, root, data):
-    """What is wrong with a row, by its checkpoint, or None; and in a few words what was done to see it."""
-    path = root / "results" / row["checkpoint"]
+def check_checkpoint(row, folder, data):
+    """Raises UserError if a row is not what its checkpoint gives. Returns what was checked."""
+    path = folder / row["checkpoint"]
     if not path.is_file():
-        return "it is not there", "looked for"
+        raise UserError(f"no {row['checkpoint']}")
     if hashlib.sha256(path.read_bytes()).hexdigest() != row["sha256"]:
-        return "its SHA-256 is another", "digest"
+        raise UserError(f"{row['checkpoint']} has another SHA-256")
     dataset, case = path.parts[-3], int(path.name.split("_")[0])
     try:
-        h5, *_ = find(dataset, case, data, make=False)
-    except util.UserError:
-        return None, "digest only, the data are not here"
-    net, checkpoint = util.opened(load_checkpoint, path)
-    clips = as_trained(path, Clips.read(h5), checkpoint)
-    ids = clips.ids("test_")
-    top1 = accuracy(test(net, clips, ids, checkpoint.get("seed", 1)), clips.label[ids])
-    best = float(row["top-1, best / last"].split(" / ")[0])
-    wrong = None if abs(top1 - best) <= 100 / len(ids) + 0.005 else f"it gives {top1:.2f}"
-    return wrong, f"digest, and tested: {top1:.2f}"
+        h5, *_ = find_h5(dataset, case, data, make_demo=False)
+    except UserError:
+        return "checkpoint's SHA-256 (the data are not here)"
+    checkpoint, clips = load_checkpoint(path), Clips.read(h5)
+    if checkpoint.about.get("data_sha256", clips.sha256) != clips.sha256:
+        return "checkpoint's SHA-256 (trained on other data than are here)"
+    logits, label = evaluate(checkpoint, clips)
+    top1 = accuracy(logits, label)
+    if abs(top1 - float(row[RESULT].split(" / ")[0])) > 100 / len(label) + 0.005:
+        raise UserError(f"{row['checkpoint']} has top-1 {top1:.2f}")
+    return f"checkpoint, tested: {top1:.2f}"
 
 
 def main(argv=None):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="folder that holds the h5 files (the data sets' own below data/)")
+    """Prints a line for each row. Returns the exit code."""
+    parser = util.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, help="folder of all h5 files (the data sets' own below data/)")
     args = parser.parse_args(argv)
-    differing = 0
-    for row in claims():
-        checks = []
-        if row["logs"]:
-            checks.append((of_logs(row, ROOT), f"logs {row['logs']}"))
-        if row["checkpoint"]:
-            checks.append(of_checkpoint(row, ROOT, args.data))
-        wrong = "; ".join(text for text, _ in checks if text)
-        differing += bool(wrong)
-        print(f"{'DIFFERS' if wrong else 'ok':8}{row['claim']}: {wrong or ', '.join(how for _, how in checks)}")
-    return 1 if differing else 0
+    wrong = 0
+    for row in read_table():
+        try:
+            checked = [check_logs(row, FOLDER)] if row["logs"] else []
+            checked += [check_checkpoint(row, FOLDER, args.data)] if row["checkpoint"] else []
+            print(f"ok      {row['claim']}: {', '.join(checked)}")
+        except UserError as error:
+            wrong += 1
+            print(f"WRONG   {row['claim']}: {error}")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ arrays are over the frames of the clip.
 
 import numpy as np
 
-from skeletons import SKELETONS
+from skeletons import KINECT_V2
 
 FPS, FRAMES = 30, (40, 110)  # frames a second; the shortest and the longest take
-PARENT, FLIP = np.array(SKELETONS[25].parent), SKELETONS[25].flip_pairs()
+PARENT, FLIP = np.array(KINECT_V2.parents), KINECT_V2.flip_pairs()
 LEFT, RIGHT = 0, 1
 SIDES = np.array([1.0, -1.0])  # sign of x
 REST = (0.08, -0.98, 0.08)  # a hanging hand: outward, up, forward of the shoulder, in arm lengths

@@ -32,11 +32,10 @@ import layout
 from blocks import EXIT_CODES, Record, Skipped, report_skipped
 from poses import AXES_2D, AXES_3D, LARGEST, MissingSize, Poses, read_poses
 from recordings import ORIGIN, prepare, read_recording
+from skeletons import SKELETONS
 from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
-JOINTS = {"kinect_v2": 25, "kinect_v1": 20, "openpose18": 18, "openpose25": 25, "coco17": 17, "mediapipe33": 33}
-FLAT = ("openpose18", "openpose25", "coco17")
 # Rotations that turn the axis that points up to y
 UP = {
     "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
@@ -102,15 +101,15 @@ def read_npy(path, args):
     if args.skeleton == "mediapipe33" and not args.up:
         poses = prepared(read_poses(path, world_landmarks=True), args.origin)
         return poses._replace(clip=poses.clip * np.float32(args.scale))
-    if args.skeleton in FLAT:
+    if args.skeleton in SKELETONS and SKELETONS[args.skeleton].is_2d:
         poses = Poses(read_recording(path, origin=0), args.skeleton, AXES_2D)
     else:
         clip = read_recording(path, ORIGIN if args.origin is None else args.origin)
         clip = clip @ (np.float32(args.scale) * np.float32(UP[args.up or "y"])).T
         poses = Poses(clip, args.skeleton, AXES_3D)
     joints = poses.clip.shape[2]
-    if joints != JOINTS.get(args.skeleton, joints):
-        raise UserError(f"{path}: {joints} joints, but {args.skeleton} has {JOINTS[args.skeleton]}")
+    if args.skeleton in SKELETONS and joints != len(SKELETONS[args.skeleton].joints):
+        raise UserError(f"{path}: {joints} joints, but {args.skeleton} has {len(SKELETONS[args.skeleton].joints)}")
     return poses
 
 
@@ -257,7 +256,7 @@ def main(argv=None):
     add = parser.add_argument
     add("folder", type=Path, help="contains train/ and test/, with a folder for each class")
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
-    add("--skeleton", choices=(*JOINTS, "unknown"), help="of the .npy files; of the others it is known")
+    add("--skeleton", choices=(*SKELETONS, "unknown"), help="of the .npy files; of the others it is known")
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
     add("--persons", type=positive_int, default=2, help="most persons in a clip (%(default)s)")
     origin = "joint, from 1, of the first frame that becomes the origin of a 3D .npy or MediaPipe clip; 0: none"

@@ -155,7 +155,13 @@ def write(path, paths, labels, splits, workers, **more):
     """Writes the h5. paths, labels: of all clips; splits: {"": indices, "valid_": ..., "test_": ...}."""
     order = [(split, i, paths[k]) for split, ids in splits.items() for i, k in enumerate(ids)]
     jobs = [([file for *_, file in order[i : i + JOB]],) for i in range(0, len(order), JOB)]
-    header = {"frames": FRAMES, "joints": JOINTS, "persons": PERSONS, "made_by": f"{SCRIPT} {__version__}"}
+    header = {
+        "frames": FRAMES,
+        "joints": JOINTS,
+        "persons": PERSONS,
+        "skeleton": "openpose18",
+        "made_by": f"{SCRIPT} {__version__}",
+    }
     header |= {"protocol": "kinetics_train trains, kinetics_val tests", "axes": "x - 0.5, y - 0.5, score"} | more
     with (
         tqdm(total=len(order), desc=path.name, unit="clip") as bar,

@@ -107,7 +107,13 @@ def convert(archive, out, made_from):
     training, validation = layout.split_validation(np.arange(len(train)))
     places = {int(i): (split, k) for split, ids in (("", training), ("valid_", validation)) for k, i in enumerate(ids)}
     labels = {"": train[training], "valid_": train[validation], "test_": test}
-    header = {"joints": 25, "persons": 2, "class_names": names, "protocol": f"as in {Path(archive.filename).name}"}
+    header = {
+        "joints": 25,
+        "persons": 2,
+        "skeleton": "kinect_v2",
+        "class_names": names,
+        "protocol": f"as in {Path(archive.filename).name}",
+    }
     header |= {"made_by": f"{Path(__file__).name} {__version__}", "made_from": made_from}
     with (
         tqdm(total=len(train) + len(test), desc=out.name, unit="clip") as bar,

@@ -93,6 +93,7 @@ def write_protocol(path, source, splits, dataset, protocol, made_from, position)
             frames=int(source.frames.max()),
             joints=25,
             persons=2,
+            skeleton="kinect_v2",
             class_names=dataset.classes,
             protocol=protocol.words,
             made_by=f"{SCRIPT} {__version__}",

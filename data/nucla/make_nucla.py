@@ -132,6 +132,7 @@ def main(argv=None):
         frames=max(map(len, clips)),
         joints=JOINTS,
         persons=1,
+        skeleton="kinect_v1",
         class_names=ACTIONS,
         protocol=protocol,
         made_by=f"make_nucla.py {__version__}",

@@ -158,6 +158,7 @@ def main(argv=None):
             frames=max(map(len, clips)),
             joints=JOINTS,
             persons=1,
+            skeleton="kinect_v1",
             class_names=ACTIONS,
             protocol=f"{PROTOCOLS[name][1]}; split 1 of {len(splits)} of seed {args.seed}",
             made_by=f"make_sysu.py {__version__}",

@@ -1,0 +1,126 @@
+"""What all programs share: errors, files, flags, and the record of how something was made."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import util
+from util import UserError
+
+
+@pytest.mark.parametrize(
+    "error, code, line",
+    [
+        (UserError("x.h5: no such file"), 2, "error: x.h5: no such file"),
+        (OSError(28, "No space left on device", "a/b.h5"), 2, "error: a/b.h5: No space left on device"),
+        (MemoryError("array of 9 GB"), 2, "error: out of memory (array of 9 GB); reduce --batch-size"),
+        (RuntimeError("CUDA out of memory.\nTried"), 2, "error: out of memory (CUDA out of memory. Tried); reduce"),
+        (KeyboardInterrupt(), 130, "interrupted: finished work is kept; run the same command again"),
+    ],
+)
+def test_errors_end_a_program_with_one_line(error, code, line, capsys):
+    with pytest.raises(SystemExit) as stopped, util.exit_on_error(reduce="--batch-size"):
+        raise error
+    assert stopped.value.code == code
+    err = capsys.readouterr().err
+    assert err.startswith(line) and err.count("\n") == 1
+
+
+def test_a_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="shape"), util.exit_on_error():
+        raise RuntimeError("shape mismatch")
+
+
+def test_an_unknown_flag_names_the_nearest(capsys):
+    parser = util.ArgumentParser()
+    parser.add_argument("--batch-size", type=util.positive_int)
+    for flags, line in (
+        (["--batchsize", "3"], "error: unknown argument --batchsize; did you mean --batch-size?"),
+        (["--batch", "3"], "error: unknown argument --batch"),  # no abbreviations: they change with new flags
+        (["--batch-size", "x"], "error: argument --batch-size: invalid int value: 'x'"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            parser.parse_args(flags)
+        err = capsys.readouterr().err
+        assert stopped.value.code == 2 and err.startswith(line) and err.count("\n") == 1
+
+
+def test_lists_of_seeds():
+    assert util.seed_list("3") == [1, 2, 3]
+    assert util.seed_list("4,7") == [4, 7]
+    assert util.derive_seed(5, 1) == util.derive_seed(5, 1, 0) != util.derive_seed(5, 2)
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with util.atomic_write(path) as part:
+        part.write_text("one", encoding="utf-8")
+        assert not path.exists()
+    with pytest.raises(ZeroDivisionError), util.atomic_write(path) as part:
+        part.write_text("half", encoding="utf-8")
+        _ = 1 / 0
+    assert path.read_text() == "one" and os.listdir(path.parent) == ["a.txt"]
+    with pytest.raises(OSError, match="No space left on device: .*a.txt"), util.atomic_write(path):
+        raise RuntimeError("unable to write (file write failed: errno = 28, ...)")  # as HDF5 says it
+
+
+def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    host, dead = socket.gethostname(), process.pid
+    stale = f"0_best.pth.{host}.{dead}.part"
+    kept = {
+        f"0_best.pth.{host}.{os.getpid()}.part",  # a living process
+        f"0_best.pth.other.{dead}.part",  # another machine, on a shared drive
+        f"1_best.pth.{host}.{dead}.part",  # another case
+        "0_best.pth.part",  # not ours
+    }
+    for name in {stale, *kept}:
+        (tmp_path / name).touch()
+    util.remove_stale_parts(tmp_path, "0_")
+    assert set(os.listdir(tmp_path)) == kept
+
+
+def test_logs_of_all_versions_are_read_alike(tmp_path):
+    new, old = tmp_path / "new.csv", tmp_path / "old.csv"
+    rows = [{"epoch": 1, "train_loss": 2.5, "train_acc": 40.0, "valid_loss": 2.0, "valid_acc": 50.0, "lr": 0.001}]
+    util.write_log(new, ["seed: 1"], rows)
+    assert new.read_text() == "# seed: 1\nepoch,train_loss,train_acc,valid_loss,valid_acc,lr\n1,2.5,40,2,50,0.001\n"
+    old.write_text("# seed: 1\nloss,acc,val_loss,val_acc,lr\n2.5,40,2,50,0.001\n")
+    log = {"train_loss": [2.5], "train_acc": [40.0], "eval_loss": [2.0], "eval_acc": [50.0], "lr": [0.001]}
+    assert util.read_log(old) == (["seed: 1"], log)
+    assert util.read_log(new) == (["seed: 1"], log | {"epoch": [1.0]})
+    for text in ("", "loss\n1\n", "loss,acc,val_loss,val_acc,lr\n1,2,3,4,x\n", "loss,acc,val_loss,val_acc\n1,2\n"):
+        old.write_text(text)
+        with pytest.raises(UserError, match="old.csv: not a training log of main.py"):
+            util.read_log(old)
+
+
+def test_the_commit_is_this_repository_s_own(tmp_path, monkeypatch):
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b.c"]
+    subprocess.run([*git, "init", "-q"], check=True)
+    subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
+
+    def commit():
+        return util.provenance("main.py", torch.device("cpu"), lr=0.1)["commit"]
+
+    monkeypatch.setattr(util, "ROOT", tmp_path)
+    assert len(commit()) >= 12
+    (tmp_path / "copy").mkdir()
+    monkeypatch.setattr(util, "ROOT", tmp_path / "copy")
+    assert commit() == "none"  # and not that of the repository around it
+    assert util.provenance("main.py", torch.device("cpu"), lr=0.1)["lr"] == "0.1"
+
+
+def test_an_ignored_interrupt_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
+    try:
+        util.handle_early_interrupt()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,334 @@
+"""Pictures of training runs and of test results (matplotlib: pip install -r requirements-extra.txt).
+
+    python tools/plot_runs.py curves pretrained/NUCLA/logs/plus_seed*.csv --out curves.png   # mean over seeds
+    python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
+    python tools/plot_runs.py confusion --pred results/NUCLA/SGN --out confusion.png         # reads what a test wrote
+    python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
+
+The end of --out decides the format: .png (150 dots an inch), .svg or .pdf.
+"""
+
+import re
+import textwrap
+from pathlib import Path
+
+import numpy as np
+
+import _path
+
+import distributed
+import util
+from checkpoint import find_checkpoint, load_checkpoint
+from data import DATASETS, Clips, find_h5
+from evaluate import evaluate
+from util import UserError
+
+try:
+    from matplotlib import style
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+except ModuleNotFoundError:
+    Figure = None
+
+# Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#777777"
+STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
+FEW = 20  # classes: a confusion matrix of more has no room for numbers in its cells
+
+
+# ---- the command line, also of plot_clips.py
+
+
+def picture(kinds):
+    """An argparse type: a path that ends in one of these."""
+
+    def parse(text):
+        path = Path(text)
+        if path.suffix.lower() not in kinds or path.is_dir():
+            raise ValueError(f"{text}: not a file that ends in {', '.join(kinds)}")
+        return path
+
+    return util.argument_type(parse)
+
+
+def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
+    """Adds the command of a picture; `function` takes the arguments and returns what is to be saved."""
+    command = commands.add_parser(function.__name__, help=what, description=what)
+    command.set_defaults(draw=function)
+    command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
+    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    return command
+
+
+def add_data(command):
+    """Adds the flags that `open_data` and `open_checkpoint` read. Returns the group of --dataset."""
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add = command.add_argument
+    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
+    add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
+    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
+    add("--seed", type=util.seed, help="of the samples (the checkpoint's)")
+    return source
+
+
+def open_data(args):
+    """The data set of the flags: (path of its h5, its name, its Clips)."""
+    path, name, _ = find_h5(args.dataset, args.case, args.data)
+    return path, name, Clips.read(path).to(distributed.pick_device(args.device))
+
+
+def open_checkpoint(args, name, clips, optional=False):
+    """The Checkpoint of the flags, which must fit the clips. optional: None if there is no file, and none is named."""
+    path = args.checkpoint or find_checkpoint(args.results, name, "SGN", args.case)
+    if optional and not args.checkpoint and not path.is_file():
+        return None
+    checkpoint = load_checkpoint(path)
+    checkpoint.check_fits(clips.joints, len(clips.class_names))
+    return checkpoint
+
+
+def run(args):
+    """Draws the picture of a command and writes it."""
+    if Figure is None:
+        raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
+    with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+        save(args.draw(args), args.out)
+    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
+
+
+def save(drawn, out):
+    """Writes a Figure, or (RGB images, frames a second) as an animated GIF."""
+    from PIL import Image
+
+    kind = out.suffix[1:].lower()
+    with util.atomic_write(out) as part:
+        if kind == "gif":
+            images, fps = drawn
+            first, *rest = (Image.fromarray(image).quantize(32, dither=Image.Dither.NONE) for image in images)
+            # Milliseconds; viewers show a frame for 20 at least
+            first.save(part, "GIF", save_all=True, append_images=rest, duration=max(20, 1000 / fps), loop=0)
+        else:
+            options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
+            drawn.savefig(part, format=kind, dpi=150, **options)
+
+
+# ---- training curves
+
+
+def find_logs(sources, case):
+    """The logs of each setting: {label: [paths]}. Paths that differ only in `seed<n>` or `split<n>` are one setting.
+
+    sources: logs, or folders of runs, with <case>_log.csv in them or in their seed<n>/ or split<n>/.
+    """
+    groups = {}
+    for source in map(Path, sources):
+        paths = [source]
+        if source.is_dir():
+            found = [path for kind in ("seed", "split") for path in source.glob(f"{kind}*/{case}_log.csv")]
+            paths = sorted(found, key=lambda path: (len(path.parent.name), path)) or [source / f"{case}_log.csv"]
+        for path in paths:
+            if not path.is_file():
+                raise UserError(f"{path}: no such log; main.py writes one when it trains")
+            setting = re.sub(r"[_/.-]?(seed|split)\d+", "", path.absolute().with_suffix("").as_posix())
+            group = groups.setdefault(setting, [])
+            if path not in group:
+                group.append(path)
+    if len(groups) > len(COLOURS):
+        raise UserError(f"{len(groups)} settings; a picture has room for {len(COLOURS)}")
+    short = []
+    for setting in groups:  # .../NUCLA/SGN/0_log: NUCLA/SGN; .../logs/batch16: batch16
+        *folders, name = setting.split("/")
+        short.append("/".join(folders[-2:]) if name == f"{case}_log" else name)
+    return dict(zip(short if len(set(short)) == len(short) else groups, groups.values(), strict=True))
+
+
+def mean_std(logs, column):
+    """Mean and sample standard deviation over runs, both (epochs,), up to the shortest run's last epoch."""
+    epochs = min(len(log[column]) for log in logs)
+    values = np.array([log[column][:epochs] for log in logs])
+    return values.mean(axis=0), values.std(axis=0, ddof=1) if len(logs) > 1 else np.zeros(epochs)
+
+
+def curves(args):
+    groups = find_logs(args.runs, args.case)
+    if args.label and len(set(args.label)) != len(groups):
+        raise UserError(f"--label: {len(args.label)} of them for {len(groups)} settings ({', '.join(groups)})")
+    fig = Figure(figsize=(9, 4.1), layout="constrained")
+    axes = fig.subplots(1, 2)
+    evaluated = set()
+    for colour, label, paths in zip(COLOURS, args.label or groups, groups.values(), strict=False):
+        read = [util.read_log(path) for path in paths]
+        evaluated |= {"validation" if "select: val" in comments else "test" for comments, _ in read}
+        for ax, what in zip(axes, ("acc", "loss"), strict=True):
+            for column, dashes in ((f"train_{what}", (4, 2)), (f"eval_{what}", ())):
+                mean, std = mean_std([log for _, log in read], column)
+                epochs = np.arange(1, len(mean) + 1)
+                ax.plot(epochs, mean, color=colour, dashes=dashes, lw=1.2, marker="." if len(mean) == 1 else None)
+                ax.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.2, lw=0)
+        axes[0].plot([], [], color=colour, lw=3, label=f"{label} ({len(paths)} runs)" if len(paths) > 1 else label)
+    axes[0].plot([], [], color=GREY, dashes=(4, 2), lw=1.2, label="training clips")
+    axes[0].plot([], [], color=GREY, lw=1.2, label=f"{' or '.join(sorted(evaluated))} clips, one sample each")
+    axes[0].set(title="top-1", ylabel="top-1 (%)", xlabel="epoch")
+    axes[1].set(title="loss (cross entropy, smoothed labels)", ylabel="loss", xlabel="epoch")
+    for ax in axes:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.grid(alpha=0.25)
+        ax.margins(x=0.01)
+    fig.legend(loc="outside lower center", ncols=min(5, len(groups) + 2))
+    band = "; mean and standard deviation over runs" if max(map(len, groups.values())) > 1 else ""
+    fig.suptitle(f"Training curves{band}")
+    return fig
+
+
+# ---- test results
+
+
+def read_predictions(folder, case):
+    """<case>_lable.txt and <case>_pred.txt of a test: labels (n,) int64, logits (n, classes). Raises UserError."""
+    arrays = []
+    for suffix, kind, rank in (("lable", np.int64, 1), ("pred", np.float64, 2)):
+        path = Path(folder) / f"{case}_{suffix}.txt"
+        if not path.is_file():
+            raise UserError(f"{path}: no such file; main.py writes it when it tests")
+        try:
+            arrays.append(np.loadtxt(path, dtype=kind, ndmin=rank))
+        except ValueError as error:
+            raise UserError(f"{path}: not written by main.py ({util.shorten(error, 150)})") from None
+    label, logits = arrays
+    if label.ndim != 1 or len(label) != len(logits) or not len(label) or not np.isfinite(logits).all():
+        raise UserError(f"{folder}: {len(label)} labels and {len(logits)} lines of logits are not of one test")
+    if not 0 <= label.min() <= label.max() < logits.shape[1]:
+        raise UserError(f"{folder}: labels {label.min()} to {label.max()}, but logits of {logits.shape[1]} classes")
+    return label, logits
+
+
+def names_beside(folder, case, classes):
+    """The class names of the checkpoint in results/<dataset>/<network>/, or of the shipped one; else numbers from 0."""
+    folder = folder.absolute()
+    run = folder.parent if re.fullmatch(r"(seed|split)\d+", folder.name) else folder
+    shipped = find_checkpoint(run.parent.parent, run.parent.name, run.name, case)
+    for path in (folder / f"{case}_best.pth", shipped):
+        if path.is_file() and len(names := load_checkpoint(path).class_names) == classes:
+            return names
+    return tuple(map(str, range(classes)))
+
+
+def read_test(args):
+    """Confusion counts, class names and a title, from a test of the checkpoint or from the files of one."""
+    if args.dataset:
+        _, name, clips = open_data(args)
+        logits, label = evaluate(open_checkpoint(args, name, clips), clips, args.seed)
+        label, logits, names = label.cpu().numpy(), logits.cpu().numpy(), clips.class_names
+    else:
+        label, logits = read_predictions(args.pred, args.case)
+        names, name = names_beside(args.pred, args.case, logits.shape[1]), "/".join(args.pred.absolute().parts[-2:])
+    counts = confusion_counts(label, logits)
+    top1 = 100 * counts.trace() / len(label)
+    return counts, names, f"{name} case {args.case}: top-1 {top1:.2f}% of {len(label)} clips"
+
+
+def confusion_counts(label, logits):
+    """How many clips of class i (row) were classified as j (column): (classes, classes) int64."""
+    n = logits.shape[1]
+    return np.bincount(label * n + logits.argmax(axis=1), minlength=n * n).reshape(n, n)
+
+
+def percent_of_rows(counts):
+    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+
+
+def confused_pairs(counts):
+    """The errors: [(true class, predicted class, clips, percent of the true class's clips)], most frequent first."""
+    percent = percent_of_rows(counts)
+    pairs = [(i, j, int(counts[i, j]), float(percent[i, j])) for i, j in zip(*counts.nonzero(), strict=True) if i != j]
+    return sorted(pairs, key=lambda pair: (-pair[3], -pair[2], pair[:2]))
+
+
+def shorten_names(names, longest):
+    return [textwrap.shorten(name, longest, placeholder="…") for name in names]
+
+
+def confusion(args):
+    counts, names, title = read_test(args)
+    n, few = len(counts), len(counts) <= FEW
+    side = 0.36 * n if few else 0.15 * n
+    fig = Figure(figsize=(max(5, side + 3.2), max(4.2, side + (2.2 if few else 0.9))), layout="compressed")
+    ax = fig.subplots()
+    percent, names = percent_of_rows(counts), shorten_names(names, 34)
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    if few:
+        ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
+        ax.set_yticks(range(n), names, fontsize=8)
+        for i, j in zip(*counts.nonzero(), strict=True):
+            colour = "white" if percent[i, j] > 55 else "black"
+            ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color=colour)
+    else:
+        ax.set_xticks(range(n), range(n), rotation=90, fontsize=6)
+        ax.set_yticks(range(n), [f"{name}  {i}" for i, name in enumerate(names)], fontsize=6)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    fig.colorbar(image, shrink=0.6, label="% of the true class's clips")
+    fig.suptitle(title)
+    return fig
+
+
+def classes(args):
+    counts, names, title = read_test(args)
+    clips, percent = counts.sum(axis=1), percent_of_rows(counts).diagonal()
+    order = [i for i in np.argsort(percent, kind="stable") if clips[i]]
+    pairs = confused_pairs(counts)[: len(order)]
+    of_class = shorten_names([names[i] for i in order], 40)
+    of_pair = [" → ".join(shorten_names([names[i], names[j]], 28)) for i, j, *_ in pairs]
+    rows = max(len(order), len(pairs))
+    width = 6 + 0.07 * (max(map(len, of_class)) + max(map(len, of_pair), default=0))
+    fig = Figure(figsize=(width, max(3, 0.21 * rows + 1.3)), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    total = 100 * counts.trace() / clips.sum()
+    notes = [f"{percent[i]:.0f}% of {clips[i]}" for i in order]
+    _draw_bars(left, percent[order], of_class, notes, COLOURS[0], rows, 100)
+    left.axvline(total, color=GREY, lw=1, ls="--")
+    left.set(title=f"accuracy of each class (all: {total:.1f}%, dashed)", xlabel="top-1 of the class's clips (%)")
+    notes = [f"{share:.0f}% ({n} of {clips[i]})" for i, _, n, share in pairs]
+    longest = max([pair[3] for pair in pairs], default=1)
+    _draw_bars(right, [pair[3] for pair in pairs], of_pair, notes, COLOURS[1], rows, longest)
+    right.set(title="most frequent errors: true → predicted", xlabel="of the true class's clips (%)")
+    if not pairs:
+        right.text(0.5, 0.5, "no errors", transform=right.transAxes, ha="center")
+    fig.suptitle(title)
+    return fig
+
+
+def _draw_bars(ax, values, names, notes, colour, rows, longest):
+    """Horizontal bars, from the top down and as high as if there were `rows` of them, with notes to their right."""
+    ax.barh(range(len(values)), values, color=colour, height=0.7)
+    for y, note in enumerate(notes):
+        ax.text(1.04 * longest, y, note, va="center", fontsize=7)
+    ax.set_yticks(range(len(values)), names, fontsize=8)
+    ax.tick_params(axis="y", length=0)
+    ax.set(xlim=(0, 1.35 * longest), ylim=(rows - 0.4, -0.6))
+    ax.set_xticks([tick for tick in MaxNLocator(5).tick_values(0, longest) if tick <= longest])
+
+
+def parse_args(argv=None):
+    parser = util.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="picture")
+    command = add_command(commands, curves, "training curves: mean and spread over the seeds of each setting")
+    command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
+    command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
+    for function, what in (
+        (confusion, "confusion matrix of the test clips"),
+        (classes, "accuracy of each class, and the most frequent errors"),
+    ):
+        source = add_data(add_command(commands, function, what))
+        source.add_argument("--pred", type=Path, help="folder of <case>_lable.txt and <case>_pred.txt, instead")
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    with util.exit_on_error():
+        run(parse_args())
