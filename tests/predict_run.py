@@ -1,18 +1,15 @@
-"""What the tests of recordings and of streams share: networks of random weights, and the command line."""
+"""Networks of random weights, and tools/predict.py in this process."""
 
-import sys
+import io
 
 import torch
 
-from data import ROOT
+import predict
 from model import SGN
-
-sys.path.append(str(ROOT / "tools"))
-import predict  # noqa: E402
 
 
 def save(path, classes=60, joints=25, seg=20, about=None):
-    """A network of random weights, whose graph layers do something too, in a checkpoint."""
+    """A checkpoint with random weights, in the graph convolutions too."""
     torch.manual_seed(0)
     net = SGN(classes, joints, seg).eval()
     for gcn in (net.gcn1, net.gcn2, net.gcn3):
@@ -22,6 +19,9 @@ def save(path, classes=60, joints=25, seg=20, about=None):
 
 
 def run(capsys, *command, stream=None):
+    """(exit code, lines of output, lines of errors). stream: lines of standard input, bytes."""
+    if stream is not None:
+        stream = io.BytesIO(b"".join(line.rstrip(b"\r\n") + b"\n" for line in stream))
     threads = torch.get_num_threads()
     try:
         code = predict.main([str(word) for word in command], stream)

@@ -1,4 +1,4 @@
-"""Single recordings: the same clips and logits as through an h5, names of classes, and what is said of bad files."""
+"""tools/predict.py on recordings: clips and logits are those of testing, and bad files are reported."""
 
 import json
 import re
@@ -7,16 +7,17 @@ import sys
 import numpy as np
 import pytest
 import torch
-from recognise import Classifier, read_recording
 
-import evaluate
 import make_nucla
 from checkpoint import load_checkpoint
 from data import Clips
+from evaluate import test_logits
+from inference import Classifier
 from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 from recipes import PAPER
+from recordings import read_recording
 from util import UserError
 
 TWO, ONE = (  # the longest clips of two actors and of one
@@ -40,25 +41,25 @@ def ntu(tmp_path_factory):
 
 
 def same_as_tested(path, checkpoint, clips, i):
-    """Through the file, and through the h5: the same rows, draws, and logits, of testing and of the plain network."""
-    network, net = Classifier(checkpoint), load_checkpoint(checkpoint)[0].eval()
+    """The file and the h5 give the same frames, samples and logits, in testing and of the network itself."""
+    classifier, net = Classifier(checkpoint), load_checkpoint(checkpoint).net
     clip = read_recording(path)
-    one, ids = Clips.one(clip), torch.full((5,), i)
+    one, ids = Clips.from_clip(clip), torch.full((5,), i)
     assert torch.equal(one.frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]])
-    drawn = clips.draw_frames(ids, torch.Generator().manual_seed(7), net.seg)
+    frames = clips.sample_frames(ids, torch.Generator().manual_seed(7), net.seg)
     with torch.no_grad():
-        plain = net(clips.gather(ids, drawn))
+        logits = net(clips.gather(ids, frames))
     close = {"rtol": 1e-4, "atol": 1e-4}
-    torch.testing.assert_close(network.net(one.gather(ids * 0, drawn)), plain, **close)
-    said = network.logits(clip, PAPER.test_draws, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(said, plain.mean(0), **close)
-    torch.testing.assert_close(said, evaluate.test(net, clips, ids[:1], seed=7)[0], **close)
-    assert said.std() > 0.01 and plain.std(dim=0).max() > 0.001
+    torch.testing.assert_close(classifier.forward(one.gather(ids * 0, frames)), logits, **close)
+    mean = classifier.logits(clip, torch.Generator().manual_seed(7))
+    torch.testing.assert_close(mean, logits.mean(0), **close)
+    torch.testing.assert_close(mean, test_logits(net, clips, ids[:1], PAPER, seed=7)[0], **close)
+    assert mean.std() > 0.01 and logits.std(dim=0).max() > 0.001
 
 
 def test_a_skeleton_file_gets_the_logits_of_testing(ntu):
     clips = Clips.read(ntu / "ntu.h5")
-    test = clips.splits["test_"]
+    test = clips.splits["test"]
     for name in (TWO, ONE):
         at = test[list(CLIPS).index(name)]
         same_as_tested(ntu / f"nturgb+d_skeletons/{name}.skeleton", ntu / "ntu.pth", clips, at)
@@ -109,34 +110,26 @@ def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
     make_nucla.main()
     clips = Clips.read(tmp_path / "a.h5")
     checkpoint = save(tmp_path / "a.pth", 10, 20, about={"dataset": "NUCLA"})
-    for path, i in zip(paths[-2:], clips.splits["test_"], strict=True):
+    for path, i in zip(paths[-2:], clips.splits["test"], strict=True):
         same_as_tested(path, checkpoint, clips, i)
     raw = json.loads(paths[0].read_text())
     labelled = read_recording(paths[0])
     del raw["label"]
     paths[0].write_text(json.dumps(raw))
     assert np.array_equal(read_recording(paths[0]), labelled)
-    assert Classifier(checkpoint).names == make_nucla.ACTIONS
 
 
-def test_names_of_the_classes(ntu, tmp_path):
-    def names(*shape, classes=None, **about):
-        return Classifier(save(tmp_path / "a.pth", *shape, about=about), classes).names
+def test_class_names(ntu, tmp_path):
+    def names(*shape, classes=None):
+        return Classifier(save(tmp_path / "a.pth", *shape), classes).names
 
-    assert names(60)[9] == "clapping" and len(names(60)) == 60
+    assert names(60)[9] == "clapping" and len(names(60)) == 60  # the release's checkpoints
     assert names(120)[119] == "finger-guessing game (playing rock-paper-scissors)"
-    assert names(60, 20)[9] == "class 9"  # of no known data set
-    assert names(13, dataset="DEMO")[1] == "throw"
-    assert names(61, dataset="NTU")[59:] == (names(60)[59], "class 60")
-    assert names(3, 5, dataset="mine")[2] == "class 2"
+    assert names(3, 5)[2] == "class 2"
     (tmp_path / "names").write_text("walk\nsit\nstand\n")
     assert names(3, 5, classes=tmp_path / "names") == ("walk", "sit", "stand")
     assert names(60, classes=ntu / "ntu.h5") == tuple(f"class {i}" for i in range(60))
-    for wrong, why in (
-        ("names", "3 names, but the checkpoint has 60"),
-        ("none", "No such file"),
-        ("a.pth", "not a text"),
-    ):
+    for wrong, why in (("names", "3 names, but there are 60"), ("none", "No such file"), ("a.pth", "not a text")):
         with pytest.raises(UserError, match=why):
             names(60, classes=tmp_path / wrong)
 
@@ -149,10 +142,10 @@ def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
     assert (code, err) == (0, [])
     said = {row["file"]: row["top"] for row in map(json.loads, out)}
     assert list(said) == [str(folder / f"{name}.skeleton") for name in sorted(FILES)]
-    network, clip = Classifier(ntu / "ntu.pth"), read_recording(folder / f"{TWO}.skeleton")
-    p = network.logits(clip, 5, torch.Generator().manual_seed(1)).softmax(-1)
+    classifier, clip = Classifier(ntu / "ntu.pth"), read_recording(folder / f"{TWO}.skeleton")
+    p = classifier.logits(clip, torch.Generator().manual_seed(1)).softmax(-1)
     expected = [
-        (int(i), network.names[i], pytest.approx(p[i].item(), abs=1e-6)) for i in p.argsort(descending=True)[:5]
+        (int(i), classifier.names[i], pytest.approx(p[i].item(), abs=1e-6)) for i in p.argsort(descending=True)[:5]
     ]
     assert [tuple(one.values()) for one in said[str(folder / f"{TWO}.skeleton")]] == expected
     one = json.loads(run(capsys, folder / f"{ONE}.skeleton", *flags, "--json")[1][0])
@@ -170,13 +163,13 @@ BAD = {
     "nan.npy": (np.full((30, 25, 3), np.nan), "nan.npy: NaN or infinity in frame 1"),
     "zeros.npy": (np.zeros((30, 25, 3)), "zeros.npy: nobody is in it"),
     "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: a coordinate is too large"),
-    "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, so joint 2 cannot be"),
+    "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, so joint 2 cannot"),
     "other.npy": (np.arange(1530).reshape(30, 17, 3), "other.npy: 17 joints, but .* was made for 25"),
     "a.json": (b'{"skeletons": 1}', "a.json: skeletons of shape"),
     "b.json": (b"[" * 100000, "b.json: not a clip of N-UCLA"),
     "a.csv": (b"1,2,3", "a.csv: not a .skeleton, .json or .npy file"),
     "none.npy": (None, "none.npy: No such file"),
-    "folder": (None, "folder: a folder with no .skeleton"),
+    "folder": (None, "folder: a folder without .skeleton"),
 }
 
 
@@ -196,9 +189,9 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         run(capsys, *files[:2], *flags)
     with pytest.raises(UserError, match=BAD["cut.skeleton"][1]):
         run(capsys, files[0], *flags)
-    with pytest.raises(UserError, match="folder: a folder with no"):
+    with pytest.raises(UserError, match="folder: a folder without"):
         run(capsys, tmp_path / "folder", *flags)
-    with pytest.raises(UserError, match="no checkpoint"):
+    with pytest.raises(UserError, match="no such checkpoint"):
         run(capsys, files[0], "--checkpoint", tmp_path / "none.pth")
-    with pytest.raises(UserError, match="not a checkpoint"):
+    with pytest.raises(UserError, match="cannot be read safely"):
         run(capsys, files[0], "--checkpoint", files[0])

@@ -203,9 +203,27 @@ def test_a_network_s_folder_has_its_recipe_and_ablations():
     "text",
     [
         "",
-        *"""minus plus, plus,flip=2 plus,on=1 plus,noise=0,noise=1 plus,test_samples=2.7 plus,whole_clip=0.5
-plus,noise=٣ plus,noise plus,noise=-1 plus,noise=nan plus,noise=1e3 plus,crop=0 plus,crop=1.1
-paper,crop=0.5 plus,scale=1 plus,test_samples=0 ../plus plus,shear=0.4""".split(),
+        *[
+            "minus",
+            "plus,",
+            "plus,flip=2",
+            "plus,on=1",
+            "plus,noise=0,noise=1",
+            "plus,test_samples=2.7",
+            "plus,whole_clip=0.5",
+            "plus,noise=٣",
+            "plus,noise",
+            "plus,noise=-1",
+            "plus,noise=nan",
+            "plus,noise=1e3",
+            "plus,crop=0",
+            "plus,crop=1.1",
+            "paper,crop=0.5",
+            "plus,scale=1",
+            "plus,test_samples=0",
+            "../plus",
+            "plus,shear=0.4",
+        ],
     ],
 )
 def test_a_recipe_that_does_not_exist_is_one_line(text, capsys):

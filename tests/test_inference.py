@@ -1,4 +1,4 @@
-"""Streams of frames: each prediction is that of its window, through the object and through the command line."""
+"""The form for inference, and streams of frames: each prediction is that of its window."""
 
 import json
 import re
@@ -7,12 +7,13 @@ import sys
 
 import numpy as np
 import pytest
-import recognise
 import torch
-from recognise import Classifier, Recogniser
 
 from data import ROOT
+from inference import Classifier, Folded, StreamClassifier, inference_form
+from model import SGN
 from predict_run import predict, run, save
+from recordings import prepare
 from util import UserError
 
 SEG, WINDOW = 4, 6
@@ -23,22 +24,34 @@ def small(tmp_path_factory):
     return save(tmp_path_factory.mktemp("small") / "small.pth", 3, 5, SEG)
 
 
+def test_the_folded_form_is_used_while_it_agrees_and_a_changed_network_is_scored_as_it_is(monkeypatch):
+    torch.manual_seed(0)
+    net, x = SGN(4, 5, SEG).eval(), torch.randn(3, SEG, 15)
+    assert isinstance(inference_form(net, x), Folded)
+    forward = SGN.forward
+    monkeypatch.setattr(SGN, "forward", lambda self, x: forward(self, x) * 2)
+    changed = inference_form(net, x)
+    assert not isinstance(changed, Folded) and torch.equal(changed(x), net(x))
+    monkeypatch.undo()
+    ablated = SGN(4, 5, SEG, ablate=["one-gcn"]).eval()
+    assert torch.equal(inference_form(ablated, x)(x), ablated(x))
+
+
 def frames(n, persons=1):
     return np.random.default_rng(0).normal(size=(n, persons, 5, 3)).astype(np.float32)
 
 
 def expected(small, clips):
-    """What the Recogniser must say, window by window, with its stream of draws."""
-    network, generator = Classifier(small), torch.Generator().manual_seed(1)
-    moved = [recognise.centred(clip) for clip in clips]
-    return np.array([network.logits(clip, 1, generator).softmax(-1).numpy() for clip in moved])
+    """Probabilities of each window, in turn."""
+    classifier, generator = Classifier(small), torch.Generator().manual_seed(1)
+    return np.array([classifier.logits(prepare(clip), generator, 1).softmax(-1).numpy() for clip in clips])
 
 
 @pytest.mark.parametrize("persons", [1, 2])
 @pytest.mark.parametrize("stride", [1, 4])
 def test_each_prediction_is_of_the_last_window(small, persons, stride):
-    stream, recogniser = frames(20, persons), Recogniser(small, WINDOW, stride)
-    said = [recogniser.update(frame[0] if persons == 1 else frame) for frame in stream]
+    stream, stream_classifier = frames(20, persons), StreamClassifier(small, WINDOW, stride)
+    said = [stream_classifier.update(frame[0] if persons == 1 else frame) for frame in stream]
     ends = [end for end in range(WINDOW, 21) if (end - WINDOW) % stride == 0]
     assert [i + 1 for i, one in enumerate(said) if one is not None] == ends
     windows = expected(small, [stream[end - WINDOW : end] for end in ends])
@@ -48,19 +61,19 @@ def test_each_prediction_is_of_the_last_window(small, persons, stride):
 
 
 def test_where_the_camera_stands_does_not_matter(small):
-    a, b = Recogniser(small, WINDOW), Recogniser(small, WINDOW)
+    a, b = StreamClassifier(small, WINDOW), StreamClassifier(small, WINDOW)
     for frame in frames(9):
         one, other = a.update(frame), b.update(frame + np.float32([1, -2, 3]))
         assert one is None or np.allclose(one, other, atol=1e-5)
 
 
 def test_nobody_is_no_frame_and_an_old_person_leaves_the_window(small):
-    stream, recogniser = frames(30, 2), Recogniser(small, WINDOW)
+    stream, stream_classifier = frames(30, 2), StreamClassifier(small, WINDOW)
     stream[6:8] = 0
     stream[10:13] = 0  # three of a window of six: fewer than the four segments are left
     stream[15:, 1] = 0
     given = [None if not any(frame.ravel()) else frame[0] if not frame[1].any() else frame for frame in stream]
-    said = [recogniser.update(frame) for frame in given]
+    said = [stream_classifier.update(frame) for frame in given]
     windows = {end: stream[end - WINDOW : end] for end in range(WINDOW, 31)}
     enough = {end: clip for end, clip in windows.items() if clip.any(axis=(1, 2, 3)).sum() >= SEG}
     assert [i + 1 for i, one in enumerate(said) if one is not None] == list(enough) and len(enough) < len(windows)
@@ -68,7 +81,7 @@ def test_nobody_is_no_frame_and_an_old_person_leaves_the_window(small):
 
 
 def test_a_frame_that_is_refused_has_not_come(small):
-    stream, recogniser, other = frames(8), Recogniser(small, WINDOW), Recogniser(small, WINDOW)
+    stream, stream_classifier, other = frames(8), StreamClassifier(small, WINDOW), StreamClassifier(small, WINDOW)
     for frame in stream:
         for wrong in (
             frame[0, :4],
@@ -79,19 +92,19 @@ def test_a_frame_that_is_refused_has_not_come(small):
             ["a"],
         ):
             with pytest.raises(ValueError):
-                recogniser.update(wrong)
-        one, right = recogniser.update(frame), other.update(frame)
+                stream_classifier.update(wrong)
+        one, right = stream_classifier.update(frame), other.update(frame)
         assert one is right is None or np.array_equal(one, right)
     for wrong in (dict(window=3), dict(origin=6), dict(origin=-1)):
         with pytest.raises(UserError):
-            Recogniser(small, **wrong)
+            StreamClassifier(small, **wrong)
 
 
 def test_the_default_window_is_about_the_mean_clip_in_whole_segments(small, tmp_path):
     for dataset, window in (("NTU", 80), ("DEMO", 60), ("NUCLA", 40), ("mine", 80)):
-        assert Recogniser(save(tmp_path / "a.pth", 13, 5, about={"dataset": dataset})).window == window
-    assert Recogniser(save(tmp_path / "a.pth", 13, 5, 30)).window == 60
-    assert Recogniser(save(tmp_path / "a.pth", 13, 5, 100)).window == 100
+        assert StreamClassifier(save(tmp_path / "a.pth", 13, 5, about={"dataset": dataset})).window == window
+    assert StreamClassifier(save(tmp_path / "a.pth", 13, 5, 30)).window == 60
+    assert StreamClassifier(save(tmp_path / "a.pth", 13, 5, 100)).window == 100
 
 
 def lines(stream, form):
@@ -120,8 +133,8 @@ def test_a_stream_in_every_form(small, capsys):
     [
         (b"nan " * 15, "NaN or infinity"),
         (b"1 2 three", "'three' is not a number"),
-        (b"1 2 3", "3 numbers, not 15 a person"),
-        (b"1 " * 45, "a frame of shape .3, 5, 3., not .5, 3., nor that of at most 2 persons"),
+        (b"1 2 3", "3 numbers, not"),
+        (b"1 " * 45, "a frame of shape .3, 5, 3., not .5, 3., or that of up to 2 persons"),
         (b'["a"]', "not a JSON list of numbers"),
         (b"[1, 2", "not a JSON list of numbers"),
         (b"[[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]", r"a list of shape \(3, 5\)"),
@@ -141,7 +154,7 @@ def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, caps
 
 def test_a_stream_that_is_too_short_or_empty_says_so(small, capsys):
     for stream in ([], lines(frames(5), " "), [b"\n"] * 50):
-        with pytest.raises(UserError, match="no prediction: it takes 6"):
+        with pytest.raises(UserError, match="too few for a prediction: a window of 6"):
             run(capsys, "--stream", "--checkpoint", small, "--window", WINDOW, stream=stream)
 
 
