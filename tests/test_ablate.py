@@ -6,16 +6,15 @@ from itertools import pairwise
 
 import pytest
 import torch
-from folded import Folded
 
+import ablate
 import main
 from checkpoint import load_checkpoint
-from conftest import CLASSES, write_toy
+from conftest import CLASSES, run, write_toy
 from data import Clips
-from evaluate import predict
-from model import ABLATIONS, CONTRADICTIONS, SGN, ablations
-from test_main import run
-from tools import ablate
+from evaluate import predict_logits
+from inference import Folded
+from model import ABLATIONS, CONTRADICTIONS, SGN, parse_ablations
 from util import UserError
 
 JOINTS, SEG = 6, 8
@@ -115,9 +114,9 @@ def test_the_fixed_graph_by_hand():
     by_hand = [[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3], [0, 1 / 2, 1 / 2]]
     torch.testing.assert_close(g, torch.tensor(by_hand, dtype=torch.float64), rtol=0, atol=1e-7)
     assert torch.equal(network("identity-graph").compute_g1.g, torch.eye(JOINTS, dtype=torch.float64))
-    with pytest.raises(ValueError, match="skeleton-graph takes them"):
+    with pytest.raises(ValueError, match="edges are for skeleton-graph"):
         SGN(ablate=["skeleton-graph"])
-    with pytest.raises(ValueError, match="skeleton-graph takes them"):
+    with pytest.raises(ValueError, match="edges are for skeleton-graph"):
         SGN(edges=[(0, 1)])
 
 
@@ -174,14 +173,14 @@ def test_what_is_left_out_is_not_built(names, fewer):
 
 
 def test_names():
-    assert ablations(["one-gcn", "joint-type", "one-gcn"]) == ("joint-type", "one-gcn")
-    assert ablations([]) == ()
-    with pytest.raises(ValueError, match="no ablation 'gcn'; there are joint-type, frame-index"):
-        ablations(["gcn"])
+    assert parse_ablations(["one-gcn", "joint-type", "one-gcn"]) == ("joint-type", "one-gcn")
+    assert parse_ablations([]) == ()
+    with pytest.raises(ValueError, match="'gcn' is not one of joint-type, frame-index"):
+        parse_ablations(["gcn"])
     for group in CONTRADICTIONS:
         assert group <= set(ABLATIONS)
-        with pytest.raises(ValueError, match="contradict each other"):
-            ablations(group)
+        with pytest.raises(ValueError, match="exclude each other"):
+            parse_ablations(group)
     with pytest.raises(SystemExit):
         main.parse_args(["--ablate", "one-gcn,two-gcn"])
 
@@ -192,31 +191,31 @@ def test_a_checkpoint_says_what_is_ablated(tmp_path):
         net = network(*names)
         kept = {"state_dict": net.state_dict(), "ablate": names, "seg": SEG}
         torch.save(kept, path)
-        again, _ = load_checkpoint(path)
+        again = load_checkpoint(path).net
         assert again.ablate == names and again.seg == SEG
         torch.testing.assert_close(again.double().eval()(x), net(x), rtol=0, atol=1e-4)
 
     def refused(why, **more):
         torch.save(kept | more, path)
-        with pytest.raises(ValueError, match=f"{path}: .*{why}"):
+        with pytest.raises(UserError, match=f"{path}: .*{why}"):
             load_checkpoint(path)
 
-    refused("no ablation 'gcn'", ablate=["gcn"])
-    refused("one-gcn and two-gcn contradict", ablate=["one-gcn", "two-gcn"])
-    refused("its 'ablate' is not a list of names", ablate="one-gcn")
-    refused("its 'ablate' is not a list of names", ablate=[["one-gcn"]])
-    refused("another network", ablate=[])
-    refused("another network", ablate=names[1:])
-    refused("another network", seg=-1)
-    refused("another network", seg="8")
+    refused("'gcn' is not one of", ablate=["gcn"])
+    refused("one-gcn and two-gcn exclude each other", ablate=["one-gcn", "two-gcn"])
+    refused("not a checkpoint of SGN", ablate="one-gcn")
+    refused("is not one of", ablate=[["one-gcn"]])
+    refused("not a checkpoint of SGN", ablate=[])
+    refused("not a checkpoint of SGN", ablate=names[1:])
+    refused("not a checkpoint of SGN", seg=-1)
+    refused("not a checkpoint of SGN", seg="8")
     # No matrix of 10^5 x 10^5 is made for a graph that the file does not hold
     many = {"joint_embed.cnn.0.bn.weight": torch.ones(3 * 10**5)}
-    refused("another network", state_dict=net.state_dict() | many)
+    refused("not a checkpoint of SGN", state_dict=net.state_dict() | many)
 
 
 def test_the_folded_form_is_of_the_whole_network():
     for name in ABLATIONS:
-        with pytest.raises(ValueError, match=rf"ablated \({name}\): the folded form is of the whole"):
+        with pytest.raises(ValueError, match="an ablated network has no folded form"):
             Folded(network(name))
 
 
@@ -227,30 +226,28 @@ def test_an_ablated_run(toy, tmp_path, capsys):
     run(toy, tmp_path, *flags, epochs=1)
     folder = tmp_path / "toy" / "SGN-joint-type+one-gcn"
     assert (whole / "0_best.pth").read_bytes() == before
-    net, checkpoint = load_checkpoint(folder / "0_best.pth")
-    assert net.ablate == checkpoint["ablate"] == ("joint-type", "one-gcn")
+    net = load_checkpoint(folder / "0_best.pth").net
+    assert net.ablate == ("joint-type", "one-gcn")
     assert "# ablate: ('joint-type', 'one-gcn')" in (folder / "0_log.csv").read_text()
     figure = capsys.readouterr().out.splitlines()[-1]
     run(toy, tmp_path, *flags, "--train", "0")
     assert figure in capsys.readouterr().out
     of_toy = Clips.read(toy)
-    ids, generator = of_toy.ids("test_"), torch.Generator().manual_seed(1)
-    logits = predict(net.train(), of_toy, ids, 1, generator)
-    x = of_toy.draw(ids, generator.manual_seed(1))
+    ids, generator = of_toy.ids("test"), torch.Generator().manual_seed(1)
+    logits = predict_logits(net.train(), of_toy, ids, generator)
+    x = of_toy.sample(ids, generator.manual_seed(1))
     torch.testing.assert_close(logits, net.eval()(x))
     (whole / "0_best.pth").write_bytes((folder / "0_best.pth").read_bytes())
-    with pytest.raises(UserError, match="made with --ablate joint-type,one-gcn; test it so"):
+    with pytest.raises(UserError, match="trained with --ablate joint-type,one-gcn; test it with the same"):
         run(toy, tmp_path, "--train", "0")
-    with pytest.raises(
-        UserError, match="the bones of 5 joints are not known, only those of OpenPose's 18, Kinect v1's"
-    ):
+    with pytest.raises(UserError, match="does not state its skeleton, so its bones are not known"):
         run(toy, tmp_path, "--ablate", "skeleton-graph", epochs=1)
 
 
 def test_the_skeleton_is_that_of_the_data(tmp_path):
-    toy = write_toy(tmp_path / "toy.h5", joints=20)
+    toy = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
     run(toy, tmp_path, "--ablate", "skeleton-graph", epochs=1)
-    net, _ = load_checkpoint(tmp_path / "toy" / "SGN-skeleton-graph" / "0_best.pth")
+    net = load_checkpoint(tmp_path / "toy" / "SGN-skeleton-graph" / "0_best.pth").net
     assert net.num_classes == CLASSES
     assert (net.compute_g1.g > 0).sum() == 20 + 2 * 19  # a tree
     torch.testing.assert_close(net.compute_g1.g.sum(1), torch.ones(20))
@@ -262,7 +259,7 @@ def table(folder):
 
 
 def test_the_table(toy, tmp_path, capsys):
-    flags = ["--dataset", str(toy), "--results", str(tmp_path), "--max-epochs", "1", "-b", "16", "--device", "cpu"]
+    flags = ["--dataset", str(toy), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
     flags += ["--seeds", "2", "--only", "one-gcn+joint-type"]
     ablate.main(flags)
     text = capsys.readouterr().out
@@ -271,10 +268,10 @@ def test_the_table(toy, tmp_path, capsys):
     figures = [float(figure) for figure in re.findall(r"^last epoch 1: top-1 ([\d.]+)%", text, re.M)]
     assert len(figures) == 4
     for row, values in zip(rows.values(), (figures[:2], figures[2:]), strict=True):
-        assert float(row["last"]) == pytest.approx(sum(values) / 2, abs=0.01)
-        assert float(row["last_std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=0.01)
+        assert float(row["last_top1"]) == pytest.approx(sum(values) / 2, abs=0.01)
+        assert float(row["last_top1_std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=0.01)
     difference = sum(figures[2:]) / 2 - sum(figures[:2]) / 2
-    assert float(rows["joint-type+one-gcn"]["last_difference"]) == pytest.approx(difference, abs=0.01)
+    assert float(rows["joint-type+one-gcn"]["last_top1_difference"]) == pytest.approx(difference, abs=0.01)
     nets = SGN(CLASSES, 5), SGN(CLASSES, 5, ablate=["joint-type", "one-gcn"])
     assert [int(row["parameters"]) for row in rows.values()] == [sum(p.numel() for p in n.parameters()) for n in nets]
     assert text.endswith((tmp_path / "toy" / "0_ablations.md").read_text())
@@ -292,21 +289,23 @@ def test_the_table_goes_on_and_says_so(toy, tmp_path, capsys, monkeypatch):
 
     def stopped(argv):
         if trained:
-            raise KeyboardInterrupt("3 of 120 epochs are kept")
+            raise KeyboardInterrupt("3 of 120 epochs are trained")
         trained.append(argv)
 
     monkeypatch.setattr(main, "main", stopped)
-    figures = dict.fromkeys(("best", "best_std", "last", "last_std"), 50.0)
-    monkeypatch.setattr(ablate, "row", lambda variant, *_: {"variant": variant, "parameters": 1, "seeds": 3} | figures)
-    with pytest.raises(KeyboardInterrupt, match="1 of 11 variants are done; the same command goes on"):
+    figures = dict.fromkeys(("top1", "top1_std", "last_top1", "last_top1_std"), 50.0)
+    monkeypatch.setattr(
+        ablate, "make_row", lambda variant, *_: {"variant": variant, "parameters": 1, "seeds": 3} | figures
+    )
+    with pytest.raises(KeyboardInterrupt, match="1 of 11 variants are trained; the same command continues"):
         ablate.main(flags)
     assert "--resume --seeds 3" in " ".join(trained[0])
-    assert "without skeleton-graph: the bones of 5 joints are not known" in capsys.readouterr().out
+    assert "without skeleton-graph: the h5 does not state its skeleton" in capsys.readouterr().out
     assert list(table(tmp_path / "toy")) == ["whole"]
 
 
 def test_the_table_refuses_what_it_does_not_take(toy):
-    with pytest.raises(UserError, match="--only names them"):
+    with pytest.raises(UserError, match="give the variants to --only"):
         ablate.main(["--dataset", str(toy), "--ablate", "one-gcn"])
     for flags in (["--only", "gcn"], ["--only", "one-gcn+two-gcn"], ["--no-such-flag"], ["--seeds", "0"]):
         with pytest.raises(SystemExit):
