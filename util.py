@@ -26,7 +26,7 @@ __version__ = "0.2.0"
 ROOT = Path(__file__).resolve().parent
 
 # OpenMP's threads spin for milliseconds before they sleep. On a busy machine they spin on a core that another process
-# needs, and a training step takes up to five times as long (docs/performance.md). Read when torch is imported
+# needs, and a training step takes several times as long (docs/performance.md). Read when torch is imported
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 

@@ -74,12 +74,13 @@ def digest(*parts):
     return hashlib.sha256(json.dumps([util.__version__, *parts]).encode()).hexdigest()[:32]
 
 
-def add_arguments(parser):
-    """Adds --workers and --strict to a script's arguments."""
+def add_arguments(parser, skips=True):
+    """Adds --workers to a script's arguments, and --strict if it may skip files."""
     parser.add_argument(
         "--workers", type=util.positive_int, default=available_cores(), help="processes (all cores: %(default)s)"
     )
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
+    if skips:
+        parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
 
 
 def file_state(entry):

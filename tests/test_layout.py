@@ -6,6 +6,7 @@ import pytest
 
 from helpers import run_script
 from layout import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
+from skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from util import UserError
 
 CHECK = "tools/check_h5.py"
@@ -46,6 +47,7 @@ def test_what_is_written_is_read(tmp_path, joints, persons):
             "class_names": ("wave", "jump"),
             "protocol": "made up",
             "axes": "x, y, z",
+            "skeleton": unknown_skeleton(joints),
         }
 
 
@@ -267,3 +269,40 @@ def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person()
         moved = center(given, absent, joint)
         assert np.array_equal(moved, (given - origin) * ~absent[..., None, None])
     assert np.array_equal(center(given, absent), center(given, absent, 1))
+
+
+def test_an_h5_states_its_skeleton(tmp_path):
+    def skeleton(joints, **header):
+        path = tmp_path / "a.h5"
+        write_h5(path, splits(joints * 3), joints=joints, persons=1, **HEADER | header)
+        with h5py.File(path) as file:
+            assert validate(file) == []
+            return read_header(file)["skeleton"]
+
+    assert skeleton(17, skeleton="coco17") == SKELETONS["coco17"]
+    assert skeleton(20) == unknown_skeleton(20)  # 20 joints may be in any order
+    assert skeleton(20, made_by="make_nucla.py 0.1.0") == SKELETONS["kinect_v1"]  # files from before version 0.2
+    assert skeleton(17, made_by="make_nucla.py 0.1.0") == unknown_skeleton(17)
+    own = skeleton(3, parents=[0, 0, 0], flip_pairs=[0, 2, 1])
+    assert own.bones().tolist() == [[1, 0], [2, 0]] and own.flip_pairs().tolist() == [0, 2, 1]
+    for wrong, why in (
+        ({"skeleton": "coco18"}, "'coco18' is not one of kinect_v2"),
+        ({"skeleton": "coco17"}, "coco17 has 17 joints, not 3"),
+        ({"parents": [0, 0], "flip_pairs": [0, 2, 1]}, "must be 3 joints each"),
+        ({"parents": [0, 0, 0], "flip_pairs": [1, 2, 0]}, "must swap joints in pairs"),
+        ({"parents": [0, 2, 1], "flip_pairs": [0, 1, 2]}, "must form trees"),
+        ({"parents": "abc", "flip_pairs": [0, 1, 2]}, "attributes skeleton, parents, flip_pairs"),
+    ):
+        with pytest.raises(UserError, match=why):
+            skeleton(3, **wrong)
+
+
+def test_skeletons_are_trees_and_their_sides_match():
+    for name, skeleton in SKELETONS.items():
+        joints = len(skeleton.joints)
+        assert len(skeleton.bones()) == joints - 1
+        own = {"parents": skeleton.parents, "flip_pairs": skeleton.pairs}
+        assert read_skeleton(own, joints).bones().tolist() == skeleton.bones().tolist()
+        assert read_skeleton(skeleton.to_attributes(), joints) is skeleton and skeleton.name == name
+        for i, pair in enumerate(skeleton.pairs):
+            assert {skeleton.joints[i].split()[0], skeleton.joints[pair].split()[0]} != {"left"}

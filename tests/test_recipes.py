@@ -15,7 +15,7 @@ from data import Clips
 from inference import Classifier
 from model import SGN
 from recipes import PAPER, RECIPES, Config, parse_recipe, rotation_matrices, transform
-from skeletons import SKELETONS
+from skeletons import SKELETONS, unknown_skeleton
 from util import UserError
 
 SEG = 20
@@ -117,6 +117,7 @@ def sample(lengths, clip, n=3000, **how):
     frames = np.concatenate([np.arange(1, length + 1) for length in lengths] + [[0]]).astype(np.float32)
     length = torch.tensor(lengths)
     header = {"joints": 1, "persons": 1, "class_names": ("a",), "protocol": "", "axes": "x, y, z", "sha256": ""}
+    header["skeleton"] = unknown_skeleton(1)
     frames, label = torch.from_numpy(frames[:, None].repeat(3, 1)), torch.zeros(len(lengths), dtype=torch.int64)
     clips = Clips(frames, length.cumsum(0) - length, length, label, {"train": range(len(lengths))}, **header)
     return clips.sample(torch.full((n,), clip), generator(), SEG, **how)[:, :, 0]
@@ -242,7 +243,7 @@ def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
     assert f"# recipe: {PLUS}\n" in log and "# theta: None\n" in log and "# lr_factor: None\n" in log
     out, err = capsys.readouterr()
     assert "top-1" in out and "20 samples of each of the 18 test clips" in out
-    assert f"note: left and right of {JOINTS} joints are not known: clips are not flipped\n" in err
+    assert "note: the h5 does not state its skeleton (docs/data.md): clips are not flipped\n" in err
     run(toy, tmp_path, *plus, "--train", "0")
     assert capsys.readouterr().out.splitlines()[-1] == out.splitlines()[-1]
 

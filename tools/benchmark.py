@@ -294,8 +294,9 @@ def count(net):
     ):
         total, layers = {}, {}
         for clips in (1, BATCH):
+            network = form(clips)
             with FlopCounterMode(display=False) as counter:
-                form(clips)(torch.zeros(clips, net.seg, 3 * net.num_joint))
+                network(torch.zeros(clips, net.seg, 3 * net.num_joint))
             flops = {str(op).split(".")[-1]: value for op, value in counter.get_flop_counts()["Global"].items()}
             total[clips] = sum(flops.values()) / 2e9 / clips
             layers[clips] = total[clips] - (flops.get("bmm", 0) + flops.get("baddbmm", 0)) / 2e9 / clips

@@ -130,13 +130,13 @@ def describe(args, checkpoint):
 def print_latencies(forms, net, runs):
     """Prints the median milliseconds of each of the forms, {name: function}, for each batch size of TIMED."""
     print(f"ms a batch, medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
-    print(f"{'clips':>8}" + "".join(f"{name:>20}" for name in forms))
+    print(f"{'clips':>8}" + "".join(f"{name:>22}" for name in forms))
     for n in TIMED:
         clips, repeat = random_clips(net, n), max(1, 20 // n)
         functions = [lambda f=f, x=clips, r=repeat: [f(x) for _ in range(r)] for f in forms.values()]
         with torch.inference_mode():
             seconds = timed(functions, runs, torch.device("cpu"))
-        print(f"{n:8}" + "".join(f"{1e3 * value / repeat:20.2f}" for value in seconds))
+        print(f"{n:8}" + "".join(f"{1e3 * value / repeat:22.2f}" for value in seconds))
 
 
 def main(argv=None):

@@ -98,7 +98,8 @@ def dataset(name):
         return NtuDataset(name, actions[:60], missing, (cs, cv), 56578)
     if name == "DEMO":
         actions = read_lines(HERE.parent / "demo" / "actions.txt")
-        return NtuDataset(name, actions, frozenset(), (cs._replace(full=None), cv._replace(full=None)), None)
+        cs = cs._replace(full=None, words="cross-subject: performers by the lists of NTU RGB+D")
+        return NtuDataset(name, actions, frozenset(), (cs, cv._replace(full=None)), None)
     words = "cross-subject: 53 performers train, 53 test"
     csub = Protocol("CS", "performer", CSUB_TRAIN, CSUB_TEST, (63026, 50919), words)
     even, odd = tuple(range(2, 33, 2)), tuple(range(1, 33, 2))
@@ -113,7 +114,7 @@ def parse_arguments(description, argv=None, epilog=blocks.EXIT_CODES):
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)")
     add("--dataset", choices=NAMES, default="NTU", help="(%(default)s)")
-    blocks.add_arguments(parser)
+    blocks.add_arguments(parser, skips=epilog is not None)
     args = parser.parse_args(argv)
     if not args.root.is_dir():
         raise UserError(f"--root {args.root}: no such folder")
