@@ -189,7 +189,7 @@ def read_torch_file(path):
         if isinstance(error, OSError) and error.filename:
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
-        if found := re.search(r"GLOBAL (\S+\.\S+)", str(error)):
+        if found := re.search(r"GLOBAL (\S+)", str(error)):
             why = f"it would run {found[1]}"
         elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
             why = "it was not written by torch.save, or is damaged"
