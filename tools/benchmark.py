@@ -37,6 +37,7 @@ from evaluate import predict_logits
 from inference import Folded
 from model import SGN
 from recipes import PAPER, Config
+from skeletons import unknown_skeleton
 from train import Trainer, criterion, make_optimizer, try_compile
 
 CLASSES, JOINTS, SEG, BATCH, LARGE = 60, 25, 20, 64, 256
@@ -153,7 +154,20 @@ def make_clips(lengths, joints, test, device):
     splits = {"train": range(n - test), "valid": range(0), "test": range(n - test, n)}
     names = tuple(map(str, range(CLASSES)))
     start, label = length.cumsum(0) - length, torch.arange(n) % CLASSES
-    clips = Clips(torch.from_numpy(frames), start, length, label, splits, joints, 2, names, "", "x, y, z", "")
+    clips = Clips(
+        torch.from_numpy(frames),
+        start,
+        length,
+        label,
+        splits,
+        joints,
+        2,
+        names,
+        "",
+        "x, y, z",
+        unknown_skeleton(joints),
+        "",
+    )
     return dense, clips.to(device)
 
 
