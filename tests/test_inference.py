@@ -158,6 +158,11 @@ def test_a_stream_that_is_too_short_or_empty_says_so(small, capsys):
             run(capsys, "--stream", "--checkpoint", small, "--window", WINDOW, stream=stream)
 
 
+def test_a_stream_without_line_ends_is_not_read_whole(small, capsys):
+    with pytest.raises(UserError, match="standard input, line 2: longer than 1048576 bytes"):
+        run(capsys, "--stream", "--checkpoint", small, stream=[*lines(frames(1), " "), b"1 " * 2**20])
+
+
 @pytest.mark.parametrize("words", [[], ["a.npy", "--stream"], ["a.npy", "--window", "9"], ["a.npy", "--origin", "-1"]])
 def test_wrong_flags(words, small):
     with pytest.raises(SystemExit) as end:
