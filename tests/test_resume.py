@@ -43,7 +43,7 @@ def epochs_done(folder):
 def assert_same_run(folder, other):
     assert same(weights(folder), weights(other))
     for name in ("0_log.csv", "0_pred.txt", "0_lable.txt"):
-        texts = [re.sub(r"# command.*", "", (where / name).read_text()) for where in (folder, other)]
+        texts = [re.sub("# (command|commit).*", "", (where / name).read_text()) for where in (folder, other)]
         assert texts[0] == texts[1], name
     states = [torch.load(where / "0_state.pth", weights_only=True) for where in (folder, other)]
     assert same(states[0]["net"], states[1]["net"])
