@@ -23,7 +23,7 @@ import torch
 from data import DATASETS, OTHER
 from model import SGN
 from recipes import Recipe, parse_recipe
-from skeletons import KINECT_V2, Skeleton, read_skeleton
+from skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
 from util import ROOT, UserError, atomic_write, shorten
 
 # How the epoch of a checkpoint was selected, by --select
@@ -44,6 +44,7 @@ class Checkpoint:
     seed: int
     select: str
     recipe: Recipe
+    stream: str  # skeletons.STREAMS
     class_names: tuple[str, ...]  # empty if unknown
     skeleton: Skeleton
     about: dict  # how it was trained, {str: str}: util.provenance
@@ -157,6 +158,13 @@ def _checkpoint(path, net, content):
         seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
         select=read("select", "", lambda value: isinstance(value, str)),
         recipe=recipe,
+        stream=read(
+            "stream",
+            "joint",
+            lambda value: (
+                isinstance(value, str) and value in STREAMS and (value != "joint") == (net.stream is not None)
+            ),
+        ),
         class_names=tuple(names) if len(names) == net.num_classes else (),
         skeleton=skeleton,
         about=about,

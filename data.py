@@ -264,6 +264,13 @@ class Clips:
             raise UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
         return self.skeleton.bones()
 
+    def stream(self, name):
+        """The linear map of the joints for a stream of STREAMS, as Skeleton.stream. Raises UserError."""
+        try:
+            return self.skeleton.stream(name)
+        except ValueError as error:
+            raise UserError(f"--stream {name}: {error} (docs/data.md)") from None
+
     def flip_pairs(self):
         """(joints,) int64 on the clips' device, each joint's counterpart on the other side; None if unknown."""
         pairs = self.skeleton.flip_pairs()

@@ -64,6 +64,8 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
     if checkpoint.net.ablate != config.ablate:
         flag = f"--ablate {','.join(checkpoint.net.ablate)}" if checkpoint.net.ablate else "no --ablate"
         raise UserError(f"{path}: trained with {flag}; test it with the same")
+    if checkpoint.stream != config.stream:
+        raise UserError(f"{path}: trained with --stream {checkpoint.stream}; test it with the same")
     if checkpoint.recipe != config.recipe:
         raise UserError(f"{path}: trained with --recipe {checkpoint.recipe.name}; test it with the same")
     if config.seg not in (None, checkpoint.net.seg):

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 from checkpoint import load_checkpoint
 from data import DATASETS, OTHER, Clips
 from layout import read_header
+from model import map_joints
 from recordings import ORIGIN, prepare
 from util import UserError, shorten
 
@@ -49,6 +50,7 @@ class Folded(nn.Module):
         if net.ablate:
             raise ValueError("an ablated network has no folded form")
         self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
+        self.register_buffer("stream", None if net.stream is None else net.stream.clone())
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
         dtype = torch.bfloat16 if amp else None
 
@@ -99,6 +101,8 @@ class Folded(nn.Module):
 
     def logits(self, x):
         b, t, j = len(x), self.seg, self.num_joint
+        if self.stream is not None:
+            x = map_joints(x, self.stream)
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1)
         x = torch.addcmul(self.norm_b, x, self.norm_w).flatten(0, 1)

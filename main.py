@@ -40,14 +40,14 @@ from distributed import print_once, warn_once
 from evaluate import accuracy, evaluate_and_write, test_logits
 from model import ABLATIONS, parse_ablations
 from recipes import PAPER, RECIPES, Config, parse_recipe
+from skeletons import STREAMS
 from train import Trainer
 
 
 def parse_args(argv=None):
-    ablations = "\n".join(f"  {name:16}{what}" for name, what in ABLATIONS.items())
-    parser = util.ArgumentParser(
-        description=__doc__, epilog=f"names for --ablate, one or several with commas between:\n{ablations}"
-    )
+    ablations, streams = ("\n".join(f"  {name:16}{what}" for name, what in t.items()) for t in (ABLATIONS, STREAMS))
+    names = f"names for --ablate, one or several with commas between:\n{ablations}\n\nnames for --stream:\n{streams}"
+    parser = util.ArgumentParser(description=__doc__, epilog=names)
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     names = " or ".join(RECIPES)
@@ -60,6 +60,7 @@ def parse_args(argv=None):
     )
     ablate = util.argument_type(lambda text: parse_ablations(text.split(",")))
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
+    add("--stream", choices=STREAMS, default="joint", help="what the network takes: see the end (%(default)s)")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or the path of an .h5 (%(default)s)")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
     add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint")

@@ -62,9 +62,12 @@ class SGN(nn.Module):
 
     ablate: names of ABLATIONS (section 4 of the paper); ValueError for unknown or contradictory ones.
     edges: the bones of "skeleton-graph", pairs of joints counted from 0. A checkpoint needs none: its state dict has G.
+    stream: a linear map of the joints, (3, num_joint, num_joint), one matrix each for x, y and z, that the input goes
+    through first: that of the bone stream takes each joint relative to its parent (Skeleton.stream). None: the joints
+    as they are. (): any such map, to be filled from a state dict.
     """
 
-    def __init__(self, num_classes=60, num_joint=25, seg=20, ablate=(), edges=None):
+    def __init__(self, num_classes=60, num_joint=25, seg=20, ablate=(), edges=None, stream=None):
         super().__init__()
         self.num_classes, self.num_joint, self.seg = num_classes, num_joint, seg
         self.ablate = off = parse_ablations(ablate)
@@ -74,6 +77,9 @@ class SGN(nn.Module):
         learned = not {"identity-graph", "skeleton-graph", "early-max"} & set(off)
         layers = 1 if "one-gcn" in off else 2 if "two-gcn" in off else 3
         dim = 128 if joint_type else 64
+        self.register_buffer("stream", None if stream is None else torch.zeros(3, num_joint, num_joint))
+        if stream is not None and len(stream):
+            self.stream.copy_(torch.as_tensor(stream))
         # In the order of the release
         self.tem_embed = Embed(seg, 64, 256) if "frame-index" not in off else None  # frame index, section 3.3
         self.spa_embed = Embed(num_joint, 64, 64) if joint_type else None  # joint type, section 3.2
@@ -112,12 +118,15 @@ class SGN(nn.Module):
             "seg": seg if "frame-index" in ablate else shapes["tem_embed.cnn.0.cnn.weight"][1],
             "ablate": ablate,
             "edges": () if "skeleton-graph" in ablate else None,
+            "stream": () if "stream" in shapes else None,
         }
 
     def forward(self, x):
         if x.dim() != 3 or x.shape[1:] != (self.seg, 3 * self.num_joint):
             raise ValueError(f"SGN takes (batch, {self.seg}, {3 * self.num_joint}), not {tuple(x.shape)}")
         b, t, j = len(x), self.seg, self.num_joint
+        if self.stream is not None:
+            x = map_joints(x, self.stream)
 
         # Dynamics (section 3.1): position and velocity, v_t = p_t - p_(t-1) with v_0 = 0, are embedded and added
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
@@ -150,6 +159,11 @@ class SGN(nn.Module):
             x = x + self.tem_embed.all_types()[:, None]
         x = self.cnn(x)  # (b, 512)
         return self.fc(x)
+
+
+def map_joints(x, stream):
+    """Each coordinate's values of the joints through its matrix: (b, t, 3 * j) and (3, j, j) -> (b, t, 3 * j)."""
+    return torch.einsum("cij,btjc->btic", stream, x.unflatten(2, (-1, 3))).flatten(2)
 
 
 class Layer(nn.Module):

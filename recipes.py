@@ -133,6 +133,7 @@ class Config:
     network: str = "SGN"
     recipe: Recipe = PAPER
     ablate: tuple[str, ...] = ()  # model.ABLATIONS
+    stream: str = "joint"  # skeletons.STREAMS
     seed: int = 1
     split: int | None = None  # the number of a random split
     select: str = "test"  # the clips on which the epoch is selected: checkpoint.SELECT
@@ -155,9 +156,10 @@ class Config:
 
     @property
     def folder(self):
-        """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-joint-type+one-gcn", ..."""
+        """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-plus-bone", "SGN-one-gcn", ..."""
         recipe = [] if self.recipe == PAPER else [self.recipe.name]
-        return "-".join([self.network, *recipe, *(["+".join(self.ablate)] if self.ablate else [])])
+        stream = [] if self.stream == "joint" else [self.stream]
+        return "-".join([self.network, *recipe, *stream, *(["+".join(self.ablate)] if self.ablate else [])])
 
 
 # Names of values in checkpoints and logs from before version 0.2

@@ -56,7 +56,8 @@ class Trainer:
         self.flip_pairs = clips.flip_pairs() if config.recipe.flip else None
         torch.manual_seed(config.seed)  # initial weights
         edges = clips.bones() if "skeleton-graph" in config.ablate else None
-        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges).to(device)
+        stream = clips.stream(config.stream)
+        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges, stream).to(device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.generator = torch.Generator(device)
         self.log = []  # a row for each epoch
@@ -231,6 +232,7 @@ class Trainer:
                 "recipe": str(config.recipe),
                 "seg": config.seg,
                 "ablate": config.ablate,
+                "stream": config.stream,
                 "class_names": list(self.clips.class_names),
                 "skeleton": self.clips.skeleton.to_attributes(),
                 "state_dict": dict(self.net.state_dict()),

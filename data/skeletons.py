@@ -7,6 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# What the input of a network may be, and so what several networks of an ensemble may differ in
+STREAMS = {
+    "joint": "each joint's position",
+    "bone": "each joint relative to its parent; a root keeps its position",
+    "root": "each joint relative to the skeleton's first root in the same frame; the root keeps its position",
+    "shoulder": "the same with the middle of the shoulders, a joint that exists or the mean of both shoulders",
+}
+
 
 @dataclass(frozen=True)
 class Skeleton:
@@ -28,6 +36,41 @@ class Skeleton:
     def flip_pairs(self):
         """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
         return None if self.pairs is None else np.array(self.pairs, np.int64)
+
+    def stream(self, name):
+        """The linear map of the joints for a stream of STREAMS: (3, joints, joints) float32, one matrix for each
+        coordinate; None for "joint". The score of a 2D joint stays. Raises ValueError for an unknown skeleton."""
+        if name == "joint":
+            return None
+        if self.name == "unknown":
+            raise ValueError(f"the skeleton is unknown, and the stream {name!r} needs its bones")
+        n = len(self.joints)
+        relative = np.eye(n, dtype=np.float32)
+        if name == "bone":
+            for i, parent in self.bones():
+                relative[i, parent] = -1
+        else:
+            center = self._middle(name)
+            relative -= center
+            kept = np.flatnonzero(center == 1)
+            relative[kept, kept] += 1  # a joint that is the center keeps its position
+        maps = np.stack([relative] * 3)
+        if self.is_2d:
+            maps[2] = np.eye(n)
+        return maps
+
+    def _middle(self, name):
+        """The weights of the joints whose sum is the center of a stream, (joints,) float32."""
+        weights = np.zeros(len(self.joints), np.float32)
+        if name == "root":
+            weights[next(i for i, parent in enumerate(self.parents) if i == parent)] = 1
+            return weights
+        middle = [i for i, joint in enumerate(self.joints) if joint in ("shoulder centre", "spine at the shoulders")]
+        both = [i for i, joint in enumerate(self.joints) if joint in ("left shoulder", "right shoulder")]
+        if not both:
+            raise ValueError(f"the skeleton {self.name} has no shoulders")
+        weights[middle or both] = 1 / len(middle or both)
+        return weights
 
     def to_attributes(self):
         """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}; {} if
