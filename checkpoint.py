@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data import DATASETS, OTHER
+from datasets import DATASETS, OTHER
 from model import SGN
 from recipes import Recipe, parse_recipe
 from skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton

@@ -8,7 +8,6 @@ there is one.
 """
 
 import hashlib
-import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,81 +17,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from util import ROOT, UserError, atomic_write, did_you_mean, shorten
-
-# The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
-sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
+import util
 from layout import SPLITS, is_one_hot, read_header
-from skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton, read_skeleton, unknown_skeleton
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What the project knows of a data set besides its h5 files."""
-
-    folder: str  # below data/
-    files: tuple[str, ...]  # the h5 of case 0, case 1, ...
-    theta: tuple[float, ...]  # training rotation in radians, case by case
-    window: int  # frames that a stream classifier looks at: about the clips' mean length, a multiple of 20
-    how: str  # to make the h5
-    skeleton: Skeleton | None  # of checkpoints that do not state theirs
-
-
-_NTU_HOW = "run the three scripts of data/ntu on the .skeleton files (docs/data.md)"
-DATASETS = {
-    "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (0.3, 0.5), 80, _NTU_HOW, KINECT_V2),
-    "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (0.3, 0.3), 80, _NTU_HOW, KINECT_V2),
-    "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (0.5,), 40, "run data/nucla/make_nucla.py all_sqe.zip", KINECT_V1),
-    "SYSU": Dataset(
-        "sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (0.3, 0.3), 80, "run data/sysu/make_sysu.py FOLDER", KINECT_V1
-    ),
-    "KINETICS": Dataset(
-        "kinetics", ("KINETICS_val.h5",), (0.0,), 80, "run data/kinetics/make_kinetics.py FOLDER", OPENPOSE18
-    ),
-    "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (0.3, 0.5), 60, "run data/demo/make_demo.py", KINECT_V2),
-}
-OTHER = Dataset("", (), (0.3,), 80, "docs/data.md shows how to write one", None)  # an h5 that is given by its path
-ALIASES = {"NTU60": "NTU", "NTURGB+D": "NTU", "NTU-60": "NTU", "NTU-120": "NTU120", "N-UCLA": "NUCLA"}
-
-
-def find_h5(dataset, case, folder=None, make_demo=True):
-    """The h5 of a data set's case. Returns (path, the data set's name, its Dataset).
-
-    dataset: a name of DATASETS in upper or lower case, or the path of an h5 in the same layout, which has case 0 only
-    and is named by its stem. folder: where the h5 is, if not in the data set's own folder. make_demo: make the demo set
-    if it is not there. Raises UserError, which says how missing data are made.
-    """
-    if dataset.endswith((".h5", ".hdf5")):
-        path, name, entry = Path(dataset), Path(dataset).stem, OTHER
-        if case != 0:
-            raise UserError(f"--case {case}: a data set given by its path has case 0 only")
-        if name in DATASETS or folder:
-            raise UserError(f"--dataset {dataset}: give a path without --data, to a file not called {name}.h5")
-    else:
-        name = dataset.upper()
-        name = ALIASES.get(name, name)
-        if name not in DATASETS:
-            known = ", ".join(DATASETS)
-            nearest = did_you_mean(name, DATASETS)
-            raise UserError(f"--dataset {shorten(dataset)}: not {known} or the path of an .h5{nearest}")
-        entry = DATASETS[name]
-        if case not in range(len(entry.files)):
-            cases = ", ".join(f"{i} ({Path(file).stem})" for i, file in enumerate(entry.files))
-            raise UserError(f"--case {case}: {name} has {cases}")
-        path = Path(folder or ROOT / "data" / entry.folder) / entry.files[case]
-    if name == "DEMO" and make_demo and not folder and not path.is_file():
-        print(f"{path.name} is missing: making the demo set, which takes up to a minute", file=sys.stderr)
-        if subprocess.run([sys.executable, ROOT / "data/demo/make_demo.py"], stdout=sys.stderr).returncode:
-            raise UserError("data/demo/make_demo.py failed; see its line above")
-    if not path.is_file():
-        raise UserError(f"no data: {path} is missing; {entry.how}. --dataset DEMO needs no data")
-    return path, name, entry
-
-
-def theta_of(entry, case):
-    """The training rotation of a case of a Dataset, radians."""
-    return entry.theta[min(case, len(entry.theta) - 1)]
-
+from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that the cache keeps
 
@@ -134,17 +61,17 @@ class Clips:
         """
         path = Path(path)
         if not path.is_file():
-            raise UserError(f"{path}: no such file")
+            raise util.UserError(f"{path}: no such file")
         packed, state = path.with_suffix(".packed.h5"), _state(path)
         try:
             if cache and (clips := cls._read_cache(packed, state)):
                 return clips
             with h5py.File(path) as file:
                 clips = cls._pack(file, path, block)
-        except UserError:
+        except util.UserError:
             raise
         except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:  # h5py, damaged files
-            raise UserError(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
+            raise util.UserError(f"{path}: cannot be read as h5 ({util.shorten(error, 150)})") from None
         if cache:
             try:
                 clips._write_cache(packed, state)
@@ -166,7 +93,9 @@ class Clips:
                 for i in range(0, len(x), step):
                     one_hot = y[i : i + step]
                     if not (correct := is_one_hot(one_hot)).all():
-                        raise UserError(f"{path}: {split}y: the label of clip {i + correct.argmin()} is not one-hot")
+                        raise util.UserError(
+                            f"{path}: {split}y: the label of clip {i + correct.argmin()} is not one-hot"
+                        )
                     dense = x[i : i + step].reshape(-1, x.shape[1], persons, width)
                     present = is_present(dense)
                     rows = present.sum(axis=(1, 2))
@@ -175,7 +104,7 @@ class Clips:
                     block_frames = dense[present]
                     if not np.isfinite(block_frames).all():
                         clip = i + (~np.isfinite(dense)).any(axis=(1, 2, 3)).argmax()
-                        raise UserError(f"{path}: {split}x: clip {clip} has NaN or infinity")
+                        raise util.UserError(f"{path}: {split}x: clip {clip} has NaN or infinity")
                     frames[used : used + len(block_frames)] = block_frames
                     used += len(block_frames)
                     lengths.append(rows)
@@ -208,7 +137,7 @@ class Clips:
         return cls(frames, length.cumsum(0) - length, length, label, splits, **header, resplits=resplits)
 
     def _write_cache(self, packed, state):
-        with atomic_write(packed) as part, h5py.File(part, "w") as file:
+        with util.atomic_write(packed) as part, h5py.File(part, "w") as file:
             for name in ("frames", "length", "label"):
                 file[name] = getattr(self, name).numpy()
             if self.resplits is not None:
@@ -246,7 +175,7 @@ class Clips:
         """The same clips in the h5's random split of that number, from 1. Raises UserError if there is none."""
         available = 0 if self.resplits is None else len(self.resplits)
         if not 1 <= number <= available:
-            raise UserError(f"split {number}: the h5 has {available or 'no'} random splits (data/layout.py)")
+            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (data/layout.py)")
         split = self.resplits[number - 1]
         order = split.argsort(stable=True)
         moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
@@ -261,7 +190,7 @@ class Clips:
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
         if self.skeleton.name == "unknown":
-            raise UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
+            raise util.UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
         return self.skeleton.bones()
 
     def stream(self, name):
@@ -269,7 +198,7 @@ class Clips:
         try:
             return self.skeleton.stream(name)
         except ValueError as error:
-            raise UserError(f"--stream {name}: {error} (docs/data.md)") from None
+            raise util.UserError(f"--stream {name}: {error} (docs/data.md)") from None
 
     def flip_pairs(self):
         """(joints,) int64 on the clips' device, each joint's counterpart on the other side; None if unknown."""

@@ -75,11 +75,12 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
     if checkpoint.about.get("data_sha256", clips.sha256) != clips.sha256:
         distributed.warn_once(f"{path} was trained on another h5 than this one")
     logits, label = evaluate(checkpoint, clips, seed, config.amp)
-
-    def write():
-        for suffix, values, form in (("lable", label, "%d"), ("pred", logits, "%f")):
-            with atomic_write(folder / f"{config.case}_{suffix}.txt") as part:
-                np.savetxt(part, values.cpu().numpy(), fmt=form)
-
-    distributed.run_on_main(write)
+    distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
     return checkpoint, accuracy(logits, label)
+
+
+def write_predictions(folder, case, label, logits):
+    """Writes labels (n,) and logits (n, classes), or scores, to <case>_lable.txt and <case>_pred.txt."""
+    for suffix, values, form in (("lable", label, "%d"), ("pred", logits, "%f")):
+        with atomic_write(folder / f"{case}_{suffix}.txt") as part:
+            np.savetxt(part, values.cpu().numpy(), fmt=form)

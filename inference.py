@@ -23,7 +23,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from checkpoint import load_checkpoint
-from data import DATASETS, OTHER, Clips
+from data import Clips
+from datasets import DATASETS, OTHER
 from layout import read_header
 from model import map_joints
 from recordings import ORIGIN, prepare

@@ -19,10 +19,8 @@ the one in pretrained/. The defaults are the release's.
 import json
 import os
 import shlex
-import statistics
 import sys
 import time
-from contextlib import ExitStack
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -31,17 +29,19 @@ from util import UserError, nonnegative_float, positive_float, positive_int
 
 if __name__ == "__main__":
     util.handle_early_interrupt()
-import torch
 
 import distributed
+import runs
 from checkpoint import SELECT, find_checkpoint
-from data import DATASETS, Clips, find_h5, theta_of
+from data import Clips
+from datasets import DATASETS, find_h5, is_cross_view
 from distributed import print_once, warn_once
-from evaluate import accuracy, evaluate_and_write, test_logits
+from ensemble import test_ensemble
+from evaluate import evaluate_and_write
 from model import ABLATIONS, parse_ablations
-from recipes import PAPER, RECIPES, Config, parse_recipe
+from recipes import RECIPES, Config, parse_recipe
+from runs import Options, Run
 from skeletons import STREAMS
-from train import Trainer
 
 
 def parse_args(argv=None):
@@ -53,8 +53,8 @@ def parse_args(argv=None):
     names = " or ".join(RECIPES)
     add(
         "--recipe",
-        type=util.argument_type(parse_recipe),
-        default=PAPER,
+        type=util.argument_type(lambda text: parse_recipe(text) and text),
+        default="paper",
         metavar="NAME[,VALUE=X]",
         help=f"how to train and test: {names}, perhaps with changed values, as in plus,noise=0 (paper)",
     )
@@ -62,8 +62,13 @@ def parse_args(argv=None):
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--stream", choices=STREAMS, default="joint", help="what the network takes: see the end (%(default)s)")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or the path of an .h5 (%(default)s)")
+    views = "whether the test clips are seen from other directions than the training clips (as the data set's case; of"
+    add("--views", choices=("same", "other"), help=f"{views} an .h5 same): sets the rotation and whether plus flips")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
     add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint")
+    together = "of --train 0: test these checkpoints together, their softmax scores added"
+    add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
+    add("--weights", type=util.number_list, metavar="X,X", help="of the checkpoints of --ensemble (1 each)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--cache", action="store_true", help="keep the packed clips beside the h5, for a faster start")
     add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
@@ -71,6 +76,7 @@ def parse_args(argv=None):
     add("--seed", type=util.seed, help="of all randomness (1; in testing, the checkpoint's)")
     add("--seeds", type=util.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
     add("--splits", type=util.seed_list, help="a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7")
+    add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
     add("--deterministic", action="store_true", help="on a GPU, use only kernels that always give the same bits")
     select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
@@ -85,7 +91,7 @@ def parse_args(argv=None):
     steps = "factor of the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
     add("--lr-factor", type=util.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
     add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
-    theta = "training rotation, radians (0.3; across views 0.5; --recipe plus has its own)"
+    theta = "training rotation, radians (0.3; with other --views 0.5; --recipe plus has its own)"
     add("--theta", type=nonnegative_float, help=theta)
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
@@ -93,14 +99,24 @@ def parse_args(argv=None):
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
     args = parser.parse_args(argv)
+    cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
+    args.recipe = parse_recipe(args.recipe, cross_view)
     for flag, value, own in (
         ("--theta", args.theta, args.recipe.has_rotation),
         ("--lr-factor", args.lr_factor, args.recipe.cosine),
     ):
         if own and value is not None:
             raise UserError(f"{flag} {value}: --recipe {args.recipe.name} has its own")
+    if args.theta is None and not args.recipe.has_rotation:
+        args.theta = 0.5 if cross_view else 0.3
     if args.resume and not args.train:
         raise UserError("--resume continues training: leave out --train 0")
+    if args.ensemble and (args.train or args.seeds or args.splits):
+        raise UserError("--ensemble: tests checkpoints, with --train 0 and without --seeds and --splits")
+    if args.weights and not args.ensemble:
+        raise UserError("--weights: of the checkpoints of --ensemble")
+    if args.jobs > 1 and not (args.train and (args.seeds or args.splits)):
+        raise UserError("--jobs: for the runs of --seeds or --splits")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
     return args
@@ -113,8 +129,8 @@ def make_config(args):
     return Config(**{field.name: values[field.name] for field in fields(Config) if field.name in values})
 
 
-def complete(config, clips, name, theta):
-    """The Config with what the data decide: name of the data set, its rotation, and classes. Raises UserError."""
+def complete(config, clips, name):
+    """The Config with what the data decide: name of the data set, rotation, and classes. Raises UserError."""
     classes, longest = len(clips.class_names), max(20, int(clips.length.max()))
     if (config.seg or 1) > longest:
         raise UserError(f"--seg {config.seg}: the longest clip has {clips.length.max()} frames; at most {longest}")
@@ -122,8 +138,7 @@ def complete(config, clips, name, theta):
         raise UserError(f"--num-classes {config.num_classes}: the data has {classes} classes")
     if not clips.splits["test"]:
         raise UserError(f"{config.dataset}: no clips in test_x, so nothing to test on")
-    theta = theta if config.theta is None else config.theta
-    theta = None if config.recipe.has_rotation else theta * clips.spatial
+    theta = None if config.recipe.has_rotation else config.theta * clips.spatial
     return replace(config, dataset=name, theta=theta, num_classes=config.num_classes or classes)
 
 
@@ -135,116 +150,70 @@ def warn(config, clips):
         warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
-def train_and_test(args, config, clips, folder):
-    """One run from its start, or from where it was stopped, to its results, a dict."""
-    trainer = Trainer(
-        replace(config, seg=config.seg or 20), clips, folder, args.command, args.print_freq, args.tensorboard
-    )
-    distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))
-    if args.resume:
-        trainer.resume()
-    else:
-        distributed.run_on_main(trainer.start_anew)
-    best = trainer.file("best.pth")
-    if not trainer.results:
-        start = time.perf_counter()
-        try:
-            trainer.train()
-            warn_once(
-                f"trained {len(trainer.log)} epochs, {(time.perf_counter() - start) / 60:.1f} minutes in this run"
-            )
-            ids = clips.ids("test")
-            logits = test_logits(trainer.net, clips, ids, config.recipe, config.seed, config.amp)
-            checkpoint, top1 = evaluate_and_write(best, trainer.config, clips, folder)
-            trainer.results = {
-                "epoch": checkpoint.epoch,
-                "selected": checkpoint.selected,
-                "top1": top1,
-                "last_top1": accuracy(logits, clips.label[ids]),
-            }
-            distributed.run_on_main(trainer.save)
-        except KeyboardInterrupt as interrupt:
-            done = f"{len(trainer.log)} of {config.epochs} epochs are in {folder}"
-            raise type(interrupt)(f"{done}; the same command with --resume continues") from None
-    print_once(*trainer.summary(), sep="\n", file=args.out)
-    return trainer.results | {"seed": config.seed, "checkpoint": str(best)}
-
-
-def test(args, config, clips, path, folder):
-    """Tests a checkpoint: the results, a dict."""
-    start = time.perf_counter()
-    checkpoint, top1 = evaluate_and_write(path, config, clips, folder, args.seed)
+def test(args, run, clips, out):
+    """Tests the checkpoint of a run: the results, a dict."""
+    config, start = run.config, time.perf_counter()
+    path = run.folder / f"{config.case}_best.pth"
+    if not run.title:
+        path = find_checkpoint(args.results, config.dataset, config.folder, config.case)
+    clips = clips if config.split is None else clips.resplit(config.split)
+    checkpoint, top1 = evaluate_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
-    print_once(f"checkpoint {os.path.relpath(path)}", file=args.out)
-    print_once(f"epoch {checkpoint.epoch} ({checkpoint.selected}): top-1 {top1:.2f}%, {samples}", file=args.out)
+    title = [f"{run.title}:"] if run.title else []
+    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): top-1 {top1:.2f}%, {samples}"
+    print_once(*title, f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
     warn_once(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
-    return {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1} | {
-        "seed": seed,
-        "checkpoint": str(path),
-    }
+    about = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1}
+    return about | {"seed": seed, "checkpoint": str(path)}
 
 
-def plan(args, config, clips):
-    """The runs of a command line: [(folder's name, its Config, its clips)]."""
+def test_together(args, config, clips, out):
+    """Tests the checkpoints of --ensemble: the results, a dict."""
+    folder = args.results / config.dataset / "ensemble"
+    classes = len(clips.class_names)
+    result = test_ensemble(args.ensemble, args.weights, clips, classes, folder, args.case, args.seed, args.amp)
+    print_once(*result.lines(), sep="\n", file=out)
+    members = [{"checkpoint": member.name, "top1": member.top1} for member in result.members]
+    return {"top1": result.top1, "parameters": result.parameters, "members": members}
+
+
+def plan(args, config):
+    """The runs of a command line."""
+    home = args.results / config.dataset / config.folder
     if args.splits:
-        return [(f"split{n}", replace(config, split=n), clips.resplit(n)) for n in args.splits]
-    if args.seeds:
-        return [(f"seed{n}", replace(config, seed=n), clips) for n in args.seeds]
-    return [("", config, clips)]
-
-
-def summarize(args, runs):
-    """Mean and standard deviation over runs, a dict, printed too."""
-    summary, several = {}, "splits" if args.splits else "seeds"
-    for key, what in (("top1", "selected epoch"), ("last_top1", "last epoch")):
-        if key in runs[0]:
-            values = [run[key] for run in runs]
-            mean, std = statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
-            summary |= {f"{key}_mean": mean, f"{key}_std": std}
-            print_once(f"{what}: top-1 {mean:.2f} +- {std:.2f}% over {len(runs)} {several}", file=args.out)
-    return summary
+        runs = [Run(f"split{n}", replace(config, split=n), home / f"split{n}") for n in args.splits]
+    elif args.seeds:
+        runs = [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}") for n in args.seeds]
+    else:
+        runs = [Run("", config, home)]
+    return runs
 
 
 def main(argv=None):
     args = parse_args(argv)
-    args.command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
-    args.out = sys.stderr if args.json else sys.stdout
-    if args.deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    util.keep_freed_memory()
+    command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
+    out = sys.stderr if args.json else sys.stdout
     device = distributed.init(args.device)
-    path, name, dataset = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
+    path, name, _ = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = Clips.read(path, args.cache).to(device)
-    config = complete(make_config(args), clips, name, theta_of(dataset, args.case))
+    config = complete(make_config(args), clips, name)
+    runs.prepare(config)
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
-    print_once(f"{name} case {args.case} ({protocol}): {about}", file=args.out)
+    print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
+    todo = plan(args, config)
     if args.train:
         warn(config, clips)
-
-    runs, home = plan(args, config, clips), args.results / name / config.folder
-    results = []
-    with ExitStack() as locks:
-        if args.train:
-
-            def lock():
-                for place, *_ in runs:
-                    locks.enter_context(util.exclusive_lock(home / place / f".{args.case}_lock"))
-
-            distributed.run_on_main(lock)
-        for place, run_config, run_clips in runs:
-            if place:
-                print_once(f"{place}:", file=args.out)
-            if args.train:
-                result = train_and_test(args, run_config, run_clips, home / place)
-            else:
-                best = home / place / f"{args.case}_best.pth"
-                best = best if place else find_checkpoint(args.results, name, config.folder, args.case)
-                result = test(args, run_config, run_clips, best, home / place)
-            results.append(result)
-    summary = summarize(args, results) if len(runs) > 1 or args.seeds or args.splits else {}
+        todo = [run._replace(config=replace(run.config, seg=config.seg or 20)) for run in todo]
+        options = Options(path, args.cache, str(device), command, args.resume, args.print_freq, args.tensorboard)
+        results = list(runs.train_all(todo, clips, options, args.jobs, out))
+    elif args.ensemble:
+        results = [test_together(args, config, clips, out)]
+    else:
+        results = [test(args, run, clips, out) for run in todo]
+    several = "splits" if args.splits else "seeds" if args.seeds else None
+    summary = runs.summarize(results, several, out) if several else {}
     if args.json:
         about = {"dataset": name, "case": args.case, "network": config.folder, "data_sha256": clips.sha256}
         print_once(json.dumps(about | ({"runs": results} | summary if summary else results[0])))

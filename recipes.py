@@ -119,6 +119,9 @@ RECIPES = {
     ),
 }
 PAPER = RECIPES["paper"]
+# What changes where test and training clips are seen from the same directions. Direction and side may then tell classes
+# apart: walking to the left from walking to the right, the one hand from the other
+SAME_VIEWS = {"paper": {}, "plus": {"rotate_y": 0.3, "flip": False}}
 
 
 @dataclass(frozen=True)
@@ -143,7 +146,7 @@ class Config:
     lr: float = 0.001
     lr_factor: float | None = 0.1  # None: the recipe has its own schedule
     weight_decay: float = 0.0001
-    theta: float | None = None  # training rotation, radians. None: the data set's, or the recipe's own
+    theta: float | None = None  # training rotation, radians. None: that of the views, or the recipe's own
     seg: int | None = None  # segments. None: 20, or the checkpoint's
     num_classes: int | None = None  # None: as many as the data has
     amp: bool = False
@@ -173,8 +176,11 @@ FORMS = {
 }
 
 
-def parse_recipe(text):
-    """The recipe of a name and changed values: "plus", "plus,noise=0,crop=1". Raises ValueError."""
+def parse_recipe(text, cross_view=True):
+    """The recipe of a name and changed values: "plus", "plus,noise=0,crop=1". Raises ValueError.
+
+    cross_view: the test clips are seen from other directions than the training clips; if not, SAME_VIEWS applies.
+    """
     name, *changes = text.split(",")
     if name not in RECIPES:
         raise ValueError(f"{name!r:.60} is not one of {', '.join(RECIPES)}")
@@ -188,7 +194,7 @@ def parse_recipe(text):
         if key in values or not re.fullmatch(form, value):
             raise ValueError(f"{change!r:.60}: {what} must follow {key}=, once")
         values[key] = types[key](float(value))
-    return replace(RECIPES[name], **values)
+    return replace(RECIPES[name], **({} if cross_view else SAME_VIEWS[name]) | values)
 
 
 def _spell(recipe, base):

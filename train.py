@@ -13,7 +13,7 @@ from tqdm import tqdm
 import distributed
 import util
 from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torch_file
-from data import DATASETS
+from datasets import DATASETS
 from evaluate import accuracy, predict_logits
 from model import SGN
 from recipes import Config
@@ -62,6 +62,7 @@ class Trainer:
         self.generator = torch.Generator(device)
         self.log = []  # a row for each epoch
         self.best = math.inf  # of the selected epoch
+        self.bar = {"unit": "step"}  # further arguments of the progress bar
         self.results = {}  # of the finished run: {"epoch": selected, "top1": float, "last_top1": float}
 
     def check(self, tensorboard):
@@ -190,7 +191,7 @@ class Trainer:
         eval_generator = torch.Generator(self.device)
         steps, done = len(self.train_ids) // config.batch_size, len(self.log)
         quiet = not distributed.is_main_process()
-        bar = tqdm(total=config.epochs * steps, initial=done * steps, unit="step", smoothing=0.05, disable=quiet)
+        bar = tqdm(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
         with bar, self.open_tensorboard() as writer:
             for epoch in range(done + 1, config.epochs + 1):
                 lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)

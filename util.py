@@ -24,6 +24,8 @@ except ImportError:  # Windows has no such locks: start one run at a time in a f
 
 __version__ = "0.2.0"
 ROOT = Path(__file__).resolve().parent
+# The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
+sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
 
 # OpenMP's threads spin for milliseconds before they sleep. On a busy machine they spin on a core that another process
 # needs, and a training step takes several times as long (docs/performance.md). Read when torch is imported
@@ -312,6 +314,11 @@ positive_float = _number(float, lambda value: value > 0)
 nonnegative_float = _number(float, lambda value: value >= 0)
 fraction = _number(float, lambda value: 0 < value <= 1)
 seed = _number(int, lambda value: 0 <= value < 2**32)
+
+
+def number_list(text):
+    """An argparse type: "1,0.5" for these two, none below 0."""
+    return [nonnegative_float(part) for part in text.split(",")]
 
 
 def seed_list(text):

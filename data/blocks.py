@@ -276,7 +276,7 @@ def _pool_map(function, jobs, workers):
             raise util.UserError(
                 "a worker was killed, perhaps for lack of memory; run the same command with fewer --workers"
             ) from None
-        except KeyboardInterrupt:
+        except BaseException:  # also GeneratorExit, when the caller gives up
             for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
                 worker.kill()
             raise

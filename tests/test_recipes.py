@@ -235,7 +235,7 @@ def test_a_recipe_that_does_not_exist_is_one_line(text, capsys):
 
 
 def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
-    plus = ("--recipe", "plus")
+    plus = ("--recipe", "plus", "--views", "other")
     run(toy, tmp_path, *plus, epochs=2)
     folder = tmp_path / "toy" / "SGN-plus"
     assert load_checkpoint(folder / "0_best.pth").recipe == PLUS

@@ -21,7 +21,8 @@ import distributed
 import main as sgn
 import util
 from checkpoint import load_checkpoint, read_torch_file
-from data import Clips, find_h5
+from data import Clips
+from datasets import find_h5
 from model import ABLATIONS, parse_ablations
 from recipes import PAPER
 from util import UserError

@@ -19,7 +19,8 @@ import _path
 import distributed
 import util
 from checkpoint import find_checkpoint, load_checkpoint
-from data import DATASETS, Clips, find_h5
+from data import Clips
+from datasets import DATASETS, find_h5
 from evaluate import evaluate
 from util import UserError
 

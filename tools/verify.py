@@ -21,7 +21,8 @@ import _path
 
 import util
 from checkpoint import load_checkpoint
-from data import Clips, find_h5
+from data import Clips
+from datasets import find_h5
 from evaluate import accuracy, evaluate
 from main import make_config, parse_args
 from recipes import parse_recipe

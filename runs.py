@@ -1,0 +1,157 @@
+"""The runs of a command line: one, or one for each seed or split, one after another or several side by side."""
+
+import os
+import statistics
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from tqdm import tqdm
+
+import distributed
+import util
+from blocks import available_cores, parallel_map
+from data import Clips
+from distributed import warn_once
+from evaluate import accuracy, evaluate_and_write, test_logits
+from recipes import Config
+from train import Trainer
+
+
+class Run(NamedTuple):
+    """A run that trains and tests."""
+
+    title: str  # "seed3", "one-gcn seed3"; empty if it is the only one
+    config: Config
+    folder: Path  # of its results
+
+
+class Options(NamedTuple):
+    """What does not change the result of a run."""
+
+    h5: Path
+    cache: bool
+    device: str
+    command: str
+    resume: bool
+    print_freq: int
+    tensorboard: bool
+
+
+def prepare(config):
+    """Settings of the process that the runs need."""
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    util.keep_freed_memory()
+
+
+def train_and_test(run, clips, options, position=None):
+    """A run from its start, or from where it was stopped, to its results: a dict, and the lines that say it.
+
+    position: the line of its progress bar, of several.
+    """
+    config, folder = run.config, run.folder
+    clips = clips if config.split is None else clips.resplit(config.split)
+    trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard)
+    trainer.bar |= {"desc": run.title or None, "position": position}
+    distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))
+    if options.resume:
+        trainer.resume()
+    else:
+        distributed.run_on_main(trainer.start_anew)
+    best, start, lines = trainer.file("best.pth"), time.perf_counter(), []
+    if not trainer.results:
+        try:
+            trainer.train()
+            minutes = (time.perf_counter() - start) / 60
+            lines = [f"note: trained {len(trainer.log)} epochs, {minutes:.1f} minutes in this run"]
+            ids = clips.ids("test")
+            logits = test_logits(trainer.net, clips, ids, config.recipe, config.seed, config.amp)
+            checkpoint, top1 = evaluate_and_write(best, config, clips, folder)
+            trainer.results = {
+                "epoch": checkpoint.epoch,
+                "selected": checkpoint.selected,
+                "top1": top1,
+                "last_top1": accuracy(logits, clips.label[ids]),
+            }
+            distributed.run_on_main(trainer.save)
+        except KeyboardInterrupt as interrupt:
+            done = f"{len(trainer.log)} of {config.epochs} epochs are in {folder}"
+            raise type(interrupt)(f"{done}; the same command with --resume continues") from None
+    return trainer.results | {"seed": config.seed, "checkpoint": str(best)}, lines + trainer.summary()
+
+
+def train_in_worker(run, options, threads, position):
+    """`train_and_test` in a process of its own."""
+    prepare(run.config)
+    torch.set_num_threads(threads)
+    clips = Clips.read(options.h5, options.cache).to(options.device)
+    return train_and_test(run, clips, options, position)
+
+
+def train_all(runs, clips, options, jobs=1, out=None):
+    """Trains and tests the runs, `jobs` at a time. Yields the results of each, in their order, and prints them.
+
+    Each of several at a time has a process and its share of the cores; on a GPU they share it. Raises UserError if
+    another program is writing to one of the folders.
+    """
+    with ExitStack() as locks:
+
+        def lock():
+            for run in runs:
+                locks.enter_context(util.exclusive_lock(run.folder / f".{run.config.case}_lock"))
+
+        distributed.run_on_main(lock)
+        jobs = min(jobs, len(runs))
+        if jobs == 1:
+            done = (train_and_test(run, clips, options) for run in runs)
+        else:
+            done = locks.enter_context(closing(_side_by_side(runs, options, jobs)))
+        finished = 0
+        try:
+            for run, (results, lines) in zip(runs, done, strict=True):
+                finished += 1
+                for line in [f"{run.title}:"] * bool(run.title) + lines:
+                    _print(line, out)
+                yield results
+        except KeyboardInterrupt as interrupt:
+            if jobs == 1:
+                raise
+            done = f"{finished} of {len(runs)} runs are finished"
+            raise type(interrupt)(f"{done}; the same command with --resume continues") from None
+
+
+def _side_by_side(runs, options, jobs):
+    threads = max(1, available_cores() // jobs)
+    # Read when a worker imports torch: without it, the threads of all would be as many as cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    work = [(run, options, threads, i) for i, run in enumerate(runs)]
+    yield from parallel_map(train_in_worker, work, jobs)
+
+
+def _print(line, out):
+    """A line above the progress bars; notes go to standard error."""
+    if not distributed.is_main_process():
+        return
+    if line.startswith("note: "):
+        warn_once(line.removeprefix("note: "))
+    else:
+        tqdm.write(line, file=out)
+
+
+def summarize(results, several, out):
+    """Mean and standard deviation over the results of several runs ("seeds" or "splits"), a dict, printed too."""
+    summary = {}
+    for key, what in (("top1", "selected epoch"), ("last_top1", "last epoch")):
+        if key in results[0]:
+            mean, std = mean_and_std([result[key] for result in results])
+            summary |= {f"{key}_mean": mean, f"{key}_std": std}
+            distributed.print_once(f"{what}: top-1 {mean:.2f} +- {std:.2f}% over {len(results)} {several}", file=out)
+    return summary
+
+
+def mean_and_std(values):
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
