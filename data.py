@@ -62,7 +62,7 @@ class Clips:
         path = Path(path)
         if not path.is_file():
             raise util.UserError(f"{path}: no such file")
-        packed, state = path.with_suffix(".packed.h5"), _state(path)
+        packed, state = path.with_suffix(".packed.h5"), state_of(path)
         try:
             if cache and (clips := cls._read_cache(packed, state)):
                 return clips
@@ -255,7 +255,7 @@ def _ranges(sizes):
     }
 
 
-def _state(path):
-    """Changes whenever the file does: every write sets its ctime, which no program can set back."""
+def state_of(path):
+    """A text that changes whenever the file does: every write sets its ctime, which no program can set back."""
     stat = path.stat()
     return f"packed clips 4, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"

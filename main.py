@@ -33,7 +33,6 @@ if __name__ == "__main__":
 import distributed
 import runs
 from checkpoint import SELECT, find_checkpoint
-from data import Clips
 from datasets import DATASETS, find_h5, is_cross_view
 from distributed import print_once, warn_once
 from ensemble import test_ensemble
@@ -150,6 +149,10 @@ def warn(config, clips):
         warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
+def make_options(args, device, command):
+    return Options(args.cache, device, command, args.resume, args.print_freq, args.tensorboard)
+
+
 def test(args, run, clips, out):
     """Tests the checkpoint of a run: the results, a dict."""
     config, start = run.config, time.perf_counter()
@@ -178,16 +181,14 @@ def test_together(args, config, clips, out):
     return {"top1": result.top1, "parameters": result.parameters, "members": members}
 
 
-def plan(args, config):
+def plan(args, config, h5):
     """The runs of a command line."""
     home = args.results / config.dataset / config.folder
     if args.splits:
-        runs = [Run(f"split{n}", replace(config, split=n), home / f"split{n}") for n in args.splits]
-    elif args.seeds:
-        runs = [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}") for n in args.seeds]
-    else:
-        runs = [Run("", config, home)]
-    return runs
+        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", h5) for n in args.splits]
+    if args.seeds:
+        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", h5) for n in args.seeds]
+    return [Run("", config, home, h5)]
 
 
 def main(argv=None):
@@ -196,18 +197,17 @@ def main(argv=None):
     out = sys.stderr if args.json else sys.stdout
     device = distributed.init(args.device)
     path, name, _ = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
-    clips = Clips.read(path, args.cache).to(device)
+    clips = runs.read_clips(path, args.cache, device)
     config = complete(make_config(args), clips, name)
     runs.prepare(config)
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
-    todo = plan(args, config)
+    todo = plan(args, config, path)
     if args.train:
         warn(config, clips)
         todo = [run._replace(config=replace(run.config, seg=config.seg or 20)) for run in todo]
-        options = Options(path, args.cache, str(device), command, args.resume, args.print_freq, args.tensorboard)
-        results = list(runs.train_all(todo, clips, options, args.jobs, out))
+        results = list(runs.train_all(todo, make_options(args, device, command), args.jobs, out))
     elif args.ensemble:
         results = [test_together(args, config, clips, out)]
     else:

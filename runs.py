@@ -4,6 +4,7 @@ import os
 import statistics
 import time
 from contextlib import ExitStack, closing
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from tqdm import tqdm
 import distributed
 import util
 from blocks import available_cores, parallel_map
-from data import Clips
+from data import Clips, state_of
 from distributed import warn_once
 from evaluate import accuracy, evaluate_and_write, test_logits
 from recipes import Config
@@ -26,18 +27,28 @@ class Run(NamedTuple):
     title: str  # "seed3", "one-gcn seed3"; empty if it is the only one
     config: Config
     folder: Path  # of its results
+    h5: Path
 
 
 class Options(NamedTuple):
     """What does not change the result of a run."""
 
-    h5: Path
     cache: bool
-    device: str
+    device: torch.device
     command: str
     resume: bool
     print_freq: int
     tensorboard: bool
+
+
+def read_clips(h5, cache, device):
+    """The Clips of an h5 on a device. Those of the last call are kept: several runs of a process have the same."""
+    return _read_clips(h5, state_of(h5), cache, device)
+
+
+@lru_cache(maxsize=1)
+def _read_clips(h5, _, cache, device):
+    return Clips.read(h5, cache).to(device)
 
 
 def prepare(config):
@@ -48,12 +59,13 @@ def prepare(config):
     util.keep_freed_memory()
 
 
-def train_and_test(run, clips, options, position=None):
+def train_and_test(run, options, position=None):
     """A run from its start, or from where it was stopped, to its results: a dict, and the lines that say it.
 
     position: the line of its progress bar, of several.
     """
     config, folder = run.config, run.folder
+    clips = read_clips(run.h5, options.cache, options.device)
     clips = clips if config.split is None else clips.resplit(config.split)
     trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard)
     trainer.bar |= {"desc": run.title or None, "position": position}
@@ -88,11 +100,10 @@ def train_in_worker(run, options, threads, position):
     """`train_and_test` in a process of its own."""
     prepare(run.config)
     torch.set_num_threads(threads)
-    clips = Clips.read(options.h5, options.cache).to(options.device)
-    return train_and_test(run, clips, options, position)
+    return train_and_test(run, options, position)
 
 
-def train_all(runs, clips, options, jobs=1, out=None):
+def train_all(runs, options, jobs=1, out=None):
     """Trains and tests the runs, `jobs` at a time. Yields the results of each, in their order, and prints them.
 
     Each of several at a time has a process and its share of the cores; on a GPU they share it. Raises UserError if
@@ -107,7 +118,7 @@ def train_all(runs, clips, options, jobs=1, out=None):
         distributed.run_on_main(lock)
         jobs = min(jobs, len(runs))
         if jobs == 1:
-            done = (train_and_test(run, clips, options) for run in runs)
+            done = (train_and_test(run, options) for run in runs)
         else:
             done = locks.enter_context(closing(_side_by_side(runs, options, jobs)))
         finished = 0

@@ -1,13 +1,10 @@
-"""The ablations: each switch does what it says, and the tool makes a table of them."""
+"""The ablations: each switch does what it says."""
 
-import csv
-import re
 from itertools import pairwise
 
 import pytest
 import torch
 
-import ablate
 import main
 from checkpoint import load_checkpoint
 from conftest import CLASSES, run, write_toy
@@ -251,62 +248,3 @@ def test_the_skeleton_is_that_of_the_data(tmp_path):
     assert net.num_classes == CLASSES
     assert (net.compute_g1.g > 0).sum() == 20 + 2 * 19  # a tree
     torch.testing.assert_close(net.compute_g1.g.sum(1), torch.ones(20))
-
-
-def table(folder):
-    lines = (folder / "0_ablations.csv").read_text().splitlines()
-    return {row["variant"]: row for row in csv.DictReader(line for line in lines if not line.startswith("#"))}
-
-
-def test_the_table(toy, tmp_path, capsys):
-    flags = ["--dataset", str(toy), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
-    flags += ["--seeds", "2", "--only", "one-gcn+joint-type"]
-    ablate.main(flags)
-    text = capsys.readouterr().out
-    rows = table(tmp_path / "toy")
-    assert list(rows) == ["whole", "joint-type+one-gcn"]
-    figures = [float(figure) for figure in re.findall(r"^last epoch 1: top-1 ([\d.]+)%", text, re.M)]
-    assert len(figures) == 4
-    for row, values in zip(rows.values(), (figures[:2], figures[2:]), strict=True):
-        assert float(row["last_top1"]) == pytest.approx(sum(values) / 2, abs=0.01)
-        assert float(row["last_top1_std"]) == pytest.approx(abs(values[0] - values[1]) / 2**0.5, abs=0.01)
-    difference = sum(figures[2:]) / 2 - sum(figures[:2]) / 2
-    assert float(rows["joint-type+one-gcn"]["last_top1_difference"]) == pytest.approx(difference, abs=0.01)
-    nets = SGN(CLASSES, 5), SGN(CLASSES, 5, ablate=["joint-type", "one-gcn"])
-    assert [int(row["parameters"]) for row in rows.values()] == [sum(p.numel() for p in n.parameters()) for n in nets]
-    assert text.endswith((tmp_path / "toy" / "0_ablations.md").read_text())
-    states = sorted(tmp_path.rglob("0_state.pth"))
-    before = [path.stat().st_mtime_ns for path in states]
-    ablate.main(flags)  # all is there, so nothing is trained
-    assert [path.stat().st_mtime_ns for path in states] == before
-    assert table(tmp_path / "toy") == rows
-    assert len(states) == 4
-
-
-def test_the_table_goes_on_and_says_so(toy, tmp_path, capsys, monkeypatch):
-    flags = ["--dataset", str(toy), "--results", str(tmp_path), "--device", "cpu"]
-    trained = []
-
-    def stopped(argv):
-        if trained:
-            raise KeyboardInterrupt("3 of 120 epochs are trained")
-        trained.append(argv)
-
-    monkeypatch.setattr(main, "main", stopped)
-    figures = dict.fromkeys(("top1", "top1_std", "last_top1", "last_top1_std"), 50.0)
-    monkeypatch.setattr(
-        ablate, "make_row", lambda variant, *_: {"variant": variant, "parameters": 1, "seeds": 3} | figures
-    )
-    with pytest.raises(KeyboardInterrupt, match="1 of 11 variants are trained; the same command continues"):
-        ablate.main(flags)
-    assert "--resume --seeds 3" in " ".join(trained[0])
-    assert "without skeleton-graph: the h5 does not state its skeleton" in capsys.readouterr().out
-    assert list(table(tmp_path / "toy")) == ["whole"]
-
-
-def test_the_table_refuses_what_it_does_not_take(toy):
-    with pytest.raises(UserError, match="give the variants to --only"):
-        ablate.main(["--dataset", str(toy), "--ablate", "one-gcn"])
-    for flags in (["--only", "gcn"], ["--only", "one-gcn+two-gcn"], ["--no-such-flag"], ["--seeds", "0"]):
-        with pytest.raises(SystemExit):
-            ablate.main(flags)

@@ -1,0 +1,135 @@
+"""Streams of joints and bones, and networks that answer together."""
+
+import numpy as np
+import pytest
+import torch
+
+import main
+from checkpoint import load_checkpoint
+from conftest import flags, run, write_toy
+from ensemble import add_scores, compare
+from inference import Folded
+from model import SGN
+from skeletons import SKELETONS, STREAMS, read_skeleton, unknown_skeleton
+from util import UserError
+
+
+def network(stream, joints, seed=0):
+    torch.manual_seed(seed)
+    net = SGN(3, joints, 8, stream=stream).double().eval()
+    for gcn in (net.gcn1, net.gcn2, net.gcn3):
+        torch.nn.init.normal_(gcn.w.cnn.weight, 0, 0.1)
+    return net
+
+
+def test_a_bone_is_a_joint_minus_its_parent():
+    chain = read_skeleton({"parents": [0, 0, 1, 3], "flip_pairs": [0, 1, 2, 3]}, 4)  # joint 3 is a root of its own
+    points = np.array([[1.0, 2, 3], [4, 6, 8], [5, 5, 5], [7, 7, 7]])
+    bones = np.einsum("cij,jc->ic", chain.stream("bone"), points)
+    np.testing.assert_allclose(bones, [[1, 2, 3], [3, 4, 5], [1, -1, -3], [7, 7, 7]])
+    relative = np.einsum("cij,jc->ic", chain.stream("root"), points)
+    np.testing.assert_allclose(relative, [[1, 2, 3], [3, 4, 5], [4, 3, 2], [6, 5, 4]])
+    with pytest.raises(ValueError, match="has no shoulders"):
+        chain.stream("shoulder")
+
+
+@pytest.mark.parametrize("skeleton", SKELETONS.values(), ids=lambda skeleton: skeleton.name)
+def test_the_streams_of_all_skeletons(skeleton):
+    n = len(skeleton.joints)
+    moved = np.random.default_rng(0).normal(size=(n, 3)) + [1, 2, 3]
+    assert skeleton.stream("joint") is None
+    for name in set(STREAMS) - {"joint"}:
+        maps = skeleton.stream(name)
+        assert maps.shape == (3, n, n) and maps.dtype == np.float32
+        assert (maps[2] == np.eye(n)).all() == skeleton.is_2d  # a score stays
+        if name != "shoulder":
+            assert np.linalg.matrix_rank(maps[0]) == n  # nothing is lost
+        here, there = (np.einsum("cij,jc->ic", maps, points)[:, :2] for points in (moved, moved - [1, 2, 3]))
+        assert np.isclose(here, there).all(axis=1).sum() >= n - 1  # but for the root, the place does not matter
+
+
+def test_a_network_of_a_stream_is_one_of_joints_on_the_mapped_input():
+    maps = SKELETONS["kinect_v1"].stream("bone")
+    net, plain = network(maps, 20), network(None, 20)
+    x = torch.randn(2, 8, 60, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    bones = torch.einsum("cij,btjc->btic", torch.as_tensor(maps).double(), x.view(2, 8, 20, 3)).flatten(2)
+    torch.testing.assert_close(net(x), plain(bones))
+    assert not torch.allclose(net(x), plain(x))
+    torch.testing.assert_close(Folded(net)(x), net(x))
+    assert set(net.state_dict()) - set(plain.state_dict()) == {"stream"}
+
+
+def test_the_stream_of_an_unknown_skeleton_is_refused(toy, tmp_path):
+    with pytest.raises(ValueError, match="needs its bones"):
+        unknown_skeleton(5).stream("bone")
+    with pytest.raises(UserError, match="--stream bone: the skeleton is unknown"):
+        run(toy, tmp_path, "--stream", "bone")
+
+
+def test_a_run_of_a_stream_from_training_to_testing(tmp_path, capsys):
+    toy = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
+    run(toy, tmp_path, "--stream", "bone", epochs=1)
+    figure = capsys.readouterr().out.splitlines()[-1]
+    path = tmp_path / "toy" / "SGN-bone" / "0_best.pth"
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.stream == "bone"
+    np.testing.assert_array_equal(checkpoint.net.stream, SKELETONS["kinect_v1"].stream("bone"))
+    run(toy, tmp_path, "--stream", "bone", "--train", "0")
+    assert figure in capsys.readouterr().out
+    (tmp_path / "toy" / "SGN").mkdir()
+    (tmp_path / "toy" / "SGN" / "0_best.pth").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match="trained with --stream bone; test it with the same"):
+        run(toy, tmp_path, "--train", "0")
+    content = torch.load(path, weights_only=True)
+    for wrong in ("joint", "limb", ["bone"], 1):
+        torch.save(content | {"stream": wrong}, path)
+        with pytest.raises(UserError, match="damaged checkpoint: its stream is"):
+            load_checkpoint(path)
+    content["state_dict"]["stream"] = torch.zeros(3, 5, 5)
+    torch.save(content, path)
+    with pytest.raises(UserError, match="stream is"):
+        load_checkpoint(path)
+
+
+# ---- ensembles
+
+
+def test_scores_are_added():
+    logits = [torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[np.log(3.0), 0.0], [0.0, 4.0]])]
+    scores = add_scores(logits, [1.0, 0.5])
+    torch.testing.assert_close(scores[0], torch.tensor([0.5 + 0.375, 0.5 + 0.125]).to(scores))
+    assert scores.argmax(dim=1).tolist() == [0, 0]  # the surer one would win with the same weights
+    assert add_scores(logits, [1.0, 1.0]).argmax(dim=1).tolist() == [0, 1]
+
+
+def test_answers_are_compared_clip_by_clip():
+    right = torch.tensor([True] * 9 + [False])
+    other = torch.tensor([True] * 3 + [False] * 6 + [True])
+    # 6 to 1: two-sided binomial test with 7 throws, 2 * (1 + 7) / 2**7
+    assert compare(right, other) == "6 clips that it has wrong are right in the ensemble, 1 the other way (p = 0.12)"
+    assert compare(right, right).endswith("(p = 1)")
+
+
+def test_a_network_twice_is_the_network(trained, toy, tmp_path, capsys):
+    path = str(trained / "0_best.pth")
+    main.main(flags(toy, tmp_path, "--train", "0", "--ensemble", path, path, "--weights", "1,0.25"))
+    *members, last = capsys.readouterr().out.splitlines()[1:]
+    assert members[0] == members[1] and "0 clips that it has wrong are right in the ensemble, 0 the other" in members[0]
+    main.main(["--dataset", str(toy), "--results", str(trained.parents[1]), "--train", "0", "--device", "cpu"])
+    top1 = capsys.readouterr().out.splitlines()[-1].split("top-1 ")[1].split("%")[0]
+    assert f"ensemble of 2, {2 * sum(p.numel() for p in SGN(4, 5).parameters()):,} parameters: top-1 {top1}%" in last
+    scores = np.loadtxt(tmp_path / "toy" / "ensemble" / "0_pred.txt")
+    np.testing.assert_allclose(scores.sum(axis=1), 1.25, rtol=1e-4)
+
+
+def test_an_ensemble_refuses_what_does_not_fit(trained, toy, tmp_path):
+    path = trained / "0_best.pth"
+    for words, why in (
+        (["--weights", "1,2"], "--weights: 2 numbers for 1 checkpoints"),
+        (["--seeds", "2"], "without --seeds"),
+    ):
+        with pytest.raises(UserError, match=why):
+            main.main(flags(toy, tmp_path, "--train", "0", "--ensemble", str(path), *words))
+    other = write_toy(tmp_path / "toy.h5", joints=6)
+    with pytest.raises(UserError, match="made for 5 joints"):
+        main.main(flags(other, tmp_path, "--train", "0", "--ensemble", str(path)))

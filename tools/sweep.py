@@ -1,0 +1,140 @@
+"""Trains variants of a command of main.py, on one data set or several, and writes a table of their results.
+
+    python tools/sweep.py --dataset NUCLA --ablations --amp -b 16 --jobs 2              # section 4 of the paper
+    python tools/sweep.py --dataset NUCLA --vary="--ablate one-gcn" --vary="--stream bone" --seeds 5
+    python tools/sweep.py --datasets 1_2.h5 2_1.h5 --views other --recipe plus --vary="--recipe plus,noise=0"
+
+Each --vary has flags of main.py, and is a variant; all other flags are main.py's, for the whole sweep. The first row is
+the command without any variant; the others state their difference to it, over the same seeds (three, unless --seeds
+says otherwise) and data sets. --jobs N trains N runs at a time, of all variants. After an interruption the same command
+continues, and what main.py has trained already is not trained again. After each variant the table is written, to
+results/<dataset>/<case>_sweep.csv and .md, or, of several data sets, results/sweep/: top-1 in percent, mean and
+standard deviation over the seeds, and the cross entropy of the test clips in the last epoch.
+"""
+
+import csv
+import re
+import shlex
+import sys
+from dataclasses import replace
+from statistics import mean
+
+import _path
+
+import distributed
+import main as sgn
+import util
+from checkpoint import load_checkpoint, read_torch_file
+from datasets import find_h5
+from model import ABLATIONS
+from runs import mean_and_std, prepare, read_clips, train_all
+
+BASE = "as it is"
+ABLATED = [f"--ablate {name}" for name in (*ABLATIONS, "joint-type,frame-index")]  # the last has none of the semantics
+RESULTS = ("top1", "last_top1")  # of a run, by their names in its state
+NAMING = ("recipe", "ablate", "stream")  # the fields of Config by which the folders of runs differ,
+IMPLIED = ("theta", "lr_factor")  # and those that follow from a recipe
+
+
+def parse_args(argv):
+    """The variants, the data sets or None, and the flags for main.py."""
+    parser = util.ArgumentParser(description=__doc__)
+    parser.add_argument("--vary", action="append", default=[], metavar="'FLAGS'", help="a variant: flags of main.py")
+    parser.add_argument("--ablations", action="store_true", help=f"{len(ABLATED)} variants: the names of --ablate")
+    parser.add_argument("--datasets", nargs="+", help="several data sets, in place of --dataset")
+    args, passed_on = parser.parse_known_args(argv)
+    variants = list(dict.fromkeys([*(ABLATED if args.ablations else []), *args.vary]))
+    if not variants:
+        parser.error("give the variants: --vary or --ablations")
+    flags = ["--resume", "--seeds", "3", *passed_on]
+    base = sgn.parse_args(flags)
+    return variants, args.datasets or [base.dataset], flags
+
+
+def plan(variant, dataset, flags):
+    """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
+    args = sgn.parse_args([*flags, "--dataset", dataset, *shlex.split(variant)])
+    base = sgn.make_config(sgn.parse_args([*flags, "--dataset", dataset]))
+    h5, name, _ = find_h5(dataset, args.case, args.data)
+    device = distributed.pick_device(args.device)
+    clips = read_clips(h5, args.cache, device)
+    config = sgn.make_config(args)
+    if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
+        print(f"{name}: without {variant}: the h5 does not state its skeleton")
+        return []
+    named = NAMING + (IMPLIED if config.recipe != base.recipe else ())
+    if replace(config, **{field: getattr(base, field) for field in named}) != base:  # such runs share a folder's name
+        args.results = args.results / "sweep" / re.sub(r"[^\w.,=+-]+", "_", variant).strip("-_")
+    config = replace(sgn.complete(config, clips, name), seg=config.seg or 20)
+    title = " ".join([variant or BASE, name])
+    return [run._replace(title=f"{title} {run.title}") for run in sgn.plan(args, config, h5)]
+
+
+def make_row(variant, runs):
+    """A row of the table, from the finished runs of a variant on a data set."""
+    case = runs[0].config.case
+    states = [read_torch_file(run.folder / f"{case}_state.pth") for run in runs]
+    net = load_checkpoint(runs[0].folder / f"{case}_best.pth").net
+    row = {"variant": variant or BASE, "dataset": runs[0].config.dataset}
+    row |= {"parameters": sum(p.numel() for p in net.parameters()), "seeds": len(runs)}
+    for key in RESULTS:
+        row[key], row[f"{key}_std"] = mean_and_std([state["results"][key] for state in states])
+    row["loss"] = mean(
+        next(v for k, v in state["log"][-1].items() if re.match("(test|valid)_loss", k)) for state in states
+    )
+    return row
+
+
+def write_table(path, rows, comments):
+    """Writes the rows, with their differences to the first of their data set, to path.csv, and a table for people to
+    path.md. Returns the text of the second."""
+    base = {row["dataset"]: row for row in reversed(rows) if row["variant"] == BASE}
+    rows = [row | {f"{key}_difference": row[key] - base[row["dataset"]][key] for key in RESULTS} for row in rows]
+    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+        file.writelines(f"# {line}\n" for line in comments)
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow({key: f"{value:.6g}" if type(value) is float else value for key, value in row.items()})
+    text = to_markdown(rows)
+    with util.atomic_write(f"{path}.md") as part:
+        part.write_text(text, encoding="utf-8")
+    return text
+
+
+def to_markdown(rows):
+    head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "cross entropy"]
+    lines = [head, ["---"] * len(head)]
+    for row in rows:
+        cells = [f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}" for key in RESULTS]
+        if row["variant"] != BASE:
+            cells = [f"{cell} ({row[f'{key}_difference']:+.2f})" for cell, key in zip(cells, RESULTS, strict=True)]
+        lines.append([row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"]), *cells])
+        lines[-1].append(f"{row['loss']:.3f}")
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def main(argv=None):
+    variants, datasets, flags = parse_args(argv)
+    args = sgn.parse_args([*flags, "--dataset", datasets[0]])
+    device = distributed.pick_device(args.device)
+    command = shlex.join(["tools/sweep.py", *(sys.argv[1:] if argv is None else argv)])
+    comments = [f"{key}: {value}" for key, value in util.provenance(command, device).items()]
+    groups = [(variant, plan(variant, dataset, flags)) for variant in ["", *variants] for dataset in datasets]
+    groups = [(variant, runs) for variant, runs in groups if runs]
+    prepare(groups[0][1][0].config)
+    path = args.results / (groups[0][1][0].config.dataset if len(datasets) == 1 else "sweep") / f"{args.case}_sweep"
+    todo = [run for _, runs in groups for run in runs]
+    rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)
+    for variant, runs in groups:
+        for _ in runs:
+            next(done)
+        rows.append(make_row(variant, runs))
+        text = write_table(path, rows, comments)
+    done.close()
+    print(f"\n{text}", end="")
+
+
+if __name__ == "__main__":
+    with util.exit_on_error("--batch-size"):
+        main()
