@@ -59,8 +59,8 @@ def main(argv=None):
     add = parser.add_argument
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
     add("--seed", type=util.seed, default=1, help="of the random numbers (%(default)s)")
-    add("--performers", type=util.positive_int, default=8, help="an even number, up to 100 (%(default)s)")
-    add("--noise", type=util.nonnegative_float, default=1.0, help="of the camera, 0 to 10 (%(default)s)")
+    add("--performers", type=util.positive_int, default=6, help="an even number, up to 100 (%(default)s)")
+    add("--noise", type=util.nonnegative_float, default=4.0, help="of the camera; the demo set has 1 (%(default)s)")
     args = parser.parse_args(argv)
     if args.performers % 2 or args.performers > 100 or args.noise > 10 or args.out.suffix not in (".h5", ".hdf5"):
         parser.error("--performers must be even and at most 100, --noise at most 10, --out must end in .h5")
