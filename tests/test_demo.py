@@ -7,7 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+import layout
 import make_demo
+import make_frontal
 import protocols
 from actions import ACTIONS
 from figures import PARENT, Build
@@ -275,3 +277,24 @@ def test_bad_flags_are_one_clear_line(flags, tmp_path, capsys):
     err = capsys.readouterr().err
     assert stop.value.code == 2 and err.startswith("error: ") and flags[0] in err and err.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_the_frontal_set_differs_by_direction_and_side(tmp_path):
+    path = tmp_path / "frontal.h5"
+    make_frontal.main(["--out", str(path), "--performers", "2", "--noise", "0"])
+    with h5py.File(path) as file:
+        assert layout.validate(file) == []
+        assert (len(file["x"]), len(file["test_x"]), file.attrs["skeleton"]) == (28, 28, "kinect_v2")
+        clips = file["x"][:].reshape(28, -1, 25, 3)
+        names = file.attrs["class_names"]
+        label = file["y"][:].argmax(axis=1)
+    spine = clips[:, :, 1]
+    moved = np.array([clip[clip.any(axis=1)][-1] for clip in spine])  # from the first frame, where it is the origin
+    # Camera coordinates: x to its left, z away from it
+    for way, axis, sign in (("to the left", 0, 1), ("to the right", 0, -1), ("away from the camera", 2, 1)):
+        steps = moved[label == list(names).index(f"walking {way}")]
+        assert (np.abs(steps).argmax(axis=1) == axis).all() and (np.sign(steps[:, axis]) == sign).all()
+    for side, wrist in (("left", 6), ("right", 10)):
+        waving = clips[label == list(names).index(f"hand waving, {side}")]
+        height = waving[:, :, [6, 10], 1].max(axis=1)  # of both wrists
+        assert (height.argmax(axis=1) == [6, 10].index(wrist)).all()

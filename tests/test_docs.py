@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import main
+import sweep
 import util
 import verify
 from util import ROOT
@@ -42,8 +43,10 @@ def test_every_command_has_a_program_with_these_flags(program, words):
     words = shlex.split(words)
     if program == "main.py" and words != ["--help"]:
         main.parse_args(words)
+    if program == "tools/sweep.py":
+        sweep.parse_args(words)
     sources = "".join((ROOT / file).read_text(encoding="utf-8") for file in (program, *FLAGS_OF_SEVERAL))
-    unknown = [word for word in words if re.match("--?[a-z]", word) and f'"{word}"' not in sources]
+    unknown = [word for word in words if re.match("--?[a-z]+(-[a-z]+)*$", word) and f'"{word}"' not in sources]
     assert unknown in ([], ["--help"])
 
 

@@ -252,3 +252,23 @@ def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
         run(toy, tmp_path, *plus, "--resume", epochs=2)
     with pytest.raises(UserError, match="trained with --recipe plus,noise=0.01; test it with the same"):
         run(toy, tmp_path, *plus, "--train", "0")
+
+
+@pytest.mark.parametrize(
+    "flags, plus, theta",
+    [
+        ("--dataset NTU --case 0", "plus,rotate_y=0.3,flip=0", 0.3),
+        ("--dataset ntu60 --case 1", "plus", 0.5),
+        ("--dataset NTU120 --case 1", "plus,rotate_y=0.3,flip=0", 0.3),
+        ("--dataset NUCLA", "plus", 0.5),
+        ("--dataset NUCLA --views same", "plus,rotate_y=0.3,flip=0", 0.3),
+        ("--dataset mine.h5", "plus,rotate_y=0.3,flip=0", 0.3),
+        ("--dataset mine.h5 --views other", "plus", 0.5),
+    ],
+)
+def test_rotation_and_flip_follow_the_views_of_the_protocol(flags, plus, theta):
+    assert main.parse_args(flags.split()).theta == theta
+    args = main.parse_args([*flags.split(), "--recipe", "plus"])
+    assert args.recipe.name == plus and args.theta is None
+    given = main.parse_args([*flags.split(), "--recipe", "plus,rotate_y=1,flip=1"]).recipe
+    assert (given.rotate_y, given.flip) == (1, True)  # what is asked for is done

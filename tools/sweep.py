@@ -1,8 +1,8 @@
 """Trains variants of a command of main.py, on one data set or several, and writes a table of their results.
 
     python tools/sweep.py --dataset NUCLA --ablations --amp -b 16 --jobs 2              # section 4 of the paper
-    python tools/sweep.py --dataset NUCLA --vary="--ablate one-gcn" --vary="--stream bone" --seeds 5
-    python tools/sweep.py --datasets 1_2.h5 2_1.h5 --views other --recipe plus --vary="--recipe plus,noise=0"
+    python tools/sweep.py --dataset NUCLA --vary "--ablate one-gcn" --vary "--stream bone" --seeds 5
+    python tools/sweep.py --datasets 1_2.h5 2_1.h5 --views other --recipe plus --vary "--recipe plus,noise=0"
 
 Each --vary has flags of main.py, and is a variant; all other flags are main.py's, for the whole sweep. The first row is
 the command without any variant; the others state their difference to it, over the same seeds (three, unless --seeds

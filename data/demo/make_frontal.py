@@ -4,7 +4,7 @@
     python main.py --dataset frontal.h5 --recipe plus
 
 Five actions of the demo with the left or with the right hand or foot, and walking towards the camera, away from it, to
-its left and to its right: 14 classes, each done by every performer twice. Half of the performers train, the others
+its right and to its left: 14 classes, each done by every performer twice. Half of the performers train, the others
 test, and all are seen from the same side. A recipe that turns clips far about the vertical, or flips them, takes away
 what tells these classes apart: this set is for choosing recipes with which that does not happen.
 """
@@ -23,7 +23,7 @@ from figures import FLIP, PARENT, Build, Take, skeleton
 from sensor import Camera, measure
 
 SIDED = ("drink water", "throw", "hand waving", "make a phone call/answer phone", "kicking something")
-WALKS = {"towards the camera": 0, "away from the camera": np.pi, "to the left": np.pi / 2, "to the right": -np.pi / 2}
+WALKS = {"towards the camera": 0, "away from the camera": np.pi, "to the right": np.pi / 2, "to the left": -np.pi / 2}
 CLASSES = [f"{action}, {side}" for action in SIDED for side in ("left", "right")] + [f"walking {way}" for way in WALKS]
 REPLICATIONS = 2
 
