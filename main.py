@@ -8,12 +8,13 @@
     python main.py --dataset SYSU --splits 30                   # a run for each of thirty random splits
     python main.py --dataset NUCLA --recipe plus -b 16          # same network, better accuracy than the paper's recipe
     python main.py --dataset NUCLA --ablate joint-type          # the network without its joint type
+    python main.py --dataset mine.h5 --init a.pth --freeze      # from a checkpoint's weights, the last layer alone
 
 Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lable.txt and <case>_pred.txt (labels and
 averaged logits of the test clips, a line each), and <case>_state.pth, from which --resume continues. Runs of --seeds
-and --splits have folders seed<n>/ and split<n>/ there. Another recipe or an ablated network has a folder of its own:
-SGN-plus, SGN-plus,noise=0, SGN-joint-type+one-gcn. --train 0 tests the checkpoint of your run if there is one, else
-the one in pretrained/. The defaults are the release's.
+and --splits have folders seed<n>/ and split<n>/ there. Another recipe, an ablated or a fine-tuned network has a folder
+of its own: SGN-plus, SGN-plus,noise=0, SGN-joint-type+one-gcn, SGN-init, SGN-init-freeze. --train 0 tests the
+checkpoint of your run if there is one, else the one in pretrained/. The defaults are the release's.
 """
 
 import json
@@ -34,6 +35,7 @@ if __name__ == "__main__":
 import torch
 
 import distributed
+import finetune
 from checkpoint import SELECT, find_checkpoint
 from data import DATASETS, Clips, find_h5, theta_of
 from distributed import print_once, warn_once
@@ -88,6 +90,8 @@ def parse_args(argv=None):
     add("--theta", type=nonnegative_float, help=theta)
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
+    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
+    add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
@@ -100,6 +104,8 @@ def parse_args(argv=None):
             raise UserError(f"{flag} {value}: --recipe {args.recipe.name} has its own")
     if args.resume and not args.train:
         raise UserError("--resume continues training: leave out --train 0")
+    if args.freeze and not args.init:
+        raise UserError("--freeze trains the last layer of a checkpoint: give one with --init")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
     return args
@@ -134,11 +140,10 @@ def warn(config, clips):
         warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
-def train_and_test(args, config, clips, folder):
-    """One run from its start, or from where it was stopped, to its results, a dict."""
-    trainer = Trainer(
-        replace(config, seg=config.seg or 20), clips, folder, args.command, args.print_freq, args.tensorboard
-    )
+def train_and_test(args, config, clips, folder, init=None):
+    """One run from its start, or from where it was stopped, to its results, a dict. init: the Checkpoint of --init."""
+    config = replace(config, seg=config.seg or 20)
+    trainer = Trainer(config, clips, folder, args.command, args.print_freq, args.tensorboard, init)
     distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))
     if args.resume:
         trainer.resume()
@@ -216,14 +221,20 @@ def main(argv=None):
     device = distributed.init(args.device)
     path, name, dataset = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = Clips.read(path, args.cache).to(device)
-    config = complete(make_config(args), clips, name, theta_of(dataset, args.case))
+    config, init = make_config(args), None
+    if args.train and args.init:
+        config, init = finetune.read_init(config, clips)
+    config = complete(config, clips, name, theta_of(dataset, args.case))
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=args.out)
+    runs, home = plan(args, config, clips), args.results / name / config.folder
     if args.train:
         warn(config, clips)
+    if init:
+        files = [home / place / f"{args.case}_best.pth" for place, *_ in runs]
+        finetune.report(init, clips.class_names, [config for _, config, _ in runs], files)
 
-    runs, home = plan(args, config, clips), args.results / name / config.folder
     results = []
     with ExitStack() as locks:
         if args.train:
@@ -237,7 +248,7 @@ def main(argv=None):
             if place:
                 print_once(f"{place}:", file=args.out)
             if args.train:
-                result = train_and_test(args, run_config, run_clips, home / place)
+                result = train_and_test(args, run_config, run_clips, home / place, init)
             else:
                 best = home / place / f"{args.case}_best.pth"
                 best = best if place else find_checkpoint(args.results, name, config.folder, args.case)
