@@ -109,9 +109,9 @@ def save(drawn, out, dpi=None):
     with util.atomic_write(out) as part:
         if kind == "gif":
             images, fps = [*drawn[0]], drawn[1]
+            # One palette for all: what changes from image to image is then half as much
             some = Image.fromarray(np.concatenate(images[:: len(images) // 8 + 1]))
-            palette = some.quantize(32)  # one for all: what changes from image to image is then half as much
-            dither = Image.Dither.NONE
+            palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
             first, *rest = (Image.fromarray(image).quantize(palette=palette, dither=dither) for image in images)
             # Milliseconds; viewers show a frame for 20 at least
             first.save(part, "GIF", save_all=True, append_images=rest, duration=max(20, 1000 / fps), loop=0)
