@@ -60,14 +60,27 @@ class Checkpoint:
         return int(number) if number.isdecimal() and len(number) < 9 else None
 
     def check_fits(self, joints, classes, skeleton=None):
-        """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton."""
+        """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
+
+        classes: None if any number will do.
+        """
         net = self.net
         known = {self.skeleton.name, skeleton.name if skeleton else "unknown"} - {"unknown"}
         if len(known) == 2 or (known == {"custom"} and skeleton != self.skeleton):
             raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {skeleton.name}")
-        if (net.num_joint, net.num_classes) != (joints, classes):
-            made_for = f"{net.num_joint} joints and {net.num_classes} classes"
-            raise UserError(f"{self.path}: made for {made_for}, the data has {joints} and {classes}")
+        if (net.num_joint, net.num_classes) != (joints, classes or net.num_classes):
+            ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
+            raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
+
+    def check_network(self, config):
+        """Raises UserError if it was trained with other ablations, stream or segments than those of a run's Config."""
+        if self.net.ablate != config.ablate:
+            flag = f"--ablate {','.join(self.net.ablate)}" if self.net.ablate else "no --ablate"
+            raise UserError(f"{self.path}: trained with {flag}; use the same")
+        if self.stream != config.stream:
+            raise UserError(f"{self.path}: trained with --stream {self.stream}; use the same")
+        if config.seg not in (None, self.net.seg):
+            raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
 
 
 def find_checkpoint(results, dataset, network, case):

@@ -61,15 +61,9 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
     """
     checkpoint = distributed.run_on_main(lambda: load_checkpoint(path))
     checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
-    if checkpoint.net.ablate != config.ablate:
-        flag = f"--ablate {','.join(checkpoint.net.ablate)}" if checkpoint.net.ablate else "no --ablate"
-        raise UserError(f"{path}: trained with {flag}; test it with the same")
-    if checkpoint.stream != config.stream:
-        raise UserError(f"{path}: trained with --stream {checkpoint.stream}; test it with the same")
+    checkpoint.check_network(config)
     if checkpoint.recipe != config.recipe:
         raise UserError(f"{path}: trained with --recipe {checkpoint.recipe.name}; test it with the same")
-    if config.seg not in (None, checkpoint.net.seg):
-        raise UserError(f"--seg {config.seg}: {path} was trained with {checkpoint.net.seg}")
     if config.split is not None and checkpoint.split not in (None, config.split):
         raise UserError(f"{path}: trained on split {checkpoint.split}, not on split {config.split}")
     if checkpoint.about.get("data_sha256", clips.sha256) != clips.sha256:

@@ -8,12 +8,13 @@
     python main.py --dataset SYSU --splits 30                   # a run for each of thirty random splits
     python main.py --dataset NUCLA --recipe plus -b 16          # same network, better accuracy than the paper's recipe
     python main.py --dataset NUCLA --ablate joint-type          # the network without its joint type
+    python main.py --dataset mine.h5 --init a.pth --freeze      # from a checkpoint's weights, the last layer alone
 
 Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lable.txt and <case>_pred.txt (labels and
 averaged logits of the test clips, a line each), and <case>_state.pth, from which --resume continues. Runs of --seeds
-and --splits have folders seed<n>/ and split<n>/ there. Another recipe or an ablated network has a folder of its own:
-SGN-plus, SGN-plus,noise=0, SGN-joint-type+one-gcn. --train 0 tests the checkpoint of your run if there is one, else
-the one in pretrained/. The defaults are the release's.
+and --splits have folders seed<n>/ and split<n>/ there. Another recipe, an ablated or a fine-tuned network has a folder
+of its own: SGN-plus, SGN-plus,noise=0, SGN-joint-type+one-gcn, SGN-init, SGN-init-freeze. --train 0 tests the
+checkpoint of your run if there is one, else the one in pretrained/. The defaults are the release's.
 """
 
 import json
@@ -31,6 +32,7 @@ if __name__ == "__main__":
     util.handle_early_interrupt()
 
 import distributed
+import finetune
 import runs
 from checkpoint import SELECT, find_checkpoint
 from datasets import DATASETS, find_h5, is_cross_view
@@ -94,6 +96,8 @@ def parse_args(argv=None):
     add("--theta", type=nonnegative_float, help=theta)
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
+    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
+    add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
@@ -116,6 +120,8 @@ def parse_args(argv=None):
         raise UserError("--weights: of the checkpoints of --ensemble")
     if args.jobs > 1 and not (args.train and (args.seeds or args.splits)):
         raise UserError("--jobs: for the runs of --seeds or --splits")
+    if args.freeze and not args.init:
+        raise UserError("--freeze trains the last layer of a checkpoint: give one with --init")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
     return args
@@ -128,8 +134,14 @@ def make_config(args):
     return Config(**{field.name: values[field.name] for field in fields(Config) if field.name in values})
 
 
-def complete(config, clips, name):
-    """The Config with what the data decide: name of the data set, rotation, and classes. Raises UserError."""
+def complete(args, clips, name):
+    """The Config of a command line and these clips, and the Checkpoint that training starts from, or None.
+
+    name: of the data set. Raises UserError for what does not fit.
+    """
+    config, init = make_config(args), None
+    if args.train and args.init:
+        config, init = finetune.read_init(config, clips)
     classes, longest = len(clips.class_names), max(20, int(clips.length.max()))
     if (config.seg or 1) > longest:
         raise UserError(f"--seg {config.seg}: the longest clip has {clips.length.max()} frames; at most {longest}")
@@ -138,7 +150,8 @@ def complete(config, clips, name):
     if not clips.splits["test"]:
         raise UserError(f"{config.dataset}: no clips in test_x, so nothing to test on")
     theta = None if config.recipe.has_rotation else config.theta * clips.spatial
-    return replace(config, dataset=name, theta=theta, num_classes=config.num_classes or classes)
+    config = replace(config, dataset=name, theta=theta, num_classes=config.num_classes or classes)
+    return replace(config, seg=config.seg or 20) if args.train else config, init
 
 
 def warn(config, clips):
@@ -181,14 +194,14 @@ def test_together(args, config, clips, out):
     return {"top1": result.top1, "parameters": result.parameters, "members": members}
 
 
-def plan(args, config, h5):
+def plan(args, config, init, h5):
     """The runs of a command line."""
     home = args.results / config.dataset / config.folder
     if args.splits:
-        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", h5) for n in args.splits]
+        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", h5, init) for n in args.splits]
     if args.seeds:
-        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", h5) for n in args.seeds]
-    return [Run("", config, home, h5)]
+        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", h5, init) for n in args.seeds]
+    return [Run("", config, home, h5, init)]
 
 
 def main(argv=None):
@@ -198,15 +211,16 @@ def main(argv=None):
     device = distributed.init(args.device)
     path, name, _ = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = runs.read_clips(path, args.cache, device)
-    config = complete(make_config(args), clips, name)
+    config, init = complete(args, clips, name)
     runs.prepare(config)
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
-    todo = plan(args, config, path)
+    todo = plan(args, config, init, path)
+    if init:
+        finetune.report(init, clips.class_names, todo)
     if args.train:
         warn(config, clips)
-        todo = [run._replace(config=replace(run.config, seg=config.seg or 20)) for run in todo]
         results = list(runs.train_all(todo, make_options(args, device, command), args.jobs, out))
     elif args.ensemble:
         results = [test_together(args, config, clips, out)]

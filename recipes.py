@@ -149,6 +149,8 @@ class Config:
     theta: float | None = None  # training rotation, radians. None: that of the views, or the recipe's own
     seg: int | None = None  # segments. None: 20, or the checkpoint's
     num_classes: int | None = None  # None: as many as the data has
+    init: str | None = None  # SHA-256 of the checkpoint that training starts from; in a command line its path
+    freeze: bool = False  # train the last layer alone
     amp: bool = False
     compile: bool = False
     deterministic: bool = False
@@ -159,10 +161,11 @@ class Config:
 
     @property
     def folder(self):
-        """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-plus-bone", "SGN-one-gcn", ..."""
-        recipe = [] if self.recipe == PAPER else [self.recipe.name]
-        stream = [] if self.stream == "joint" else [self.stream]
-        return "-".join([self.network, *recipe, *stream, *(["+".join(self.ablate)] if self.ablate else [])])
+        """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-plus-bone", "SGN-init", ..."""
+        recipe = "" if self.recipe == PAPER else self.recipe.name
+        stream = "" if self.stream == "joint" else self.stream
+        parts = [self.network, recipe, stream, "+".join(self.ablate), "init" * bool(self.init), "freeze" * self.freeze]
+        return "-".join(part for part in parts if part)
 
 
 # Names of values in checkpoints and logs from before version 0.2

@@ -14,6 +14,7 @@ from tqdm import tqdm
 import distributed
 import util
 from blocks import available_cores, parallel_map
+from checkpoint import Checkpoint
 from data import Clips, state_of
 from distributed import warn_once
 from evaluate import accuracy, evaluate_and_write, test_logits
@@ -28,6 +29,7 @@ class Run(NamedTuple):
     config: Config
     folder: Path  # of its results
     h5: Path
+    init: Checkpoint | None = None  # what it starts from
 
 
 class Options(NamedTuple):
@@ -67,7 +69,7 @@ def train_and_test(run, options, position=None):
     config, folder = run.config, run.folder
     clips = read_clips(run.h5, options.cache, options.device)
     clips = clips if config.split is None else clips.resplit(config.split)
-    trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard)
+    trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard, run.init)
     trainer.bar |= {"desc": run.title or None, "position": position}
     distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))
     if options.resume:

@@ -1,7 +1,6 @@
-"""Training. The whole state of a run is on the disk after every epoch."""
+"""Training: the loop over epochs and steps. run_state.py keeps a run on the disk."""
 
 import importlib.util
-import math
 import sys
 from contextlib import nullcontext
 
@@ -11,12 +10,10 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import distributed
-import util
-from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torch_file
-from datasets import DATASETS
+import finetune
 from evaluate import accuracy, predict_logits
 from model import SGN
-from recipes import Config
+from run_state import RunState
 from util import UserError, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
@@ -32,23 +29,20 @@ def criterion(logits, label):
 
 
 def make_optimizer(net, lr, weight_decay):
-    return torch.optim.Adam(net.parameters(), lr=lr, weight_decay=weight_decay, fused=True)
+    trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(trained, lr=lr, weight_decay=weight_decay, fused=True)
 
 
-class Trainer:
-    """One run. Files go to `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
+class Trainer(RunState):
+    """Trains a network.
 
     config: a Config in which theta (unless the recipe has its own rotation), seg and num_classes are set.
-    Randomness has no state: the generators of every epoch are seeded from the seed and the epoch.
+    init: the Checkpoint that it starts from, if any, which fits the data (finetune.read_init).
     """
 
-    def __init__(self, config, clips, folder, command="", print_freq=10, tensorboard=False):
-        self.config, self.clips, self.folder, self.print_freq = config, clips, folder, print_freq
-        self.device = device = clips.frames.device
-        self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
-        self.settings["processes"] = distributed.world_size()
-        self.about = util.provenance(command, device, **self.settings)
-        self.eval_split = "valid" if config.select == "val" else "test"
+    def __init__(self, config, clips, folder, command="", print_freq=10, tensorboard=False, init=None):
+        super().__init__(config, clips, folder, command)
+        self.print_freq = print_freq
         self.train_ids = clips.ids("train") if config.select == "val" else clips.ids("train", "valid")
         self.eval_ids = clips.ids(self.eval_split)
         self.check(tensorboard)
@@ -57,13 +51,15 @@ class Trainer:
         torch.manual_seed(config.seed)  # initial weights
         edges = clips.bones() if "skeleton-graph" in config.ablate else None
         stream = clips.stream(config.stream)
-        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges, stream).to(device)
+        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges, stream)
+        if init:
+            finetune.copy_weights(self.net, init, clips.class_names)
+        if config.freeze:
+            finetune.freeze(self.net)
+        self.net.to(self.device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
-        self.generator = torch.Generator(device)
-        self.log = []  # a row for each epoch
-        self.best = math.inf  # of the selected epoch
+        self.generator = torch.Generator(self.device)
         self.bar = {"unit": "step"}  # further arguments of the progress bar
-        self.results = {}  # of the finished run: {"epoch": selected, "top1": float, "last_top1": float}
 
     def check(self, tensorboard):
         """Raises UserError for settings that cannot work."""
@@ -76,113 +72,6 @@ class Trainer:
             raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
         if not len(self.eval_ids):
             raise UserError(f"--select {self.config.select}: no clips in {self.eval_split}_x; take another --select")
-
-    def file(self, suffix):
-        return self.folder / f"{self.config.case}_{suffix}"
-
-    # ---- the state on the disk
-
-    def state(self):
-        return {
-            "settings": self.settings,
-            "about": self.about,
-            "log": self.log,
-            "best": self.best,
-            "results": self.results,
-            "net": dict(self.net.state_dict()),
-            "optimizer": self.optimizer.state_dict()["state"],
-        }
-
-    def save(self):
-        """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
-        comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
-        util.write_log(self.file("log.csv"), comments, self.log)
-        save_torch_file(self.state(), self.file("state.pth"))
-
-    def summary(self):
-        """The lines that say what came out of a finished run; else none."""
-        if not self.results:
-            return []
-        config, results = self.config, self.results
-        return [
-            f"last epoch {config.epochs}: top-1 {results['last_top1']:.2f}%",
-            f"epoch {results['epoch']} ({results['selected']}): top-1 {results['top1']:.2f}%, "
-            f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
-        ]
-
-    def start_anew(self):
-        """Removes the state of an earlier run. Raises UserError if that would lose a checkpoint of other data."""
-        best = self.file("best.pth")
-        if best.is_file():
-            try:
-                trained_on = load_checkpoint(best).about.get("data_sha256")
-            except UserError:  # not ours
-                trained_on = None
-            if trained_on not in (None, self.clips.sha256):
-                if self.config.dataset not in DATASETS:
-                    raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
-                print(f"note: {best} was trained on another h5, and will be replaced", file=sys.stderr)
-        self.file("state.pth").unlink(missing_ok=True)
-
-    def resume(self):
-        """Continues from <case>_state.pth, if there is one.
-
-        Raises UserError if it was started with other settings, or is not the state of such a run.
-        """
-        path = self.file("state.pth")
-        state = distributed.run_on_main(lambda: read_torch_file(path) if path.is_file() else None)
-        if state is None:
-            distributed.run_on_main(self.start_anew)
-            return
-        try:
-            self.load_state(state)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise UserError(f"{path}: not the state of a run ({util.shorten(error, 150)})") from None
-        if not distributed.run_on_main(self.file("best.pth").is_file):
-            raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
-
-    def load_state(self, state):
-        if not isinstance(state, dict):
-            raise TypeError("no dict")
-        settings = Config().settings() | dict(state["settings"])
-        different = [
-            f"{key} {util.shorten(settings.get(key), 120)} -> {value}"
-            for key, value in self.settings.items()
-            if type(settings.get(key)) is not type(value) or settings[key] != value
-        ]
-        if different:
-            changes = ", ".join(different)
-            raise UserError(f"started with other settings: {changes}. Use those, or leave out --resume to start anew")
-        log, about, results = list(state["log"]), dict(state["about"]), dict(state["results"])
-        columns = self.row(0, 0.0, 0.0, 0.0, 0.0, 0.0).keys()
-        numbers = [value for row in log for value in row.values()] + [state["best"]]
-        texts = list(about.values())
-        if results:
-            numbers += [results["epoch"], results["top1"], results["last_top1"]]
-            texts.append(results["selected"])
-        if not 1 <= len(log) <= self.config.epochs or any(row.keys() != columns for row in log):
-            raise ValueError("its log has other rows")
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
-            raise ValueError("it has other things in place of numbers")
-        if not all(isinstance(value, str) for value in texts):
-            raise ValueError("it has other things in place of text")
-        for parameter in self.net.parameters():  # a step creates the optimizer's tensors; all values are loaded below
-            parameter.grad = torch.zeros_like(parameter)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        copy_tensors(dict(self.net.state_dict()), state["net"], "net")
-        copy_tensors(self.optimizer.state_dict()["state"], state["optimizer"], "optimizer")
-        self.log, self.best, self.results = log, float(state["best"]), results
-        pairs = [(self.about[key], about.get(key)) for key in ("versions", "hardware")]
-        changed = [f"{now}, not {then}" for now, then in pairs if now != then]
-        self.about = about
-        if changed and not results:
-            self.about[f"from epoch {len(log) + 1} on"] = "; ".join(changed)
-            distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
-
-    # ---- training
 
     def train(self):
         """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
@@ -213,34 +102,6 @@ class Trainer:
                         writer.add_scalar(name, value, epoch)
                     writer.flush()
 
-    def row(self, epoch, train_loss, train_acc, eval_loss, eval_acc, lr):
-        """A row of the log, whose columns say on which clips the epoch is selected."""
-        row = {"epoch": epoch, "train_loss": train_loss, "train_acc": train_acc}
-        return row | {f"{self.eval_split}_loss": eval_loss, f"{self.eval_split}_acc": eval_acc, "lr": lr}
-
-    def save_epoch(self, eval_loss, eval_acc):
-        config = self.config
-        value = eval_loss if config.monitor == "val_loss" else -eval_acc
-        if value < self.best or config.select == "last":
-            self.best = value
-            content = {
-                "epoch": len(self.log),
-                "best": eval_loss if config.monitor == "val_loss" else eval_acc,
-                "monitor": config.monitor,
-                "about": self.about,
-                "seed": config.seed,
-                "select": config.select,
-                "recipe": str(config.recipe),
-                "seg": config.seg,
-                "ablate": config.ablate,
-                "stream": config.stream,
-                "class_names": list(self.clips.class_names),
-                "skeleton": self.clips.skeleton.to_attributes(),
-                "state_dict": dict(self.net.state_dict()),
-            }
-            save_torch_file(content, self.file("best.pth"))
-        self.save()
-
     def open_tensorboard(self):
         """A writer to <case>_tensorboard/ that removes what an earlier run wrote for the epochs to come, or None."""
         if not self.tensorboard:
@@ -254,6 +115,7 @@ class Trainer:
         if distributed.world_size() > 1 and self.device.type == "cuda":  # PyTorch has no SyncBatchNorm on CPUs
             self.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(self.net)
         if self.config.compile:
+            self.net.train(not self.config.freeze)
             ids = self.train_ids[distributed.shard(self.config.batch_size)]
             try_compile(self.net, self.clips.sample(ids, self.generator, self.config.seg), self.config.amp)
         return DistributedDataParallel(self.net) if distributed.world_size() > 1 else self.net
@@ -263,7 +125,7 @@ class Trainer:
         config, ids = self.config, self.train_ids
         self.generator.manual_seed(derive_seed(config.seed, epoch))
         torch.manual_seed(derive_seed(config.seed, epoch, 1 + distributed.rank()))  # dropout
-        self.net.train()
+        self.net.train(not config.freeze)
         shuffled = ids[torch.randperm(len(ids), generator=self.generator, device=ids.device)]
         steps = len(ids) // config.batch_size
         batches = shuffled[: steps * config.batch_size].split(config.batch_size)
@@ -306,13 +168,16 @@ class Trainer:
 
 
 def try_compile(net, example, amp=False):
-    """Compiles a network in place and tries a step. If that fails, a line says so and the network is as before."""
+    """Compiles a network in place and tries a step in its present mode.
+
+    If that fails, a line says so and the network is as before.
+    """
     state = {name: value.clone() for name, value in net.state_dict().items()}
     distributed.warn_once("compiling, which takes a minute or two")
     try:
         net.compile()
         with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
-            logits = net.train()(example)
+            logits = net(example)
         logits.float().sum().backward()
     except Exception as error:  # whatever a compiler may raise
         net._compiled_call_impl = None

@@ -235,7 +235,7 @@ def test_an_ablated_run(toy, tmp_path, capsys):
     x = of_toy.sample(ids, generator.manual_seed(1))
     torch.testing.assert_close(logits, net.eval()(x))
     (whole / "0_best.pth").write_bytes((folder / "0_best.pth").read_bytes())
-    with pytest.raises(UserError, match="trained with --ablate joint-type,one-gcn; test it with the same"):
+    with pytest.raises(UserError, match="trained with --ablate joint-type,one-gcn; use the same"):
         run(toy, tmp_path, "--train", "0")
     with pytest.raises(UserError, match="does not state its skeleton, so its bones are not known"):
         run(toy, tmp_path, "--ablate", "skeleton-graph", epochs=1)

@@ -1,9 +1,5 @@
 """Two processes of one run, on the CPU."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -11,7 +7,7 @@ import torch
 import distributed
 import util
 from conftest import flags, run
-from helpers import ROOT, allow_interrupt
+from helpers import torchrun
 from model import SGN
 from util import UserError, read_log
 
@@ -23,23 +19,6 @@ train = model.SGN.train
 model.SGN.train = lambda net, mode=True: train(net, False)
 main.main(sys.argv[1:])
 """
-
-
-def torchrun(*args, processes=2):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for _ in range(2):  # gloo itself aborts once in some thirty runs, before the processes have connected
-        done = subprocess.run(
-            [*command, *map(str, args)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            env=environment,
-            preexec_fn=allow_interrupt,
-        )
-        if "Signal 6" not in done.stderr:
-            break
-    return done
 
 
 def test_two_processes_train_and_test_like_one(toy, tmp_path, monkeypatch):

@@ -78,7 +78,7 @@ def test_a_run_of_a_stream_from_training_to_testing(tmp_path, capsys):
     assert figure in capsys.readouterr().out
     (tmp_path / "toy" / "SGN").mkdir()
     (tmp_path / "toy" / "SGN" / "0_best.pth").write_bytes(path.read_bytes())
-    with pytest.raises(UserError, match="trained with --stream bone; test it with the same"):
+    with pytest.raises(UserError, match="trained with --stream bone; use the same"):
         run(toy, tmp_path, "--train", "0")
     content = torch.load(path, weights_only=True)
     for wrong in ("joint", "limb", ["bone"], 1):

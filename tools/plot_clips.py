@@ -4,8 +4,8 @@
     python tools/plot_clips.py graph --dataset DEMO --class clapping --out graph.png     # the learned graph G
     python tools/plot_clips.py joints --dataset DEMO --class clapping --out joints.png   # joints that max pooling picks
 
-The end of --out decides the format: .png (150 dots an inch), .svg, .pdf, or for a clip .gif. In the arrays here a pose
-is (joints, 3) in metres as in the h5, x across, y up and z away from the camera, and all zeros for an absent person.
+The end of --out decides the format: .png, .svg, .pdf, or for a clip .gif. In the arrays here a pose is (joints, 3) in
+metres as in the h5, x across, y up and z away from the camera, and all zeros for an absent person.
 """
 
 import textwrap
@@ -128,7 +128,7 @@ def clip(args):
         lines.insert(0, f"predicted: {clips.class_names[predicted]} ({probability:.2f})")
     points = project(frames, clips.skeleton, np.radians(args.turn))
     if args.out.suffix.lower() == ".gif":
-        return animate(points, clips.skeleton, lines), args.fps
+        return animate(points, clips.skeleton, lines, args.dpi or 100), args.fps
     return draw_row(points, clips.skeleton, lines, args.poses)
 
 
@@ -151,9 +151,9 @@ def draw_row(points, skeleton, lines, poses=8):
     return fig
 
 
-def animate(points, skeleton, lines):
+def animate(points, skeleton, lines, dpi):
     """Yields an RGB image (height, width, 3) uint8 for each frame of a clip, (frames, persons, joints, 2)."""
-    fig = Figure(figsize=(3.2, 3.6), dpi=100)
+    fig = Figure(figsize=(3.2, 3.6), dpi=dpi)
     canvas = FigureCanvasAgg(fig)
     fig.suptitle("\n".join(textwrap.shorten(line, 50, placeholder="…") for line in lines), fontsize=9, y=0.99)
     ax = fig.add_axes((0.02, 0.06, 0.96, 0.79))

@@ -5,7 +5,7 @@
     python tools/plot_runs.py confusion --pred results/NUCLA/SGN --out confusion.png         # reads what a test wrote
     python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
 
-The end of --out decides the format: .png (150 dots an inch), .svg or .pdf.
+The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
@@ -59,6 +59,7 @@ def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
     command = commands.add_parser(function.__name__, help=what, description=what)
     command.set_defaults(draw=function)
     command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
+    command.add_argument("--dpi", type=util.positive_int, help="dots an inch of a .png (150) or .gif (100)")
     command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     return command
 
@@ -97,24 +98,27 @@ def run(args):
     if Figure is None:
         raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
     with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        save(args.draw(args), args.out)
+        save(args.draw(args), args.out, args.dpi)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 
-def save(drawn, out):
+def save(drawn, out, dpi=None):
     """Writes a Figure, or (RGB images, frames a second) as an animated GIF."""
     from PIL import Image
 
     kind = out.suffix[1:].lower()
     with util.atomic_write(out) as part:
         if kind == "gif":
-            images, fps = drawn
-            first, *rest = (Image.fromarray(image).quantize(32, dither=Image.Dither.NONE) for image in images)
+            images, fps = [*drawn[0]], drawn[1]
+            # One palette for all: what changes from image to image is then half as much
+            some = Image.fromarray(np.concatenate(images[:: len(images) // 8 + 1]))
+            palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
+            first, *rest = (Image.fromarray(image).quantize(palette=palette, dither=dither) for image in images)
             # Milliseconds; viewers show a frame for 20 at least
             first.save(part, "GIF", save_all=True, append_images=rest, duration=max(20, 1000 / fps), loop=0)
         else:
             options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
-            drawn.savefig(part, format=kind, dpi=150, **options)
+            drawn.savefig(part, format=kind, dpi=dpi or 150, **options)
 
 
 # ---- training curves

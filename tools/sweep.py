@@ -65,9 +65,9 @@ def plan(variant, dataset, flags):
     named = NAMING + (IMPLIED if config.recipe != base.recipe else ())
     if replace(config, **{field: getattr(base, field) for field in named}) != base:  # such runs share a folder's name
         args.results = args.results / "sweep" / re.sub(r"[^\w.,=+-]+", "_", variant).strip("-_")
-    config = replace(sgn.complete(config, clips, name), seg=config.seg or 20)
+    config, init = sgn.complete(args, clips, name)
     title = " ".join([variant or BASE, name])
-    return [run._replace(title=f"{title} {run.title}") for run in sgn.plan(args, config, h5)]
+    return [run._replace(title=f"{title} {run.title}") for run in sgn.plan(args, config, init, h5)]
 
 
 def make_row(variant, runs):

@@ -1,0 +1,117 @@
+"""Writes an h5 with some of the classes of another, and perhaps only a few training clips of each.
+
+    python tools/subset_h5.py --dataset DEMO --classes 0-7 --out eight.h5                # to train on
+    python tools/subset_h5.py --dataset DEMO --classes 8-12 --shots 5 --out five.h5      # to fine-tune on
+
+All test clips of these classes are kept. With --shots a seed chooses that many clips of each class among those for
+training and validation, and none are left for validation.
+"""
+
+import re
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+import _path
+
+import util
+from datasets import DATASETS, find_h5
+from layout import SPLITS, read_header, write_h5
+from util import UserError
+
+
+def parse_classes(text, names):
+    """The classes in a text such as "0-7,9,jump up", numbers from 0 or names: a list of numbers. Raises UserError."""
+    chosen = []
+    for part in text.split(","):
+        ends = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part)
+        if part in names:
+            chosen.append(names.index(part))
+        elif ends and int(ends[1]) <= int(ends[2] or ends[1]) < len(names):
+            chosen += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
+        else:
+            nearest = util.did_you_mean(part, names)
+            raise UserError(f"--classes: {part!r:.60} is no class; there are 0 to {len(names) - 1}{nearest}")
+    if len(chosen) < 2 or len(set(chosen)) < len(chosen):
+        raise UserError(f"--classes {util.shorten(text)}: at least two classes, each of them once")
+    return chosen
+
+
+def choose(labels, classes, shots=None, seed=1):
+    """The clips of these classes: {split: [(split of the h5, number in it)]}. labels: {split: (n,) class indices}.
+
+    shots: of the clips for training and validation, so many of each class, which all train. Raises UserError.
+    """
+    chosen = {split: [(split, i) for i in np.flatnonzero(np.isin(labels[split], classes))] for split in SPLITS}
+    if shots is not None:
+        candidates, rng = np.array(chosen[""] + chosen["valid_"], dtype=object), np.random.default_rng(seed)
+        of_class = np.array([labels[split][i] for split, i in candidates])
+        few = []
+        for number in classes:
+            those = np.flatnonzero(of_class == number)
+            if len(those) < shots:
+                raise UserError(f"--shots {shots}: class {number} has {len(those)} training clips")
+            few += [tuple(candidates[i]) for i in np.sort(rng.choice(those, shots, replace=False))]
+        chosen |= {"": few, "valid_": []}
+    if empty := [f"{split}x" for split in ("", "test_") if not chosen[split]]:
+        raise UserError(f"{empty[0]}: no clips of these classes")
+    return chosen
+
+
+def main(argv=None):
+    parser = util.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add("--classes", required=True, metavar="CLASS[,CLASS]", help="numbers from 0, ranges such as 0-7, or names")
+    add("--shots", type=util.positive_int, help="training clips of each class (all)")
+    add("--seed", type=util.seed, default=1, help="of the choice of --shots (%(default)s)")
+    add("--out", type=Path, required=True, help="the h5 to write")
+    args = parser.parse_args(argv)
+    path, *_ = find_h5(args.dataset, args.case, args.data)
+    if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() == path.resolve():
+        raise UserError(f"--out {args.out}: the path of another .h5")
+    try:
+        with h5py.File(path) as file:
+            write_subset(file, args)
+    except OSError as error:
+        if error.filename:
+            raise
+        raise UserError(f"{path}: cannot be read as h5 ({util.shorten(error, 150)})") from None
+
+
+def write_subset(file, args):
+    header = read_header(file)
+    names, protocol = header["class_names"], f"{header['protocol']}; classes {args.classes}".lstrip("; ")
+    classes = parse_classes(args.classes, names)
+    if args.shots:
+        protocol += f", {args.shots} training clips of each (seed {args.seed})"
+    labels = {split: file[f"{split}y"][:].argmax(axis=1) for split in SPLITS}
+    chosen = choose(labels, classes, args.shots, args.seed)
+    splits = {
+        split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])
+        for split, places in chosen.items()
+    }
+    more = header["skeleton"].to_attributes() | {"axes": header["axes"]}
+    write_h5(
+        args.out,
+        splits,
+        frames=file["x"].shape[1],
+        joints=header["joints"],
+        persons=header["persons"],
+        class_names=[names[i] for i in classes],
+        protocol=protocol,
+        made_by=f"subset_h5.py {util.__version__}",
+        **more,
+    )
+    training, valid, test = (len(chosen[split]) for split in SPLITS)
+    print(f"{args.out}: {len(classes)} classes; {training} training, {valid} validation and {test} test clips")
+    if "resplits" in file:
+        print(f"{args.out}: without the random splits of {file.filename}")
+
+
+if __name__ == "__main__":
+    with util.exit_on_error():
+        main()
