@@ -196,7 +196,7 @@ class Clips:
     def stream(self, name):
         """The linear map of the joints for a stream of STREAMS, as Skeleton.stream. Raises UserError."""
         try:
-            return self.skeleton.stream(name)
+            return self.skeleton.stream(name, not self.spatial)
         except ValueError as error:
             raise util.UserError(f"--stream {name}: {error} (docs/data.md)") from None
 

@@ -37,9 +37,10 @@ class Skeleton:
         """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
         return None if self.pairs is None else np.array(self.pairs, np.int64)
 
-    def stream(self, name):
+    def stream(self, name, has_score=False):
         """The linear map of the joints for a stream of STREAMS: (3, joints, joints) float32, one matrix for each
-        coordinate; None for "joint". The score of a 2D joint stays. Raises ValueError for an unknown skeleton."""
+        coordinate; None for "joint". has_score: the third value of a joint is a score, which stays as it is. Raises
+        ValueError for an unknown skeleton."""
         if name == "joint":
             return None
         if self.name == "unknown":
@@ -55,7 +56,7 @@ class Skeleton:
             kept = np.flatnonzero(center == 1)
             relative[kept, kept] += 1  # a joint that is the center keeps its position
         maps = np.stack([relative] * 3)
-        if self.is_2d:
+        if has_score:
             maps[2] = np.eye(n)
         return maps
 

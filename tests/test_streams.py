@@ -39,7 +39,7 @@ def test_the_streams_of_all_skeletons(skeleton):
     moved = np.random.default_rng(0).normal(size=(n, 3)) + [1, 2, 3]
     assert skeleton.stream("joint") is None
     for name in set(STREAMS) - {"joint"}:
-        maps = skeleton.stream(name)
+        maps = skeleton.stream(name, skeleton.is_2d)
         assert maps.shape == (3, n, n) and maps.dtype == np.float32
         assert (maps[2] == np.eye(n)).all() == skeleton.is_2d  # a score stays
         if name != "shoulder":
