@@ -57,7 +57,7 @@ def test_the_stored_outputs_are_those_of_the_cells():
 def test_it_is_small_and_says_nothing_of_the_machine_that_ran_it():
     text = NOTEBOOK.read_text(encoding="utf-8")
     assert len(text) < 300_000
-    assert not re.search(r"/(home|root|tmp|Users)/|stderr|Traceback|\"execution\"", text)
+    assert not re.search(r'/(home|root|tmp|Users)/|"stderr"|Traceback|"execution"', text)
     assert text.count("image/png") == text.count("image/gif") == 1
 
 
