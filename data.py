@@ -22,7 +22,8 @@ from util import ROOT, UserError, atomic_write, did_you_mean, shorten
 
 # The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
 sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
-from layout import SPLITS, is_one_hot, read_header
+from checks import is_one_hot
+from layout import SPLITS, read_header
 from skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton, read_skeleton, unknown_skeleton
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from blocks import BadFile, Skipped
 from get_raw_denoised_data import actors
 from get_raw_skes_data import read_file
-from layout import center
+from layout import ORIGIN, prepare
 from make_nucla import read_json
 from poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from seq_transformation import center_clip
@@ -21,7 +21,6 @@ from skeletons import SKELETONS
 from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
-ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 # Rotations that turn the axis that points up to y
 UP = {
     "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
@@ -147,17 +146,3 @@ def prepare_poses(poses, origin=None):
     if origin > poses.clip.shape[2]:
         raise BadFile(None, f"{poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
     return poses._replace(clip=prepare(poses.clip, origin))
-
-
-def prepare(clip, origin=ORIGIN):
-    """Centers a clip as the data sets' scripts do: (frames, persons, joints, 3), metres; returns float32.
-
-    Frames without a person, and persons in no frame, are dropped. Joint `origin` (from 1; 0 for none) of person 1 in
-    the first of its frames becomes the origin. A clip without persons becomes one without frames.
-    """
-    present = clip.any(axis=(2, 3))
-    clip = clip[present.any(axis=1)][:, present.any(axis=0)]
-    if origin and len(clip):
-        clip = center(clip, ~clip.any(axis=(2, 3)), origin - 1)
-    with np.errstate(over="ignore"):
-        return clip.astype(np.float32)
