@@ -61,9 +61,9 @@ class Checkpoint:
     def check_fits(self, joints, classes, skeleton=None):
         """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton."""
         net = self.net
-        known = {self.skeleton.name, skeleton.name if skeleton else "unknown"} - {"unknown"}
-        if len(known) == 2 or (known == {"custom"} and skeleton != self.skeleton):
-            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {skeleton.name}")
+        if skeleton and skeleton.is_another(self.skeleton):
+            theirs = "another one" if skeleton.name == self.skeleton.name else skeleton.name
+            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {theirs}")
         if (net.num_joint, net.num_classes) != (joints, classes):
             made_for = f"{net.num_joint} joints and {net.num_classes} classes"
             raise UserError(f"{self.path}: made for {made_for}, the data has {joints} and {classes}")

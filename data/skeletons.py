@@ -29,6 +29,11 @@ class Skeleton:
         """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
         return None if self.pairs is None else np.array(self.pairs, np.int64)
 
+    def is_another(self, other):
+        """Whether two skeletons differ as far as is known: the order of joints in an unknown one may be any."""
+        known = self.name != "unknown" and other.name != "unknown"
+        return known and (self.parents, self.pairs) != (other.parents, other.pairs)
+
     def to_attributes(self):
         """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}; {} if
         nothing is known of it."""
