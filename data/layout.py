@@ -77,7 +77,7 @@ def open_writer(
             y = _checked_labels(labels[split], f"{split}y", len(names))
             one_hot = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
             for at in range(0, len(y), LABELS):
-                one_hot[at : at + LABELS] = np.eye(len(names))[y[at : at + LABELS]]
+                one_hot[at : at + LABELS] = y[at : at + LABELS, None] == np.arange(len(names))
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
