@@ -47,7 +47,7 @@ def write_h5(path, splits, **header):
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
     header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
     parents and flip_pairs) and axes, as above; origin: the joint, from 1, that `prepare` makes each clip's origin, as
-    tools/predict.py --origin does before it predicts (2 if it is not told); 0 for clips that are kept as they are.
+    tools/predict.py --origin does before it predicts (by default 2, of 3D clips); 0 for clips that stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:

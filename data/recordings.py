@@ -6,6 +6,7 @@
 data, data/ntu and data/nucla must be on the import path.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -90,8 +91,14 @@ def _walk(path):
 
 
 def _is_nucla(path):
-    """Whether a .json is a clip of N-UCLA: files of pose estimators have no such word in them."""
-    return path.is_file() and path.stat().st_size <= LARGEST and b'"skeletons"' in path.read_bytes()
+    """Whether a .json is a clip of N-UCLA. Only a file with its word in it is parsed for this."""
+    if not path.is_file() or path.stat().st_size > LARGEST or b'"skeletons"' not in (text := path.read_bytes()):
+        return False
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "skeletons" in content
 
 
 def _read_npy(path, skeleton, up, scale):

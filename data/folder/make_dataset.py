@@ -50,6 +50,7 @@ class Clip(NamedTuple):
     skeleton: str
     axes: str
     height: float  # median over frames and persons, in the unit of the clip
+    up: np.ndarray | None  # (3,) from an ankle to the head, the same; None if these joints are not known
 
 
 # ---- reading
@@ -106,12 +107,20 @@ def read_all(folder, args):
             ).groups()
             skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
         else:
-            vertical = clip[..., 1][clip.any(axis=(2, 3))]
-            height = float(np.median(np.ptp(vertical, axis=1)))
-            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, height))
+            people = clip[clip.any(axis=(2, 3))]
+            height = float(np.median(np.ptp(people[..., 1], axis=1)))
+            about = skeleton, axes, height, find_up(people, skeleton)
+            clips.append(Clip(path, split, label, *clip.shape[:3], *about))
         if args.strict and skipped:
             raise UserError(str(skipped[0]))
     return clips, skipped
+
+
+def find_up(people, skeleton):
+    """(frames, joints, 3) -> the median of the way from an ankle to the head, (3,); None if they are not known."""
+    joints = SKELETONS[skeleton].joints if skeleton in SKELETONS else ()
+    head = next((joints.index(name) for name in ("head", "nose") if name in joints), None)
+    return None if head is None else np.median(people[:, head] - people[:, joints.index("left ankle")], axis=0)
 
 
 # ---- checking
@@ -133,6 +142,8 @@ def check(clips, folder, args):
         raise UserError("--scale, --up: only for 3D .npy files, and there are none")
     if args.origin is not None and not is_npy and skeleton != "mediapipe33":
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
+    if is_npy and clips[0].up is not None:
+        check_up(np.median([clip.up for clip in clips], axis=0), args.up)
     check_unit(float(np.median([clip.height for clip in clips])), is_2d, args.scale)
     classes = {clip.label for clip in clips if not clip.split}
     for clip in clips:
@@ -153,6 +164,15 @@ def check_unit(height, is_2d, scale):
         raise UserError(
             f"persons are about {height:,.0f} high: these look like {unit}; use --scale {scale * factor:.6g}"
         )
+
+
+def check_up(up, flag):
+    """A note if heads are not above feet. up: the median of the way from an ankle to the head, (3,)."""
+    axis = int(np.abs(up).argmax())
+    if axis != 1 or up[1] < 0:
+        name = f"{'-' if up[axis] < 0 else ''}{'xyz'[axis]}"
+        way = f"turned by --up={flag}, they are along {name}" if flag else f"{name} points there: use --up={name}"
+        print(f"note: y does not point from feet to heads; {way}, if people stand in most clips", file=sys.stderr)
 
 
 # ---- writing
