@@ -157,7 +157,8 @@ class BoneLengths:
 
     def _note(self, what, count):
         more = f" ({count} bones like this)" if count > 1 else ""
-        return f"are the joints in the order of {self.skeleton.name}? {what}{more}"
+        name = "the stated skeleton" if self.skeleton.name == "custom" else self.skeleton.name
+        return f"are the joints in the order of {name}? {what}{more}"
 
     def _name(self, bone):
         return " - ".join(self.skeleton.joints[joint] for joint in self.bones[bone])

@@ -65,7 +65,7 @@ def test_notes_by_hand():
     clips = np.full((30, 8, 3, 3), 0.5, np.float32)
     clips[:, :, 1, 0] += 2
     clips[:, :, 2, 0] -= 1
-    asks = "are the joints in the order of custom? "
+    asks = "are the joints in the order of the stated skeleton? "
     assert notes_on(arms, clips) == [asks + "left hand - trunk is 2.0 times as long as right hand - trunk"]
     clips[:, :, 1, 0] = 2.5
     clips[:, ::2, 2, 0], clips[:, 1::2, 2, 0] = 0.5 - 1, 0.5 - 3
