@@ -261,7 +261,7 @@ class Clips:
 
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
-        if self.skeleton.name == "unknown":
+        if not len(self.skeleton.bones()):
             raise UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
         return self.skeleton.bones()
 

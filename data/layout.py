@@ -11,7 +11,7 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     axes                what the three values of a joint are ("x, y, z" if missing)
     skeleton            a name of data/skeletons.py; or
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle). Without either nothing is known of left and right
+                        number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
     made_by             program and version that wrote the file
     made_from           a digest of what it was made from, for the script that made it
 

@@ -313,6 +313,16 @@ def test_an_h5_states_its_skeleton(tmp_path):
     assert skeleton(17, made_by="make_nucla.py 0.1.0") == unknown_skeleton(17)
     own = skeleton(3, parents=[0, 0, 0], flip_pairs=[0, 2, 1])
     assert own.bones().tolist() == [[1, 0], [2, 0]] and own.flip_pairs().tolist() == [0, 2, 1]
+    bones = skeleton(3, parents=[0, 0, 0])
+    assert (bones.name, bones.bones().tolist(), bones.flip_pairs()) == ("custom", [[1, 0], [2, 0]], None)
+    sides = skeleton(3, flip_pairs=[0, 2, 1])
+    assert (sides.name, len(sides.bones()), sides.flip_pairs().tolist()) == ("custom", 0, [0, 2, 1])
+    assert [read_skeleton(known.to_attributes(), 3) for known in (own, bones, sides)] == [
+        *(own, bones),
+        read_skeleton({"parents": [0, 1, 2], "flip_pairs": [0, 2, 1]}, 3),
+    ]
+    assert not own.is_another(bones) and own.is_another(sides) and not own.is_another(unknown_skeleton(3))
+    assert skeleton(20, skeleton=np.bytes_("kinect_v1")) is SKELETONS["kinect_v1"]
     for wrong, why in (
         ({"skeleton": "coco18"}, "'coco18' is not one of kinect_v2"),
         ({"skeleton": "coco17"}, "coco17 has 17 joints, not 3"),
