@@ -65,9 +65,9 @@ class Checkpoint:
         classes: None if any number will do.
         """
         net = self.net
-        known = {self.skeleton.name, skeleton.name if skeleton else "unknown"} - {"unknown"}
-        if len(known) == 2 or (known == {"custom"} and skeleton != self.skeleton):
-            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {skeleton.name}")
+        if skeleton and skeleton.is_another(self.skeleton):
+            theirs = "another one" if skeleton.name == self.skeleton.name else skeleton.name
+            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {theirs}")
         if (net.num_joint, net.num_classes) != (joints, classes or net.num_classes):
             ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
             raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")

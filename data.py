@@ -18,7 +18,8 @@ import torch
 from tqdm import tqdm
 
 import util
-from layout import SPLITS, is_one_hot, read_header
+from checks import is_one_hot
+from layout import SPLITS, read_header
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that the cache keeps
@@ -189,7 +190,7 @@ class Clips:
 
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
-        if self.skeleton.name == "unknown":
+        if not len(self.skeleton.bones()):
             raise util.UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
         return self.skeleton.bones()
 

@@ -68,6 +68,8 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
         raise UserError(f"{path}: trained on split {checkpoint.split}, not on split {config.split}")
     if checkpoint.about.get("data_sha256", clips.sha256) != clips.sha256:
         distributed.warn_once(f"{path} was trained on another h5 than this one")
+    if clips.skeleton.name == "unknown" != checkpoint.skeleton.name:
+        distributed.warn_once(f"{path} was made for {checkpoint.skeleton.name}; the h5 does not state its skeleton")
     logits, label = evaluate(checkpoint, clips, seed, config.amp)
     distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
     return checkpoint, accuracy(logits, label)

@@ -1,7 +1,7 @@
 """Trained networks in use: SGN in its fast form, on single clips and on streams of frames.
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
-    clip = read_recording("a01_s01_e00_v01.json")                       # (frames, persons, joints, 3), as in training
+    clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
     logits = classifier.logits(clip, generator=torch.Generator().manual_seed(1))
     classifier.top(logits.softmax(-1).numpy())                          # [{"label": 8, "name": "throw", ...}, ...]
 
@@ -25,9 +25,10 @@ from torch.nn import functional as F
 from checkpoint import load_checkpoint
 from data import Clips
 from datasets import DATASETS, OTHER
+from joint_map import MAPS, map_joints
 from layout import read_header
-from model import map_joints
-from recordings import ORIGIN, prepare
+from model import apply_stream
+from recordings import default_origin, prepare
 from util import UserError, shorten
 
 CPU_BATCH = 8  # clips that the CPU computes at a time: what is between two layers then fits into its caches
@@ -103,7 +104,7 @@ class Folded(nn.Module):
     def logits(self, x):
         b, t, j = len(x), self.seg, self.num_joint
         if self.stream is not None:
-            x = map_joints(x, self.stream)
+            x = apply_stream(x, self.stream)
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1)
         x = torch.addcmul(self.norm_b, x, self.norm_w).flatten(0, 1)
@@ -166,13 +167,14 @@ class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
-    Attributes: net, joints, recipe, names (of all classes), window (default of StreamClassifier, frames).
+    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of StreamClassifier, frames).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
 
     def __init__(self, path, classes=None):
         checkpoint = load_checkpoint(path)
         self.path, self.net, self.recipe = path, checkpoint.net, checkpoint.recipe
+        self.skeleton = checkpoint.skeleton
         self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
         self.names = read_class_names(classes, n) if classes else checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
@@ -181,8 +183,32 @@ class Classifier:
         window = DATASETS.get(checkpoint.about.get("dataset"), OTHER).window
         self.window = max(self.seg, window // self.seg * self.seg)
 
+    def fit(self, poses):
+        """Poses of this network's skeleton: MediaPipe's joints become those of the Kinect that it was trained with.
+
+        Raises UserError if the skeleton does not fit.
+        """
+        source, target = poses.skeleton, self.skeleton.name
+        if (source, target) in MAPS:
+            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target)
+        if source != target and "unknown" not in (source, target):
+            raise UserError(f"{self.path} was made for the skeleton {target}, not {source}")
+        return poses
+
+    def adapt(self, poses, origin=None):
+        """The clip of Poses from read_any, as this network takes it; mapped joints are centered as in training."""
+        fitting = self.fit(poses)
+        return poses.clip if fitting is poses else prepare(fitting.clip, self.origin(origin))
+
+    def origin(self, joint=None):
+        """The joint, from 1, that becomes the origin, or 0; by default that of the skeleton. Raises UserError."""
+        joint = default_origin(self.skeleton.name) if joint is None else joint
+        if not 0 <= joint <= self.joints:
+            raise UserError(f"joint {joint} cannot be the origin: {self.path} has {self.joints} joints")
+        return joint
+
     def logits(self, clip, generator, samples=None):
-        """Logits of a clip, (frames, persons, joints, 3) as from read_recording: (classes,) float32.
+        """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32.
 
         They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit.
         """
@@ -222,20 +248,18 @@ class StreamClassifier:
     checkpoint: a path or a Classifier. window: frames, at least the network's segments; by default about the mean
     length of the training clips, so that as much time passes between sampled frames as in training. stride: frames
     between predictions. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged.
-    origin: as in read_recording. classes: as in Classifier. Raises UserError for arguments that do not fit.
+    origin: as in read_any. classes: as in Classifier. Raises UserError for arguments that do not fit.
 
     Samples are random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's.
     """
 
-    def __init__(self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=ORIGIN, seed=1, classes=None):
+    def __init__(self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, classes=None):
         self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint, classes)
         joints, seg = self.classifier.joints, self.classifier.seg
         self.names, self.window, self.stride = self.classifier.names, window or self.classifier.window, stride
         if self.window < seg:
             raise UserError(f"a window of {self.window} frames: at least {seg} are needed")
-        if not 0 <= origin <= joints:
-            raise UserError(f"joint {origin} cannot be the origin: {self.classifier.path} has {joints} joints")
-        self.samples, self.origin = samples, origin
+        self.samples, self.origin = samples, self.classifier.origin(origin)
         self.generator = torch.Generator().manual_seed(seed)
         self.frames = 0  # seen so far
         # A ring buffer in which each frame is stored twice, so that the last `window` frames are one slice

@@ -126,7 +126,7 @@ class SGN(nn.Module):
             raise ValueError(f"SGN takes (batch, {self.seg}, {3 * self.num_joint}), not {tuple(x.shape)}")
         b, t, j = len(x), self.seg, self.num_joint
         if self.stream is not None:
-            x = map_joints(x, self.stream)
+            x = apply_stream(x, self.stream)
 
         # Dynamics (section 3.1): position and velocity, v_t = p_t - p_(t-1) with v_0 = 0, are embedded and added
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
@@ -161,7 +161,7 @@ class SGN(nn.Module):
         return self.fc(x)
 
 
-def map_joints(x, stream):
+def apply_stream(x, stream):
     """Each coordinate's values of the joints through its matrix: (b, t, 3 * j) and (3, j, j) -> (b, t, 3 * j)."""
     return torch.einsum("cij,btjc->btic", stream, x.unflatten(2, (-1, 3))).flatten(2)
 

@@ -11,7 +11,7 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     axes                what the three values of a joint are ("x, y, z" if missing)
     skeleton            a name of data/skeletons.py; or
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle). Without either nothing is known of left and right
+                        number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
     made_by             program and version that wrote the file
     made_from           a digest of what it was made from, for the script that made it
 
@@ -25,9 +25,11 @@ import h5py
 import numpy as np
 
 import util
+from checks import check_resplits, check_shapes, check_values
 from skeletons import KINECT_V2, MADE_BY, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
+ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 # Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
@@ -44,7 +46,8 @@ def write_h5(path, splits, **header):
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
     header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
-    parents and flip_pairs) and axes, as above.
+    parents and flip_pairs) and axes, as above; origin: the joint, from 1, that `prepare` makes each clip's origin, as
+    tools/predict.py --origin does before it predicts (by default 2, of 3D clips); 0 for clips that stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
@@ -54,7 +57,9 @@ def write_h5(path, splits, **header):
 
 
 @contextmanager
-def open_writer(path, labels, *, frames, joints, persons, class_names, protocol, made_by, resplits=None, **more):
+def open_writer(
+    path, labels, *, frames, joints, persons, class_names, protocol, made_by, origin=0, resplits=None, **more
+):
     """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
     labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: further
@@ -62,6 +67,8 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, protocol,
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
     names = list(class_names)
+    if not 0 <= index(origin) <= joints:
+        raise util.UserError(f"origin {origin}: not a joint from 1 to {joints}, or 0 for none")
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=names, protocol=protocol, made_by=made_by, **more)
@@ -70,7 +77,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, protocol,
             y = _checked_labels(labels[split], f"{split}y", len(names))
             one_hot = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
             for at in range(0, len(y), LABELS):
-                one_hot[at : at + LABELS] = np.eye(len(names))[y[at : at + LABELS]]
+                one_hot[at : at + LABELS] = y[at : at + LABELS, None] == np.arange(len(names))
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
@@ -78,14 +85,14 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, protocol,
             raise util.UserError(problems[0])
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
-            if problems := list(_check_resplits(file)):
+            if problems := list(check_resplits(file, SPLITS)):
                 raise util.UserError(problems[0])
 
         def write(split, i, clip, what=None):
             if i >= len(missing[split]):
                 raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
             x = file[f"{split}x"]
-            _write_chunks(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints * 3))
+            _write_chunks(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints, origin))
             missing[split][i] = False
 
         yield write
@@ -104,16 +111,20 @@ def _checked_labels(labels, what, classes):
     return labels.astype(np.int64)
 
 
-def _checked_clip(clip, what, shape, person):
-    with np.errstate(over="ignore"):
-        clip = np.ascontiguousarray(clip, dtype=np.float32)
+def _checked_clip(clip, what, shape, joints, origin):
     _, frames, width = shape
+    person, given = joints * 3, np.asarray(clip)
+    with np.errstate(over="ignore"):
+        clip = np.ascontiguousarray(given, dtype=np.float32)
     if clip.ndim != 2 or clip.shape[1] % person or not person <= clip.shape[1] <= width:
         raise util.UserError(f"{what}: shape {clip.shape}, not (frames, {width}): {width // person} x {person} values")
     if not 1 <= len(clip) <= frames:
         raise util.UserError(f"{what}: {len(clip)} frames, not 1 to {frames}")
     if not np.isfinite(clip).all():
         raise util.UserError(f"{what}: NaN or infinity in frame {int(np.isfinite(clip).all(axis=1).argmin())}")
+    if origin and clip.any():
+        clip = prepare(given.reshape(len(given), -1, joints, 3), origin)
+        clip = clip.reshape(len(clip), -1)
     return clip
 
 
@@ -143,6 +154,20 @@ def center(clip, absent, joint=1):
     moved = clip - clip[first, 0, joint]
     moved[absent] = 0
     return moved
+
+
+def prepare(clip, origin=ORIGIN):
+    """Drops what is empty and centers a clip, as the data sets' scripts do: (frames, persons, joints, 3), metres.
+
+    Frames without a person, and persons in no frame, are dropped. Joint `origin` (from 1; 0 for none) of person 1 in
+    the first of its frames becomes the origin. A clip without persons becomes one without frames. Returns float32.
+    """
+    present = clip.any(axis=(2, 3))
+    clip = clip[present.any(axis=1)][:, present.any(axis=0)]
+    if origin and len(clip):
+        clip = center(clip, ~clip.any(axis=(2, 3)), origin - 1)
+    with np.errstate(over="ignore"):
+        return clip.astype(np.float32)
 
 
 def split_validation(indices):
@@ -193,46 +218,17 @@ def validate(file, values=True, step=None, notes=None):
     """What is wrong with an open h5: a list of strings, empty if it is in this layout.
 
     values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
-    notes: a list to which what is odd but allowed is added: empty clips, which some data sets have.
+    notes: a list to which what is odd but allowed is added: empty clips, which some data sets have, and bones whose
+    lengths do not look like those of the skeleton.
     """
-    problems = [*_check_shapes(file)] or [*_check_attributes(file)] or [*_check_skeleton(file)]
+    problems = [*check_shapes(file, SPLITS)] or [*_check_attributes(file)] or [*_check_skeleton(file)]
     if not problems and "resplits" in file:
-        problems = [*_check_resplits(file)]
+        problems = [*check_resplits(file, SPLITS)]
     if not problems and values:
-        problems = [problem for split in SPLITS for problem in _check_values(file, split, step, notes)]
+        header = read_header(file)
+        skeleton = header["skeleton"] if header["axes"] == "x, y, z" else None
+        problems = [*check_values(file, SPLITS, skeleton, step, notes)]
     return problems
-
-
-def _check_shapes(file):
-    shapes = {}
-    for key in (f"{split}{array}" for split in SPLITS for array in "xy"):
-        array = file.get(key)
-        if not isinstance(array, h5py.Dataset):
-            yield f"no dataset '{key}'"
-            continue
-        is_x = key.endswith("x")
-        if len(array.shape or ()) != (3 if is_x else 2):
-            axes = "(clips, frames, persons * joints * 3)" if is_x else "(clips, classes), one-hot"
-            yield f"{key}: shape {array.shape}, not {axes}"
-            continue
-        shapes[key] = array.shape
-        if array.dtype.newbyteorder("=") != np.float32 if is_x else array.dtype.kind not in "fiub":
-            yield f"{key}: {array.dtype}, not {'float32' if is_x else 'float64'}"
-        # A sparse or compressed array is larger than the file, but not by so much
-        if array.size * array.dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
-            yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
-        if array.shape[1] < (1 if is_x else 2):
-            yield f"{key}: shape {array.shape}; at least 1 frame and 2 classes are needed"
-        if key in ("x", "test_x") and not len(array):
-            yield f"{key} has no clips"
-        first = key[-1]
-        if first in shapes and array.shape[1:] != shapes[first][1:]:
-            axes = "frames and width" if is_x else "classes"
-            yield f"{key} has {axes} {array.shape[1:]}, but {first} has {shapes[first][1:]}"
-    for split in SPLITS:
-        x, y = f"{split}x", f"{split}y"
-        if x in shapes and y in shapes and shapes[x][0] != shapes[y][0]:
-            yield f"{x} has {shapes[x][0]} clips, but {y} has {shapes[y][0]}"
 
 
 def _joints_and_persons(file):
@@ -287,44 +283,3 @@ def _check_skeleton(file, joints=None):
         _skeleton(file, joints or _joints_and_persons(file)[0])
     except (TypeError, ValueError) as error:
         yield f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}"
-
-
-def _check_resplits(file):
-    clips, table = sum(len(file[f"{split}y"]) for split in SPLITS), file["resplits"]
-    shape = getattr(table, "shape", None) or ()
-    if len(shape) != 2 or not 1 <= shape[0] <= 10_000 or shape[1] != clips or table.dtype != np.uint8:
-        yield f"resplits: {getattr(table, 'dtype', 'group')} {shape}, not uint8 (splits, {clips} clips)"
-        return
-    table = table[()]
-    bad = (table > 2).any(axis=1) | (table != 0).all(axis=1) | (table != 2).all(axis=1)
-    if bad.any():
-        yield f"resplits: split {bad.argmax() + 1} has no 0 (training), no 2 (test), or a value above 2"
-
-
-def is_one_hot(y):
-    """Which rows of y are one-hot: (clips, classes) -> (clips,) bool."""
-    return ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
-
-
-def _check_values(file, split, step, notes):
-    x, y = file[f"{split}x"], file[f"{split}y"]
-    infinite, unlabelled, empty = [], [], []
-    clips = max(1, 2**24 // max(1, x.shape[1] * x.shape[2] * 4))
-    for at in range(0, len(x), clips):
-        values = x[at : at + clips]
-        infinite.extend(at + np.flatnonzero(~np.isfinite(values).all(axis=(1, 2))))
-        unlabelled.extend(at + np.flatnonzero(~is_one_hot(y[at : at + clips])))
-        empty.extend(at + np.flatnonzero(~values.any(axis=(1, 2))))
-        if step:
-            step(len(values))
-
-    def line(array, clips, what):
-        more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
-        return f"{split}{array}: clip {clips[0]} {what}{more}"
-
-    if infinite:
-        yield line("x", infinite, "has NaN or infinity")
-    if unlabelled:
-        yield line("y", unlabelled, "has a label that is not one-hot")
-    if empty and notes is not None:
-        notes.append(line("x", empty, "is empty: all its values are 0"))

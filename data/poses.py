@@ -1,12 +1,15 @@
 """Reads the files of pose estimators as clips: OpenPose, MMPose, Ultralytics and MediaPipe.
 
     clip, skeleton, axes = read_poses("walk.json", size=(1280, 720))        # (frames, 2, 17, 3), "coco17", ...
+    stream = PoseStream(size=(1280, 720))
+    persons, skeleton, axes = stream.update(json.loads(line))               # (2, 17, 3), ...
 
 OpenPose     the folder that --write_json fills: NAME_000000000000_keypoints.json, ...; COCO's 18 joints or BODY_25's 25
 MMPose       the inferencer's predictions, a list of {"frame_id", "instances"}, or the demos' {"meta_info",
              "instance_info"}; 17 joints of COCO
 Ultralytics  a list of what results.to_json() gives, one a frame, or a .jsonl with one a line; 17 joints of COCO
-MediaPipe    pose_world_landmarks: a list of frames, each 33 {"x", "y", "z"}, or a list of persons of these, or null
+MediaPipe    pose_world_landmarks: a list of frames, each 33 {"x", "y", "z"}, or {"landmark": [...]} as protobuf's
+             MessageToDict gives them, or a list of persons of these, or null
 
 Each also as a folder of files of one frame, in the order of the last numbers in their names. Missing numbers are frames
 without a person. Persons of consecutive frames are joined by their poses (tracking.py); identities in the files are
@@ -27,8 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from blocks import BadFile, Skipped
-from recordings import read_recording
-from tracking import assign_persons
+from tracking import Places, assign_persons
 from util import UserError, shorten
 
 AXES_2D, AXES_3D = "x - 0.5, y - 0.5, score", "x, y, z"
@@ -47,7 +49,7 @@ WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowEr
 
 
 class Poses(NamedTuple):
-    clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints
+    clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints; of a stream one frame
     skeleton: str  # its name in data/skeletons.py
     axes: str  # what the three values of a joint are
 
@@ -56,27 +58,18 @@ class MissingSize(UserError):
     """The size of the picture is needed."""
 
 
-def read_poses(path, size=None, persons=2, world_landmarks=False):
+def read_poses(path, size=None, persons=2):
     """Reads a file, or a folder of files of one frame each, as Poses.
 
     size: (width, height) of the picture in pixels; not needed if all x and y are in 0...1 already, and for MediaPipe.
-    persons: at most so many; those with the most joints seen over the clip. world_landmarks: path is a .npy of
-    MediaPipe's world landmarks, (frames, 33, 3), zeros for nobody.
+    persons: at most so many; those with the most joints seen over the clip.
     Raises UserError with the file, MissingSize if `size` is needed; OSError if the system cannot read it.
     """
     path = Path(path)
     try:
-        if world_landmarks:
-            return Poses(from_mediapipe(read_recording(path, origin=0)), "mediapipe33", AXES_3D)
         kind, frames, frame, values = _collect(_read_folder(path) if path.is_dir() else _read_file(path))
-        if kind == ("MediaPipe", 33):
-            points = values = from_mediapipe(values)
-            seen = np.repeat(values.any(axis=(1, 2))[:, None], 33, axis=1)
-        else:
-            points, seen = values[..., :2], (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
-            values = _normalize(values, seen, size)
-        there = seen.any(axis=1)
-        frame, values, points, seen = frame[there], values[there], points[there], seen[there]
+        there, values, points, seen = _locate(kind, values, size)
+        frame = frame[there]
         if not len(frame):
             raise BadFile(None, "nobody is in it")
         person = assign_persons(frame, points, seen, persons)
@@ -85,7 +78,71 @@ def read_poses(path, size=None, persons=2, world_landmarks=False):
         raise (MissingSize if isinstance(error, _NoSize) else UserError)(reason) from None
     clip = np.zeros((frames, persons, *values.shape[1:]), np.float32)
     clip[frame[person >= 0], person[person >= 0]] = values[person >= 0]
-    return Poses(clip, SKELETONS[kind], AXES_3D if kind[0] == "MediaPipe" else AXES_2D)
+    return Poses(clip, SKELETONS[kind], _axes(kind))
+
+
+def picture_size(text):
+    """Reads "1280x720": (width, height). Raises ValueError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not found:
+        raise ValueError(f"{text}: not a width and a height in pixels, such as 1280x720")
+    return int(found[1]), int(found[2])
+
+
+class PoseStream:
+    """Frames of one pose estimator, one at a time. Arguments as in read_poses.
+
+    Persons keep their places from frame to frame as far as that can be said without the later frames: those who are
+    there first are kept, and a place is free again some frames after a person has left (tracking.Places).
+    """
+
+    def __init__(self, size=None, persons=2):
+        self.size, self.persons, self.places = size, persons, Places(persons)
+        self.kind = None
+        self.frames = 0
+
+    def update(self, frame):
+        """The next frame, as in the JSON, as Poses with a clip (persons, joints, 3); None if nobody is in it.
+
+        Raises ValueError, and ignores the frame, if it is none of an estimator that is known, or another's.
+        """
+        try:
+            kind, _, order, values = _collect([(0, frame)]) if _persons(frame) else (self.kind, 1, [], ())
+            if self.kind not in (None, kind):
+                raise BadFile(None, f"{kind[1]} joints of {kind[0]}, and before {self.kind[1]} of {self.kind[0]}")
+            if len(order):
+                _, values, points, seen = _locate(kind, values, self.size)
+        except BadFile as error:
+            raise ValueError(error.args[1].removeprefix("frame 0: ")) from None
+        except WRONG as error:
+            raise ValueError(f"not a frame of a pose estimator ({type(error).__name__})") from None
+        self.frames += 1
+        if not len(values):
+            return None
+        self.kind = kind
+        place = self.places.step(self.frames, points, seen)
+        clip = np.zeros((self.persons, *values.shape[1:]), np.float32)
+        clip[place[place >= 0]] = values[place >= 0]
+        return Poses(clip, SKELETONS[kind], _axes(kind))
+
+
+def _axes(kind):
+    return AXES_3D if kind[0] == "MediaPipe" else AXES_2D
+
+
+def _locate(kind, values, size):
+    """What was found: which detections have a joint (n,), and of those (m): values for the network, points, seen.
+
+    values: (n, joints, 3) as in the file. Points (m, joints, 2 or 3) are for tracking; seen: (m, joints) bool.
+    """
+    if kind[0] == "MediaPipe":
+        points = values = from_mediapipe(values)
+        seen = np.repeat(values.any(axis=(1, 2))[:, None], values.shape[1], axis=1)
+    else:
+        points, seen = values[..., :2], (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
+        values = _normalize(values, seen, size)
+    there = seen.any(axis=1)
+    return there, values[there], points[there], seen[there]
 
 
 def from_mediapipe(landmarks):
@@ -110,7 +167,7 @@ def _normalize(values, seen, size):
     elif np.abs(found).max() < 2:
         raise BadFile(None, "x and y are neither pixels nor all in 0...1 (OpenPose: --keypoint_scale 0 or 3)")
     elif size is None:
-        raise _NoSize(None, "x and y are pixels: give the size of the picture, width and height")
+        raise _NoSize(None, "x and y are pixels: give the size of the picture, width and height (--size 1280x720)")
     elif ((found < 0) | (found > size)).any(axis=1).mean() > 0.5:
         raise BadFile(None, "most joints lie outside a picture of {} x {} pixels".format(*size))
     values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=2)
@@ -118,6 +175,29 @@ def _normalize(values, seen, size):
 
 
 # ---- files to frames: [(number, frame as in JSON)]
+
+
+def is_folder_of_frames(folder):
+    """Whether the .json files in a folder are the frames of one clip: by the first that can be read and has somebody.
+
+    OSError if the system cannot read it.
+    """
+    for path in sorted(folder.glob("*.json")):
+        try:
+            content = _load(path, path.stat().st_size)
+        except BadFile:  # which read_poses names, if the others are frames
+            continue
+        if isinstance(content, dict):
+            return not content.keys().isdisjoint({"people", "instances", "landmark"})
+        if content:
+            return is_frame(content)
+    return False
+
+
+def is_frame(content):
+    """Whether a list as in JSON is a frame: of its persons, or of one person's landmarks."""
+    first = content[0] if isinstance(content, list) and content else None
+    return isinstance(first, dict) and not first.keys().isdisjoint({"keypoints", "x"})
 
 
 def _read_folder(folder):
@@ -144,8 +224,8 @@ def _read_file(path):
         content = content.get("instance_info", [content])
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
-    if content and isinstance(content[0], dict) and not content[0].keys().isdisjoint({"keypoints", "x"}):
-        content = [content]  # the persons, or the landmarks, of one frame
+    if is_frame(content):
+        content = [content]
     frames = [(frame.get("frame_id", i) if isinstance(frame, dict) else i, frame) for i, frame in enumerate(content)]
     if not all(type(number) is int for number, _ in frames) or len({number for number, _ in frames}) < len(frames):
         raise BadFile(None, "each frame_id must be another whole number")
@@ -211,6 +291,8 @@ def _persons(frame):
     if not frame:
         return []
     if isinstance(frame, dict):
+        if "landmark" in frame:
+            return [frame["landmark"]] if frame["landmark"] else []
         return frame["people"] if "people" in frame else frame["instances"]
     return [frame] if isinstance(frame[0], dict) and "x" in frame[0] else frame
 

@@ -43,7 +43,7 @@ class Skeleton:
         ValueError for an unknown skeleton."""
         if name == "joint":
             return None
-        if self.name == "unknown":
+        if not len(self.bones()):
             raise ValueError(f"the skeleton is unknown, and the stream {name!r} needs its bones")
         n = len(self.joints)
         relative = np.eye(n, dtype=np.float32)
@@ -73,14 +73,19 @@ class Skeleton:
         weights[middle or both] = 1 / len(middle or both)
         return weights
 
+    def is_another(self, other):
+        """Whether two skeletons differ as far as is known: the order of joints in an unknown one may be any."""
+        if "unknown" in (self.name, other.name):
+            return False
+        return self.parents != other.parents or None not in (self.pairs, other.pairs) and self.pairs != other.pairs
+
     def to_attributes(self):
-        """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}; {} if
-        nothing is known of it."""
+        """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}, or one
+        of the two; {} if nothing is known of it."""
         if self.name in SKELETONS:
             return {"skeleton": self.name}
-        if self.pairs is None:
-            return {}
-        return {"parents": list(self.parents), "flip_pairs": list(self.pairs)}
+        stated = {} if self.name == "unknown" else {"parents": list(self.parents)}
+        return stated if self.pairs is None else stated | {"flip_pairs": list(self.pairs)}
 
 
 def unknown_skeleton(joints):
@@ -92,6 +97,7 @@ def read_skeleton(attributes, joints):
     """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
     if "skeleton" in attributes:
         name = attributes["skeleton"]
+        name = name.decode() if isinstance(name, bytes) else name
         if name == "unknown":
             return unknown_skeleton(joints)
         if name not in SKELETONS:
@@ -100,10 +106,10 @@ def read_skeleton(attributes, joints):
         if len(skeleton.joints) != joints:
             raise ValueError(f"skeleton {name} has {len(skeleton.joints)} joints, not {joints}")
         return skeleton
-    if "parents" not in attributes or "flip_pairs" not in attributes:
+    if "parents" not in attributes and "flip_pairs" not in attributes:
         return unknown_skeleton(joints)
-    parents, pairs = ([int(i) for i in attributes[key]] for key in ("parents", "flip_pairs"))
     numbers = range(joints)
+    parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
     if len(parents) != joints or len(pairs) != joints or not all(i in numbers for i in parents + pairs):
         raise ValueError(f"parents and flip_pairs must be {joints} joints each, from 0 to {joints - 1}")
     if [pairs[i] for i in pairs] != list(numbers):
@@ -113,7 +119,8 @@ def read_skeleton(attributes, joints):
         root = [parents[i] for i in root]
     if any(parents[i] != i for i in root):
         raise ValueError("parents must form trees: some joints hang on each other in a circle")
-    return Skeleton("custom", tuple(f"joint {i}" for i in numbers), tuple(parents), tuple(pairs))
+    pairs = tuple(pairs) if "flip_pairs" in attributes else None
+    return Skeleton("custom", tuple(f"joint {i}" for i in numbers), tuple(parents), pairs)
 
 
 def _skeleton(name, joints, parents, is_2d=False):

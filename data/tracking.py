@@ -1,4 +1,9 @@
-"""Joins the persons that a pose estimator found in each frame into tracks, and tracks into the persons of a clip."""
+"""Joins the persons that a pose estimator found in each frame into tracks, and tracks into the persons of a clip.
+
+Of a clip at once (`assign_persons`) or of a stream, frame by frame (`Places`); both take the same steps (`Tracker`).
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,41 +34,93 @@ def assign_persons(frame, points, seen, persons):
 
 
 def join(frame, points, seen):
-    """The track of each detection, (n,) int64: persons nearest to where tracks are expected. Arguments as above.
+    """The track of each detection, (n,) int64. Arguments as above."""
+    tracker = Tracker()
+    numbers, starts = np.unique(frame, return_index=True)
+    parts = (np.split(array, starts[1:]) for array in (points, seen))
+    return np.concatenate([tracker.step(*one) for one in zip(numbers, *parts, strict=True)])
+
+
+class _Tracks(NamedTuple):
+    """Tracks that may continue, a row of each array for each: its last detection, and what is known of it by then."""
+
+    number: np.ndarray
+    frame: np.ndarray
+    points: np.ndarray
+    seen: np.ndarray
+    diagonal: np.ndarray  # of the bounding box
+    velocity: np.ndarray  # mean motion in a frame
+
+    def select(self, rows):
+        return _Tracks(*(array[rows] for array in self))
+
+
+class Tracker:
+    """Joins the detections of one frame after another into tracks: persons nearest to where tracks are expected.
 
     The distance is the mean over the joints seen in both; a track moves on at its last velocity. In each frame the sum
     of distances is the smallest possible.
     """
-    from scipy.optimize import linear_sum_assignment  # scikit-learn brings it
 
-    low, high = (np.where(seen[..., None], points, value) for value in (np.inf, -np.inf))
-    diagonal = np.linalg.norm(high.max(axis=1) - low.min(axis=1), axis=1)
-    track = np.full(len(frame), -1)
-    tracks = 0
-    last = np.zeros(0, np.int64)  # of each track that may continue: its last detection
-    velocity = np.zeros((0, points.shape[2]))  # and its mean motion in a frame
-    numbers, starts = np.unique(frame, return_index=True)
-    for now, new in zip(numbers, np.split(np.arange(len(frame)), starts[1:]), strict=True):
-        recent = now - frame[last] <= LOST
-        last, velocity = last[recent], velocity[recent]
-        gap = (now - frame[last])[:, None]
-        both = seen[last][:, None] & seen[new]
+    def __init__(self):
+        self.count = 0  # of tracks so far
+        self.tracks = None  # those that may continue
+
+    def step(self, now, points, seen):
+        """The track of each detection of frame `now`, (n,) int64: a new number for whoever continues none.
+
+        now: larger than in the step before. points: (n, joints, 2 or 3). seen: (n, joints) bool, one joint of each at
+        least.
+        """
+        from scipy.optimize import linear_sum_assignment  # scikit-learn brings it
+
+        n, _, axes = points.shape
+        low, high = (np.where(seen[..., None], points, value) for value in (np.inf, -np.inf))
+        diagonal = np.linalg.norm(high.max(axis=1) - low.min(axis=1), axis=1)
+        new = _Tracks(np.full(n, -1), np.full(n, now), points, seen, diagonal, np.zeros((n, axes)))
+        old = new.select([]) if self.tracks is None else self.tracks.select(now - self.tracks.frame <= LOST)
+
+        gap = (now - old.frame)[:, None]
+        both = old.seen[:, None] & seen
         shared = np.maximum(both.sum(axis=2), 1)
-        step = points[new] - points[last][:, None]  # (tracks, detections, joints, 2 or 3)
-        distance = np.linalg.norm(step - (velocity * gap)[:, None, None], axis=3)
+        move = points - old.points[:, None]  # (tracks, detections, joints, 2 or 3)
+        distance = np.linalg.norm(move - (old.velocity * gap)[:, None, None], axis=3)
         distance = (distance * both).sum(axis=2) / shared
-        size = np.maximum(diagonal[last][:, None], diagonal[new])
+        size = np.maximum(old.diagonal[:, None], diagonal)
         cost = np.where(both.any(axis=2), np.minimum(distance / np.maximum(size, 1e-9), REACH), REACH)
-        old, found = linear_sum_assignment(cost)
-        near = cost[old, found] < REACH
-        old, found = old[near], found[near]
-        mean_step = (step * both[..., None]).sum(axis=2)[old, found] / shared[old, found, None]
-        velocity[old] = (velocity[old] + mean_step / gap[old]) / 2
-        track[new[found]] = track[last[old]]
-        last[old] = new[found]
-        others = new[track[new] < 0]
-        track[others] = np.arange(tracks, tracks + len(others))
-        tracks += len(others)
-        last = np.concatenate([last, others])
-        velocity = np.concatenate([velocity, np.zeros((len(others), points.shape[2]))])
-    return track
+        from_, to = linear_sum_assignment(cost)
+        near = cost[from_, to] < REACH
+        from_, to = from_[near], to[near]
+
+        mean_move = (move * both[..., None]).sum(axis=2)[from_, to] / shared[from_, to, None]
+        new.velocity[to] = (old.velocity[from_] + mean_move / gap[from_]) / 2
+        new.number[to] = old.number[from_]
+        begins = new.number < 0
+        new.number[begins] = self.count + np.arange(begins.sum())
+        self.count += begins.sum()
+        waits = np.ones(len(old.number), bool)
+        waits[from_] = False
+        self.tracks = _Tracks(*map(np.concatenate, zip(old.select(waits), new, strict=True)))
+        return new.number
+
+
+class Places:
+    """Which person of a stream each detection is, when later frames are not known yet.
+
+    A track takes the first of so many places that is free, older tracks before newer ones, and keeps it until it is
+    lost: for LOST frames nobody else is in the place of a person who is hidden.
+    """
+
+    def __init__(self, persons):
+        self.tracker = Tracker()
+        self.taken = np.full(persons, -1)  # by this track
+
+    def step(self, now, points, seen):
+        """The place of each detection of frame `now`, (n,) int64 from 0, or -1 for none. Arguments as in Tracker."""
+        track = self.tracker.step(now, points, seen)
+        self.taken[~np.isin(self.taken, self.tracker.tracks.number)] = -1
+        free, newcomers = np.flatnonzero(self.taken < 0), np.setdiff1d(track, self.taken)  # sorted: the oldest first
+        n = min(len(free), len(newcomers))
+        self.taken[free[:n]] = newcomers[:n]
+        same = track[:, None] == self.taken
+        return np.where(same.any(axis=1), same.argmax(axis=1), -1)

@@ -11,6 +11,7 @@ from checkpoint import copy_tensors, find_checkpoint, load_checkpoint, save_torc
 from conftest import CLASSES, JOINTS, run
 from model import SGN
 from recipes import RECIPES
+from skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from util import UserError
 
 
@@ -226,3 +227,21 @@ def test_tensors_are_copied_only_into_the_same_structure():
     ):
         with pytest.raises(ValueError, match=why):
             copy_tensors(target, source, "net")
+
+
+def test_a_checkpoint_refuses_data_of_another_skeleton(state, path):
+    v2, openpose = SKELETONS["kinect_v2"], SKELETONS["openpose25"]
+    own = {"parents": [0] * 25, "flip_pairs": [1, 0, *range(2, 25)]}
+    torch.save({"state_dict": state, "class_names": [], "skeleton": {"skeleton": "kinect_v2"}}, path)
+    load_checkpoint(path).check_fits(25, 60, v2)
+    load_checkpoint(path).check_fits(25, 60, unknown_skeleton(25))
+    same = {"parents": list(v2.parents), "flip_pairs": list(v2.pairs)}
+    load_checkpoint(path).check_fits(25, 60, read_skeleton(same, 25))
+    for other, name in ((openpose, "openpose25"), (read_skeleton(own, 25), "custom")):
+        with pytest.raises(UserError, match=f"made for the skeleton kinect_v2, the data has {name}"):
+            load_checkpoint(path).check_fits(25, 60, other)
+    torch.save({"state_dict": state, "class_names": [], "skeleton": own}, path)
+    with pytest.raises(UserError, match="made for the skeleton custom, the data has another one"):
+        load_checkpoint(path).check_fits(25, 60, read_skeleton(own | {"flip_pairs": list(range(25))}, 25))
+    torch.save({"state_dict": state, "class_names": [], "skeleton": {}}, path)
+    load_checkpoint(path).check_fits(25, 60, openpose)  # written from data of an unknown skeleton

@@ -9,6 +9,7 @@ import pytest
 
 import main
 import make_dataset
+import recordings
 from layout import read_header, validate
 from util import UserError
 
@@ -86,6 +87,36 @@ def test_npy_in_millimetres_with_z_up(tmp_path):
         wanted[..., 1] = np.linspace(0, 1.7, 25)
         wanted[..., 0] = np.linspace(0, 0.1, 20)[:, None]
         np.testing.assert_allclose(x, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("up", make_dataset.UP)
+def test_a_line_says_which_axis_points_up(tmp_path, capsys, up):
+    def write(path, label, i):
+        write_npy(path, label, i)
+        clip = np.load(path)
+        clip[:, [3, 14]] = clip[:, [24, 0]]  # the head on top, the left ankle at the bottom
+        np.save(path, clip @ np.array(make_dataset.UP[up]))  # the inverse rotation
+
+    folder = write_tree(tmp_path, write, suffix="npy")
+    make(folder, "--skeleton", "kinect_v2")
+    err = capsys.readouterr().err
+    assert (f"note: y does not point from feet to heads; {up} points there: use --up={up}" in err) == (up != "y")
+    make(folder, "--skeleton", "kinect_v2", f"--up={up}")
+    assert "note" not in capsys.readouterr().err
+    make(folder, "--skeleton", "unknown")
+    assert "note" not in capsys.readouterr().err
+
+
+def test_a_word_of_nucla_in_a_pose_file_does_not_make_it_one(tmp_path):
+    path = tmp_path / "a.json"
+    for text, wanted in (
+        ('{"skeletons": [], "label": 1}', True),
+        ('[{"frame_id": 0, "instances": [], "of": "skeletons"}]', False),
+        ('{"meta_info": {"skeletons": 17}, "instance_info": []}', False),
+        ('{"skeletons": ', False),
+    ):
+        path.write_text(text)
+        assert recordings._is_nucla(path) == wanted
 
 
 @pytest.mark.parametrize("up", make_dataset.UP)

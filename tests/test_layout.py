@@ -6,6 +6,7 @@ import pytest
 
 from helpers import run_script
 from layout import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
+from recordings import read_recording
 from skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from util import UserError
 
@@ -70,7 +71,9 @@ def test_own_data_in_ten_lines(tmp_path, persons):
         made_by="me",
     )
     code, out, _ = run_script(CHECK, path)
-    wanted = f"40 training, 3 validation and 10 test clips of up to 90 frames, 17 joints, {persons} persons"
+    people = "1 person" if persons == 1 else "up to 2 persons"
+    about = f"17 joints (skeleton unknown), {people}, 3 classes"
+    wanted = f"40 training, 3 validation and 10 test clips of up to 90 frames, {about}"
     assert code == 0 and wanted in out[-1]
 
 
@@ -271,6 +274,31 @@ def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person()
     assert np.array_equal(center(given, absent), center(given, absent, 1))
 
 
+def test_clips_are_centered_as_predict_centers_recordings(tmp_path):
+    given = splits(2 * 17 * 3)
+    first = given[""][0][0]
+    first[0, :51], first[2] = 0, 0  # person 1 comes later, and a frame is empty
+    given["test_"][0][1][:, :51] = 0  # person 1 never comes
+    given["valid_"][0][2][:] = 0  # nobody comes
+    write_h5(tmp_path / "a.h5", given, joints=17, persons=2, origin=12, **HEADER)
+    with h5py.File(tmp_path / "a.h5") as file:
+        for split, (clips, _) in given.items():
+            for x, clip in zip(file[f"{split}x"][()], clips, strict=True):
+                wanted = np.zeros_like(x)
+                if clip.any():
+                    np.save(tmp_path / "clip.npy", clip.reshape(len(clip), 2, 17, 3))
+                    read = read_recording(tmp_path / "clip.npy", origin=12).reshape(
+                        -1, 102 if clip[:, :51].any() else 51
+                    )
+                    wanted[: len(read), : read.shape[1]] = read
+                assert np.array_equal(x, wanted)
+        assert np.array_equal(file["x"][0, 1, 33:36], np.zeros(3)) and file["x"][0, 0, :51].any() == 0
+    for wrong in (-1, 18):
+        with pytest.raises(UserError, match=f"origin {wrong}: not a joint from 1 to 17, or 0 for none"):
+            write_h5(tmp_path / "b.h5", given, joints=17, persons=2, origin=wrong, **HEADER)
+    assert not (tmp_path / "b.h5").exists()
+
+
 def test_an_h5_states_its_skeleton(tmp_path):
     def skeleton(joints, **header):
         path = tmp_path / "a.h5"
@@ -285,6 +313,16 @@ def test_an_h5_states_its_skeleton(tmp_path):
     assert skeleton(17, made_by="make_nucla.py 0.1.0") == unknown_skeleton(17)
     own = skeleton(3, parents=[0, 0, 0], flip_pairs=[0, 2, 1])
     assert own.bones().tolist() == [[1, 0], [2, 0]] and own.flip_pairs().tolist() == [0, 2, 1]
+    bones = skeleton(3, parents=[0, 0, 0])
+    assert (bones.name, bones.bones().tolist(), bones.flip_pairs()) == ("custom", [[1, 0], [2, 0]], None)
+    sides = skeleton(3, flip_pairs=[0, 2, 1])
+    assert (sides.name, len(sides.bones()), sides.flip_pairs().tolist()) == ("custom", 0, [0, 2, 1])
+    assert [read_skeleton(known.to_attributes(), 3) for known in (own, bones, sides)] == [
+        *(own, bones),
+        read_skeleton({"parents": [0, 1, 2], "flip_pairs": [0, 2, 1]}, 3),
+    ]
+    assert not own.is_another(bones) and own.is_another(sides) and not own.is_another(unknown_skeleton(3))
+    assert skeleton(20, skeleton=np.bytes_("kinect_v1")) is SKELETONS["kinect_v1"]
     for wrong, why in (
         ({"skeleton": "coco18"}, "'coco18' is not one of kinect_v2"),
         ({"skeleton": "coco17"}, "coco17 has 17 joints, not 3"),

@@ -6,7 +6,7 @@ import torch
 
 from conftest import run, write_toy
 from model import SGN
-from skeletons import KINECT_V1, OPENPOSE18, unknown_skeleton
+from skeletons import unknown_skeleton
 from util import UserError
 
 pytest.importorskip("matplotlib")
@@ -81,12 +81,12 @@ def test_runs_that_differ_in_their_seed_alone_are_one_curve(place):
 def test_the_view_by_hand():
     pose = np.zeros((2, 20, 3))
     pose[0, :, 0] = 1
-    flat = plot_clips.project(pose, KINECT_V1, turn=np.pi / 2)
+    flat = plot_clips.project(pose, turn=np.pi / 2)
     np.testing.assert_allclose(flat[0, :, 0], 0, atol=1e-12)  # x points away from a viewer at the side
     assert np.isnan(flat[1]).all()  # an absent person
     seen = np.zeros((18, 3))
     seen[3] = [0.2, 0.3, 0.9]
-    flat = plot_clips.project(seen, OPENPOSE18)
+    flat = plot_clips.project(seen, is_2d=True)
     assert flat[3].tolist() == [0.2, -0.3] and np.isnan(np.delete(flat, 3, 0)).all()  # y down, joints not seen
     assert len(unknown_skeleton(5).bones()) == 0
 

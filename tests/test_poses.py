@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import poses
-from poses import AXES_2D, AXES_3D, MissingSize, from_mediapipe, read_poses
-from tracking import assign_persons
+from poses import AXES_2D, AXES_3D, MissingSize, PoseStream, from_mediapipe, is_folder_of_frames, read_poses
+from recordings import read_any
+from tracking import LOST, assign_persons
 from util import UserError
 
 SIZE = (640, 480)
@@ -89,7 +90,11 @@ def test_mediapipe_is_turned_to_the_axes_of_kinect(tmp_path):
     assert not clip[1:3].any() and np.array_equal(clip[3], clip[0])
     landmarks = np.array([[[joint[axis] for axis in "xyz"] for joint in person]])
     np.save(tmp_path / "a.npy", landmarks)
-    assert np.array_equal(read_poses(tmp_path / "a.npy", world_landmarks=True).clip[:, 0], clip[:1, 0])
+    for skeleton in ("mediapipe33", "kinect_v2"):  # 33 joints are none of Kinect's
+        read = read_any(tmp_path / "a.npy", skeleton)
+        assert np.array_equal(read.clip[:, 0], clip[:1, 0]) and read.skeleton == "mediapipe33"
+    protobuf = save(tmp_path / "b.json", [{"landmark": person}, None, {"landmark": []}, {"landmark": person}])
+    assert np.array_equal(read_poses(protobuf).clip, clip)
     assert np.linalg.det(from_mediapipe(np.eye(33, 3))[:3]) == 1  # a rotation: left stays left
 
 
@@ -161,6 +166,106 @@ def test_joints_that_are_not_seen_do_not_count():
     assert assign_persons(np.array([0, 0, 1, 1]), points, seen, 2).tolist() in ([0, 1, 0, 1], [1, 0, 1, 0])
 
 
+# ---- streams
+
+
+def streamed(frames, persons=2):
+    """The clip that a stream of these frames in pixels becomes, (frames, persons, 17, 2), and its PoseStream."""
+    stream, clip = PoseStream(SIZE, persons), np.zeros((len(frames), persons, 17, 2))
+    for i, frame in enumerate(mmpose(*frames)):
+        if (poses := stream.update(json.loads(json.dumps(frame)))) is not None:
+            clip[i] = np.where(poses.clip[..., 2:] > 0, (poses.clip[..., :2] + 0.5) * SIZE, 0)
+    return clip, stream
+
+
+@pytest.mark.parametrize("hidden", [0, 5])
+def test_persons_who_cross_in_a_stream_keep_their_places(hidden):
+    a, b = walk(150, 10), walk(450, -10)
+    frames = [[a[i], b[i]] if i % 3 else [b[i], a[i]] for i in range(30)]
+    for i in range(15 - hidden // 2, 15 - hidden // 2 + hidden):
+        frames[i] = [a[i]]
+    clip, _ = streamed(frames)
+    both = np.array([len(frame) == 2 for frame in frames])
+    np.testing.assert_allclose(clip[:, 1], a, atol=1e-3)  # listed second in frame 0
+    np.testing.assert_allclose(clip[both, 0], b[both], atol=1e-3)
+    assert not clip[~both, 0].any()
+
+
+@pytest.mark.parametrize("away", [5, 25])
+def test_in_a_stream_the_place_of_who_leaves_is_kept_for_a_while(away):
+    """A third person comes while the second is away: to no place at first, then to the one that has become free."""
+    a, b, c = walk(100, 1, 60), walk(300, 1, 60), walk(500, 1, 60)
+    frames = [[a[i], b[i], c[i]] if i % 2 else [c[i], b[i], a[i]] for i in range(60)]
+    for i in range(60):
+        frames[i] = [a[i]] + ([b[i]] if not 10 <= i < 10 + away else []) + ([c[i]] if i >= 12 else [])
+    clip, _ = streamed(frames)
+    np.testing.assert_allclose(clip[:, 0], a, atol=1e-3)
+    np.testing.assert_allclose(clip[:10, 1], b[:10], atol=1e-3)
+    if away <= LOST:
+        np.testing.assert_allclose(clip[10 + away :, 1], b[10 + away :], atol=1e-3)
+    else:
+        np.testing.assert_allclose(clip[10 + LOST :, 1], c[10 + LOST :], atol=1e-3)
+        assert not clip[10 : 10 + LOST, 1].any()
+
+
+def test_a_stream_of_every_estimator_is_as_its_file(tmp_path):
+    keypoints = {"x": [320.0] * 17, "y": [120.0] * 17, "visible": [0.5] * 17}
+    landmarks = [{"x": 0.1 * (i < 23), "y": -0.25, "z": 0.0} for i in range(33)]
+    landmarks[23] = landmarks[24] = {"x": 0.0, "y": 0.0, "z": 0.0}
+    for frame in (
+        {"people": [{"pose_keypoints_2d": [320, 120, 0.5] * 18}]},
+        {"people": [{"pose_keypoints_2d": [320, 120, 0.5] * 25}]},
+        {"frame_id": 7, "instances": [instance(np.full((17, 2), 200))]},
+        [instance(np.full((17, 2), 200))],
+        [{"name": "person", "keypoints": keypoints}],
+        landmarks,
+        [landmarks],
+        {"landmark": landmarks},
+    ):
+        stream = PoseStream(SIZE)
+        assert stream.update(None) is stream.update([]) is stream.update({"people": []}) is None
+        one, whole = stream.update(frame), read_poses(save(tmp_path / "a.jsonl", json.dumps(frame)), SIZE)
+        assert (one.skeleton, one.axes) == whole[1:] and np.array_equal(one.clip, whole.clip[0])
+
+
+def test_a_frame_that_is_refused_changes_nothing():
+    a, b = walk(150, 10), walk(450, -10)
+    clip, stream = streamed([[a[i], b[i]] for i in range(14)])
+    openpose = {"people": [{"pose_keypoints_2d": [9] * 54}]}
+    for wrong, why in (
+        (openpose, "18 joints of OpenPose, and before 17 of MMPose"),
+        (3, "not a frame"),
+        ({"a": 1}, "not a frame"),
+        ({"instances": [{"keypoints": [[1]]}]}, "not a frame"),
+        ([instance(FIGURE * np.nan)], "three finite numbers"),
+        ([instance(FIGURE + 3000)], "outside a picture"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            stream.update(wrong)
+    assert stream.frames == 14
+    next_ = stream.update({"instances": [instance(b[14]), instance(a[14])]}).clip
+    assert abs(next_[0, 0, 0] - clip[13, 0, 0, 0] / SIZE[0] + 0.5) < 0.05
+    with pytest.raises(ValueError, match="--size"):
+        PoseStream().update([instance(FIGURE + 300)])
+
+
+def test_folders_of_frames_and_of_recordings(tmp_path):
+    frame = [instance(FIGURE + 300)]
+    for name, contents, is_clip in (
+        ("openpose", [{"people": []}, {"people": []}], True),
+        ("mmpose", [[], frame, frame], True),
+        ("damaged", ["[", frame], True),
+        ("clips", [mmpose([FIGURE + 300])] * 2, False),
+        ("demos", [{"meta_info": {}, "instance_info": []}], False),
+        ("nucla", [{"skeletons": [], "label": 1}], False),
+        ("empty", [], False),
+    ):
+        (tmp_path / name).mkdir()
+        for i, content in enumerate(contents):
+            save(tmp_path / name / f"a_{i}.json", content)
+        assert is_folder_of_frames(tmp_path / name) is is_clip, name
+
+
 # ---- bad files
 
 PERSON = instance(FIGURE + 300)
@@ -209,8 +314,8 @@ def test_other_bad_input(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="a second file of frame 1"):
         read_poses(tmp_path / "frames")
     np.save(tmp_path / "a.npy", np.ones((4, 25, 3)))
-    with pytest.raises(UserError, match=r"\(4, 1, 25, 3\), not"):
-        read_poses(tmp_path / "a.npy", world_landmarks=True)
+    with pytest.raises(UserError, match="25 joints, but mediapipe33 has 33"):
+        read_any(tmp_path / "a.npy", "mediapipe33")
     monkeypatch.setattr(poses, "LARGEST", 100)
     with pytest.raises(UserError, match="more than"):
         read_poses(path, SIZE)

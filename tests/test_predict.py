@@ -163,13 +163,13 @@ BAD = {
     "nan.npy": (np.full((30, 25, 3), np.nan), "nan.npy: NaN or infinity in frame 1"),
     "zeros.npy": (np.zeros((30, 25, 3)), "zeros.npy: nobody is in it"),
     "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: a coordinate is too large"),
-    "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, so joint 2 cannot"),
-    "other.npy": (np.arange(1530).reshape(30, 17, 3), "other.npy: 17 joints, but .* was made for 25"),
+    "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, but kinect_v2 has 25"),
+    "other.npy": (np.arange(1530).reshape(30, 17, 3), "other.npy: 17 joints, but kinect_v2 has 25"),
     "a.json": (b'{"skeletons": 1}', "a.json: skeletons of shape"),
-    "b.json": (b"[" * 100000, "b.json: not a clip of N-UCLA"),
-    "a.csv": (b"1,2,3", "a.csv: not a .skeleton, .json or .npy file"),
+    "b.json": (b"[" * 100000, "b.json: not JSON"),
+    "a.csv": (b"1,2,3", "a.csv: not a .skeleton, .json, .jsonl or .npy file"),
     "none.npy": (None, "none.npy: No such file"),
-    "folder": (None, "folder: a folder without .skeleton"),
+    "folder": (None, "folder: a folder with no .json of a frame"),
 }
 
 
@@ -189,7 +189,7 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         run(capsys, *files[:2], *flags)
     with pytest.raises(UserError, match=BAD["cut.skeleton"][1]):
         run(capsys, files[0], *flags)
-    with pytest.raises(UserError, match="folder: a folder without"):
+    with pytest.raises(UserError, match="folder: a folder with no .json"):
         run(capsys, tmp_path / "folder", *flags)
     with pytest.raises(UserError, match="no such checkpoint"):
         run(capsys, files[0], "--checkpoint", tmp_path / "none.pth")

@@ -1,14 +1,19 @@
 """from_pyskl.py: pickles of pyskl and mmaction2 become the h5 that .skeleton files give, and no code in them is run."""
 
+import os
 import pickle
+import re
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
 import pytest
 
 import from_pyskl
+import get_raw_skes_data
 import layout
 import protocols
+import safe_pickle
 from ntu_text import CLIPS, FILES, run, write_root
 from util import UserError
 
@@ -36,7 +41,7 @@ def clips_of(file, split):
     return [x[: np.flatnonzero(x.any(axis=1))[-1] + 1] for x in file[f"{split}x"][()]]
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
 def test_ntu_is_what_the_skeleton_files_give(tmp_path, protocol):
     """Equal where the two agree on the frames: up to float16, and the origin's float16."""
     write_root(tmp_path, FILES)
@@ -58,6 +63,109 @@ def test_ntu_is_what_the_skeleton_files_give(tmp_path, protocol):
     assert compared > 40
 
 
+def pyskl_keypoint(bodies):
+    """A clip as pyskl's ntu_preproc.py makes it of the bodies of get_raw_skes_data.py: (1 or 2, frames, 25, 3).
+
+    None where an assertion of it fails: all bodies are noise.
+    """
+    bodies = sorted(bodies, key=lambda body: -body.motion)
+    if len(bodies) > 1:
+        bodies = [body for body in bodies if len(body.joints) > 11]
+    if len(bodies) > 1:
+        width, height = ([np.ptp(body.joints[..., axis], axis=1) for body in bodies] for axis in (0, 1))
+        good = [w <= 0.8 * h for w, h in zip(width, height, strict=True)]
+        left = [(body, g) for body, g in zip(bodies, good, strict=True) if 1 - g.mean() < 0.69754]
+        lower = [body.joints[g].reshape(-1, 3).var(axis=0).sum() for body, g in left]
+        bodies = [body._replace(motion=min(body.motion, m)) for (body, _), m in zip(left, lower, strict=True)]
+        bodies.sort(key=lambda body: -body.motion)
+    if len(bodies) < 2:
+        return bodies[0].joints[None] if bodies else None
+    clip = np.zeros((2, max(body.last + 1 for body in bodies), 25, 3), np.float32)
+    taken = [[0, 0], [0, 0]]
+    for i, body in enumerate(bodies):
+        for person, (start, end) in enumerate(taken):
+            if i == 0 or max(start, body.first) >= min(end, body.last + 1):
+                clip[person, body.first : body.last + 1] = body.joints
+                first = body.first if i == 0 else min(start, body.first)
+                taken[person] = [first, max(end, body.last + 1)]
+                break
+    there = np.flatnonzero(clip.any(axis=(0, 2, 3)))
+    clip = clip[:, there[0] : there[-1] + 1]
+    return clip[::-1] if not clip[0, 0].any() and clip[1, 0].any() else clip
+
+
+def rows_of(keypoint, name="S001C001P001R001A001"):
+    holder = SimpleNamespace(array=keypoint)
+    return from_pyskl.read_clip(annotation(name, 0, keypoint) | {"keypoint": holder}, "a.pkl", 0).rows()
+
+
+def test_clips_made_by_pyskl_s_rules_are_the_release_s_where_the_two_agree():
+    same = 0
+    for name, golden in CLIPS.items():
+        keypoint = pyskl_keypoint(get_raw_skes_data.read_skeleton(FILES[name])[1])
+        if keypoint is None:
+            continue
+        rows, wanted = rows_of(keypoint.astype(np.float16)), golden["moved"]
+        rows, wanted = (np.pad(x, [(0, 0), (0, 150 - x.shape[1])]).reshape(-1, 2, 75) for x in (rows, wanted))
+        if rows.shape == wanted.shape and np.array_equal(rows.any(axis=2), wanted.any(axis=2)):
+            assert np.abs(rows - wanted).max() <= 2 * np.spacing(np.float16(np.abs(golden["denoised"]).max()))
+            same += 1
+    # Of the others one has noise alone, two have their persons swapped, and three other ends of the bodies' intervals
+    assert (same, len(CLIPS)) == (27, 33)
+
+
+def test_persons_and_frames_that_pyskl_leaves_in_a_clip():
+    """Person 1 comes later than person 2, frames within are empty, and a person is there in no frame."""
+    clip = np.zeros((3, 6, 25, 3), np.float16)
+    clip[0, [2, 3]] = 1 + np.arange(75).reshape(25, 3) / 64
+    clip[2, [0, 2, 5]] = 2
+    rows = rows_of(clip).reshape(-1, 2, 25, 3)  # frames 1 and 4 are empty
+    origin = clip[0, 2, 1].astype(np.float32)
+    assert rows.any(axis=(2, 3)).tolist() == [[False, True], [True, True], [True, False], [False, True]]
+    assert np.array_equal(rows[0, 1], 2 - np.tile(origin, (25, 1))) and not rows[1, 0, 1].any()
+    only = rows_of(clip[[0, 1]])  # no figure in the frames without person 1
+    assert np.array_equal(only, rows[1:3, 0].reshape(2, 75))
+
+
+def test_ntu_names_with_folders_none_and_clips_that_lack_skeletons(tmp_path, capsys):
+    clips = list(ntu_annotations())
+    missing = sorted(protocols.dataset("NTU").missing)[0]
+    clips = [None, *clips, clips[0] | {"frame_dir": missing}, annotation("S001C001P001R001A001", 0, EMPTY)]
+    splits = {"xsub_train": ["videos/S001C001P001R001A001_rgb.avi"]}
+    for clip in clips[1:]:
+        clip["frame_dir"] = f"videos/{clip['frame_dir']}.avi"
+    convert(tmp_path, {"split": splits, "annotations": clips})
+    out = capsys.readouterr().out
+    assert "1 clips are left out, for example S001C001P001R001A001: nobody is in them" in out
+    assert f"for example {missing}: they are known to lack skeletons" in out
+    assert f"{len(CLIPS)} clips: not the full NTU60" in out
+    with h5py.File(tmp_path / "NTU_CS.h5") as file:
+        assert sum(len(file[f"{split}y"]) for split in layout.SPLITS) == len(CLIPS)
+
+
+def test_ntu120_gives_both_protocols_and_2d_clips_have_names_of_their_own(tmp_path):
+    names = [f"S{s:03}C001P{p:03}R001A{a:03}" for s in range(1, 5) for p in (1, 3) for a in (1, 61, 120)]
+    clip = np.ones((1, 4, 25, 3), np.float16)
+    convert(tmp_path, [annotation(name, protocols.action(name) - 1, clip) for name in names], name="ntu120_3danno.pkl")
+    for path, sizes in (("NTU120_CS.h5", [11, 1, 12]), ("NTU120_CSet.h5", [11, 1, 12])):
+        with h5py.File(tmp_path / path) as file:
+            assert [len(file[f"{split}y"]) for split in layout.SPLITS] == sizes
+            assert len(layout.read_header(file)["class_names"]) == 120
+    clips = [annotation(name, protocols.action(name) - 1, **pose()) for name in names]
+    convert(tmp_path, {"split": {"xset_train": names}, "annotations": clips}, name="ntu120_hrnet.pkl")
+    with h5py.File(tmp_path / "ntu120_hrnet_CSet.h5") as file, h5py.File(tmp_path / "NTU120_CSet.h5") as other:
+        assert (file.attrs["skeleton"], other.attrs["skeleton"]) == ("coco17", "kinect_v2")
+
+
+def test_bare_lists_of_training_and_test_clips(tmp_path):
+    clips = [annotation(f"v{i}", i % 2, **pose()) for i in range(12)]
+    (tmp_path / "val.pkl").write_bytes(pickle.dumps(clips[8:]))
+    convert(tmp_path, clips[:8], "--test", str(tmp_path / "val.pkl"), name="gym_train.pkl")
+    with h5py.File(tmp_path / "gym_train.h5") as file:
+        assert [len(file[f"{split}y"]) for split in layout.SPLITS] == [7, 1, 4]
+
+
+EMPTY = np.zeros((1, 5, 25, 3), np.float16)
 CLIPS_LARGEST = max(np.abs(clip["denoised"]).max() for clip in CLIPS.values())
 
 
@@ -89,13 +197,40 @@ def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
 
 
 class Code:
+    """Pickled as a call."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
     def __reduce__(self):
-        return exec, ("raise SystemError('run')",)
+        return self.call
 
 
-GOOD = annotation("v", 0, **pose())
+def many(depth=60):
+    """A list whose text has 2 ** depth parts."""
+    value = "x"
+    for _ in range(depth):
+        value = [value, value]
+    return value
+
+
+GOOD, DTYPE = annotation("v", 0, **pose()), b"\x80\x02cnumpy\ndtype\n"
 WRONG = {
-    "code": ([GOOD | {"label": Code()}], "it would run __builtin__.exec"),
+    "code": ([GOOD | {"label": Code(exec, "raise SystemError('run')")}], "it would run __builtin__.exec"),
+    "a shell": ([Code(os.system, "false")], "it would run posix.system"),
+    "attributes": ([Code(getattr, Code(getattr, int, "real"), "x")], "it would run __builtin__.getattr"),
+    "a file outside": (b"\x80\x02U\x01aQ.", "it refers to objects outside the file"),
+    "memory": ([Code(bytearray, 10**15)], "cannot be read as a pickle of pyskl"),
+    "memory of bytes": ([Code(bytes, 10**15)], "cannot be read as a pickle of pyskl"),
+    "text without an end": ([GOOD | {"label": many(), "frame_dir": many()}], "of type list"),
+    "a type without an end": (DTYPE + pickle.dumps((many(),), 2)[2:-1] + b"R.", "type of type list"),
+    "an array without values": (b"\x80\x02cnumpy\nndarray\n)R.", "not {'split'"),
+    "a clip without values": ([GOOD | {"keypoint": Code(np.ndarray, 3)}], "keypoint that is damaged"),
+    "a large label": ([GOOD | {"label": 10**5000}], "has the label of type int"),
+    "lists of lists": ({"split": {"train": [["v"]]}, "annotations": [GOOD]}, "not {'split'"),
+    "numbered lists": ({"split": {1: ["v"]}, "annotations": [GOOD]}, "not {'split'"),
+    "large pictures": ([GOOD | {"img_shape": (10**400, 1)}], "has no img_shape"),
+    "scores of text": ([GOOD | {"keypoint_score": np.full((1, 5, 17), "a")}], "has no keypoint_score"),
     "objects": ([GOOD | {"keypoint": np.array([[[[None, 1]]]])}], "array of type 'O8'"),
     "no pickle": (b"words", "cannot be read as a pickle of pyskl"),
     "other things": ({"split": 3, "annotations": [GOOD]}, "not {'split'"),
@@ -125,3 +260,20 @@ def test_an_array_that_claims_more_than_it_holds_is_refused(tmp_path):
     content = pickle.dumps([GOOD], 2).replace(b"K\x11K\x02t", b"K\x11K\xfft")
     with pytest.raises(UserError, match="cannot be read as a pickle"):
         convert(tmp_path, content)
+
+
+@pytest.mark.parametrize("protocol", range(6))
+def test_arrays_scalars_and_text_of_every_protocol_are_read(tmp_path, protocol):
+    """With the names of NumPy 1, 2 and of NumPy as it is here."""
+    arrays = [np.arange(24, dtype=kind).reshape(2, 3, 4) for kind in ("f2", "f4", ">f8", "i8", "u1")]
+    arrays += [arrays[1].T, arrays[1][:, ::2], arrays[1] > 3, np.zeros((0, 3)), np.asfortranarray(arrays[0])]
+    plain = [np.int64(3), np.float32(0.5), np.bool_(True), "é", b"\xff\x00", b"", 2**70, None, {"a": {1}, "b": (1.5,)}]
+    data = pickle.dumps({"arrays": arrays, "plain": plain}, protocol)
+    texts = {data} | {re.sub(rb"cnumpy\._?core\.", b"c" + core, data) for core in (b"numpy.core.", b"numpy._core.")}
+    assert len(texts) == (1 if protocol > 3 else 2)  # later protocols write names with their lengths
+    for text in texts:
+        (tmp_path / "a.pkl").write_bytes(text)
+        content = safe_pickle.load(tmp_path / "a.pkl")
+        assert content["plain"] == plain
+        for read, wanted in zip(content["arrays"], arrays, strict=True):
+            assert read.array.dtype == wanted.dtype and np.array_equal(read.array, wanted)

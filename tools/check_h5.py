@@ -2,7 +2,9 @@
 
     python tools/check_h5.py my_own.h5
 
-Exit code 0 if the file is in the layout of data/layout.py, else 2. Empty clips are allowed, and noted.
+Exit code 0 if the file is in the layout of data/layout.py, else 2. Empty clips are allowed, and noted. So are bones of
+the stated skeleton whose lengths change much, or differ between left and right: the joints are then probably in another
+order. Left and right exchanged altogether cannot be seen so, nor can any order in 2D data, whose lengths mean nothing.
 """
 
 import sys
@@ -43,7 +45,9 @@ def main():
             return 2
         header, frames = read_header(file), file["x"].shape[1]
     counts = "{} training, {} validation and {} test clips".format(*clips)
-    about = f"{header['joints']} joints, {header['persons']} persons, {len(header['class_names'])} classes"
+    persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
+    about = f"{header['joints']} joints (skeleton {header['skeleton'].name}), {persons}"
+    about += f", {len(header['class_names'])} classes"
     print(f"{path}: correct: {counts} of up to {frames} frames, {about}")
     return 0
 

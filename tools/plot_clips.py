@@ -57,13 +57,13 @@ def read_frames(path, clips, i):
     return dense[present[0] : present[-1] + 1]
 
 
-def project(points, skeleton, turn=0.0):
+def project(points, is_2d=False, turn=0.0):
     """Metres (..., joints, 3) -> what a viewer sees, (..., joints, 2), across and up.
 
-    turn: radians about the vertical, from the camera's place. NaN for absent persons, and in 2D skeletons for joints
-    that were not seen.
+    is_2d: of pictures, y down. turn: radians about the vertical, from the camera's place. NaN for absent persons, and
+    in 2D data for joints that were not seen.
     """
-    if skeleton.is_2d:
+    if is_2d:
         return np.where((points != 0).any(axis=-1, keepdims=True), points, np.nan)[..., :2] * [1, -1]
     present = points.any(axis=(-2, -1), keepdims=True)
     x, y, z = np.moveaxis(np.where(present, points, np.nan), -1, 0)
@@ -126,7 +126,7 @@ def clip(args):
         logits = test_logits(checkpoint.net.to(ids.device), clips, ids[i : i + 1], checkpoint.recipe, seed)
         probability, predicted = logits[0].softmax(dim=0).max(dim=0)
         lines.insert(0, f"predicted: {clips.class_names[predicted]} ({probability:.2f})")
-    points = project(frames, clips.skeleton, np.radians(args.turn))
+    points = project(frames, not clips.spatial, np.radians(args.turn))
     if args.out.suffix.lower() == ".gif":
         return animate(points, clips.skeleton, lines, args.dpi or 100), args.fps
     return draw_row(points, clips.skeleton, lines, args.poses)
@@ -230,7 +230,7 @@ def read_classes(args):
         generator = torch.Generator(ids.device).manual_seed(checkpoint.seed if seed is None else seed)
         statistics = joint_level_statistics(net, clips, of_class, generator, checkpoint.recipe.whole_clip)
         frames = read_frames(path, clips, of_class[0].item())
-        pose = project(moved_pose(frames), clips.skeleton, np.radians(args.turn))
+        pose = project(moved_pose(frames), not clips.spatial, np.radians(args.turn))
         panels.append((f"{clips.class_names[number]}\n({len(of_class)} clips)", pose, *statistics))
     return (
         panels,

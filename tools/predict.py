@@ -4,14 +4,19 @@
     python tools/predict.py recordings/ more.npy --checkpoint results/NTU/SGN/0_best.pth --json > predictions.jsonl
     camera | python tools/predict.py --stream --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, or an .npy of (frames, joints, 3) or (frames, persons,
-joints, 3), metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of
-its frames are averaged, as in testing. The same file and seed give the same answer.
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
+Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (frames, persons, joints, 3): x, y, z in
+metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
+are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-With --stream, each line of standard input is a frame: for each person the 3 * joints numbers x y z of joint after
-joint, in metres, separated by white space or commas; or the same as a JSON list. An empty line is a frame without
-persons. A line of output is a prediction for the last --window frames, and begins with the number of the last one. Bad
-lines are named and skipped; if the first line is bad, the program ends.
+The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (data/joint_map.py) if
+the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
+
+With --stream, each line of standard input is a frame: what one of these estimators gives for it, in JSON; or for each
+person the 3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list. Persons
+of an estimator are tracked from frame to frame. An empty line is a frame without persons. A line of output is a
+prediction for the last --window frames, and begins with the number of the last one. Bad lines are named and skipped; if
+the first line is bad, the program ends.
 """
 
 import json
@@ -25,8 +30,11 @@ from tqdm import tqdm
 import _path
 
 import util
+from blocks import BadFile
 from inference import Classifier, StreamClassifier
-from recordings import ORIGIN, READERS, read_recording
+from joint_map import MAPS
+from poses import PoseStream, is_frame, picture_size
+from recordings import UP, as_poses, find_recordings, read_any
 from util import UserError
 
 EXIT_CODES = """exit codes:
@@ -50,37 +58,33 @@ def parse_args(argv=None):
     add("--top", type=util.positive_int, default=5, help="classes to print (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    origin = "joint that becomes the origin of an .npy or a window, from 1; 0 for none (%(default)s, the spine)"
-    add("--origin", type=int, default=ORIGIN, help=origin)
+    add("--size", type=util.argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
+    add("--persons", type=util.positive_int, default=2, help="most persons of poses and streams (%(default)s)")
+    origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (2, the "
+    add("--origin", type=int, help=origin + "spine; none for MediaPipe's skeleton and 2D ones)")
+    add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
+    add("--scale", type=util.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     add("--stream", action="store_true", help="read frames from standard input")
     add("--window", type=util.positive_int, help="of a stream: frames of a prediction (about a training clip's length)")
     add("--stride", type=util.positive_int, help="of a stream: frames between predictions (1)")
-    add("--persons", type=util.positive_int, help="of a stream: most persons in a frame (2)")
     args = parser.parse_args(argv)
     if args.stream == bool(args.files):
         parser.error("give files or folders, or --stream")
-    for name in ("window", "stride", "persons"):
+    for name in ("window", "stride"):
         if getattr(args, name) and not args.stream:
             parser.error(f"--{name}: only with --stream")
-    if args.origin < 0:
+    if args.origin is not None and args.origin < 0:
         parser.error(f"--origin {args.origin}: a joint from 1, or 0")
     return args
 
 
-def find_files(sources):
-    """The recordings in these files and folders, those of a folder by name; of an empty folder the folder itself."""
-    for source in sources:
-        found = sorted(path for path in source.rglob("*") if path.suffix in READERS) if source.is_dir() else []
-        yield from found or [source]
-
-
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
-    files, done = list(find_files(args.files)), 0
-    width = max(len(str(path)) for path in files)
+    files, done = [path for source in args.files for path in find_recordings(source)], 0
+    width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
     for path in tqdm(files, unit="file", leave=False, disable=None if len(files) > 1 else True):
         try:
-            top = classifier.top(classify(args, classifier, path), args.top)
+            top = classifier.top(classify(args, classifier, inputs, path), args.top)
         except (UserError, OSError) as error:
             if len(files) == 1:
                 raise
@@ -103,11 +107,9 @@ def classify_files(args, classifier):
     return 0
 
 
-def classify(args, classifier, path):
+def classify(args, classifier, inputs, path):
     """The probabilities of a file's classes, (classes,). Raises UserError or OSError."""
-    if path.is_dir():
-        raise UserError(f"{path}: a folder without .skeleton, .json or .npy files")
-    clip = read_recording(path, args.origin)
+    clip = inputs.read(path)
     try:
         logits = classifier.logits(clip, torch.Generator().manual_seed(args.seed), args.samples)
     except UserError as error:
@@ -125,24 +127,65 @@ def read_lines(stream):
         yield i, line
 
 
-def parse_frame(line, joints):
-    """A line of a stream: (persons, joints, 3), or None if it is empty. Raises ValueError."""
-    if not line.strip():
-        return None
-    if line.lstrip().startswith(b"["):
+class Inputs:
+    """Recordings as clips, and lines of a stream as frames, for the network."""
+
+    def __init__(self, args, classifier):
+        self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
+        self.stream = PoseStream(args.size, args.persons)
+        self.mapped = False  # said already
+
+    def read(self, path):
+        """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
+        args = self.args
+        poses = read_any(path, self.skeleton, args.size, args.persons, args.origin, args.up, args.scale)
+        self.say_mapped(poses)
         try:
-            values = np.asarray(json.loads(line), np.float64)
-        except (ValueError, TypeError, OverflowError, RecursionError):
-            raise ValueError("not a JSON list of numbers") from None
+            return self.classifier.adapt(poses, args.origin)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+
+    def parse(self, line):
+        """A line: (persons, joints, 3), or None if nobody is in it. Raises ValueError."""
+        line = line.strip()
+        if line.startswith((b"[", b"{", b"null")):
+            try:
+                content = json.loads(line)
+            except (ValueError, RecursionError):
+                raise ValueError("not JSON") from None
+        else:
+            content = [parse_number(field) for field in line.replace(b",", b" ").split()]
+        if content and isinstance(content, list) and not (is_frame(content) or is_frame(content[0])):
+            return self.numbers(content)
+        poses = self.stream.update(content)
+        if poses is None:
+            return None
+        self.say_mapped(poses)
+        return self.classifier.fit(poses).clip
+
+    def say_mapped(self, poses):
+        if (poses.skeleton, self.skeleton) in MAPS and not self.mapped:
+            self.mapped = True
+            print(f"MediaPipe's joints are mapped to those of {self.skeleton}; some are guessed", file=sys.stderr)
+
+    def numbers(self, values):
+        """Numbers as (persons, joints, 3) float64."""
+        joints = self.classifier.joints
+        try:
+            values = np.asarray(values, np.float64)
+        except (ValueError, TypeError, OverflowError):
+            raise ValueError("not a JSON list of numbers, nor a frame of a pose estimator") from None
         if values.ndim > 1 and values.shape[-2:] != (joints, 3):
             raise ValueError(f"a list of shape {values.shape}, not ({joints}, 3) or (persons, {joints}, 3)")
-    else:
-        values = np.array([parse_number(field) for field in line.replace(b",", b" ").split()])
-    if not np.isfinite(values).all():
-        raise ValueError("NaN or infinity; an absent person is zeros")
-    if values.size % (3 * joints):
-        raise ValueError(f"{values.size} numbers, not {3 * joints} for each person")
-    return values.reshape(-1, joints, 3)
+        if not np.isfinite(values).all():
+            raise ValueError("NaN or infinity; an absent person is zeros")
+        if values.size % (3 * joints):
+            raise ValueError(f"{values.size} numbers, not {3 * joints} for each person")
+        try:
+            clip = values.reshape(1, -1, joints, 3)
+            return as_poses(clip, self.skeleton, self.args.up, self.args.scale).clip[0]
+        except BadFile as error:
+            raise ValueError(error.args[1]) from None
 
 
 def parse_number(field):
@@ -154,12 +197,13 @@ def parse_number(field):
 
 def classify_stream(args, classifier, stream):
     """Prints a line for each prediction. Returns the exit code; UserError for a bad first line, or no prediction."""
-    options = {"stride": args.stride or 1, "samples": args.samples or 1, "persons": args.persons or 2}
+    options = {"stride": args.stride or 1, "samples": args.samples or 1, "persons": args.persons}
     classify_next = StreamClassifier(classifier, args.window, **options, origin=args.origin, seed=args.seed)
+    inputs = Inputs(args, classifier)
     skipped = predictions = 0
     for i, line in read_lines(stream):
         try:
-            probabilities = classify_next.update(parse_frame(line, classifier.joints))
+            probabilities = classify_next.update(inputs.parse(line))
         except ValueError as error:
             if not classify_next.frames:
                 raise UserError(f"standard input, line {i}: {error}") from None

@@ -30,21 +30,12 @@ import _path
 
 import layout
 from blocks import EXIT_CODES, Record, Skipped, report_skipped
-from poses import AXES_2D, AXES_3D, LARGEST, MissingSize, Poses, read_poses
-from recordings import ORIGIN, prepare, read_recording
+from poses import AXES_2D, MissingSize, picture_size
+from recordings import ORIGIN, UP, read_any
 from skeletons import SKELETONS
 from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
-# Rotations that turn the axis that points up to y
-UP = {
-    "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
-    "y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
-    "-x": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
-    "-y": [[-1, 0, 0], [0, -1, 0], [0, 0, 1]],
-    "-z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
-}
 
 
 class Clip(NamedTuple):
@@ -59,6 +50,7 @@ class Clip(NamedTuple):
     skeleton: str
     axes: str
     height: float  # median over frames and persons, in the unit of the clip
+    up: np.ndarray | None  # (3,) from an ankle to the head, the same; None if these joints are not known
 
 
 # ---- reading
@@ -66,50 +58,11 @@ class Clip(NamedTuple):
 
 def read_clip(path, args):
     """Reads one clip as Poses, with only the frames and persons that are there. Raises UserError, OSError."""
-    if path.suffix == ".npy":
-        poses = read_npy(path, args)
-    elif path.suffix == ".skeleton":
-        poses = Poses(read_recording(path), "kinect_v2", AXES_3D)
-    elif path.suffix == ".json" and is_nucla(path):
-        poses = Poses(read_recording(path), "kinect_v1", AXES_3D)
-    elif path.is_dir() or path.suffix in (".json", ".jsonl"):
-        poses = read_poses(path, args.size, args.persons)
-        poses = prepared(poses, args.origin)
-    else:
-        raise UserError(f"{path}: not a .skeleton, .json, .jsonl or .npy, nor a folder")
+    if path.suffix == ".npy" and args.skeleton is None:
+        raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
+    poses = read_any(path, args.skeleton, args.size, args.persons, args.origin, args.up, args.scale)
     if poses.clip.shape[1] > args.persons:
         raise UserError(f"{path}: {poses.clip.shape[1]} persons, more than --persons {args.persons}")
-    return poses
-
-
-def is_nucla(path):
-    """Whether a .json is a clip of N-UCLA: files of pose estimators have no such word in them."""
-    return path.is_file() and path.stat().st_size <= LARGEST and b'"skeletons"' in path.read_bytes()
-
-
-def prepared(poses, origin):
-    """Without empty frames, and of a 3D clip with this joint, from 1, as the origin."""
-    origin = (origin or 0) if poses.axes == AXES_3D else 0
-    if origin > poses.clip.shape[2]:
-        raise UserError(f"--origin {origin}: {poses.skeleton} has {poses.clip.shape[2]} joints")
-    return poses._replace(clip=prepare(poses.clip, origin))
-
-
-def read_npy(path, args):
-    if args.skeleton is None:
-        raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
-    if args.skeleton == "mediapipe33" and not args.up:
-        poses = prepared(read_poses(path, world_landmarks=True), args.origin)
-        return poses._replace(clip=poses.clip * np.float32(args.scale))
-    if args.skeleton in SKELETONS and SKELETONS[args.skeleton].is_2d:
-        poses = Poses(read_recording(path, origin=0), args.skeleton, AXES_2D)
-    else:
-        clip = read_recording(path, ORIGIN if args.origin is None else args.origin)
-        clip = clip @ (np.float32(args.scale) * np.float32(UP[args.up or "y"])).T
-        poses = Poses(clip, args.skeleton, AXES_3D)
-    joints = poses.clip.shape[2]
-    if args.skeleton in SKELETONS and joints != len(SKELETONS[args.skeleton].joints):
-        raise UserError(f"{path}: {joints} joints, but {args.skeleton} has {len(SKELETONS[args.skeleton].joints)}")
     return poses
 
 
@@ -145,8 +98,8 @@ def read_all(folder, args):
     for path, split, label in tqdm(found, desc="reading", unit="clip", disable=None):
         try:
             clip, skeleton, axes = read_clip(path, args)
-        except MissingSize as error:
-            raise UserError(f"{error} (--size 1280x720)") from None
+        except MissingSize:
+            raise
         except (UserError, OSError) as error:
             text = str(error) if isinstance(error, UserError) else f"{path}: cannot be read: {error.strerror or error}"
             line, reason = re.fullmatch(
@@ -154,12 +107,20 @@ def read_all(folder, args):
             ).groups()
             skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
         else:
-            vertical = clip[..., 1][clip.any(axis=(2, 3))]
-            height = float(np.median(np.ptp(vertical, axis=1)))
-            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, height))
+            people = clip[clip.any(axis=(2, 3))]
+            height = float(np.median(np.ptp(people[..., 1], axis=1)))
+            about = skeleton, axes, height, find_up(people, skeleton)
+            clips.append(Clip(path, split, label, *clip.shape[:3], *about))
         if args.strict and skipped:
             raise UserError(str(skipped[0]))
     return clips, skipped
+
+
+def find_up(people, skeleton):
+    """(frames, joints, 3) -> the median of the way from an ankle to the head, (3,); None if they are not known."""
+    joints = SKELETONS[skeleton].joints if skeleton in SKELETONS else ()
+    head = next((joints.index(name) for name in ("head", "nose") if name in joints), None)
+    return None if head is None else np.median(people[:, head] - people[:, joints.index("left ankle")], axis=0)
 
 
 # ---- checking
@@ -181,6 +142,8 @@ def check(clips, folder, args):
         raise UserError("--scale, --up: only for 3D .npy files, and there are none")
     if args.origin is not None and not is_npy and skeleton != "mediapipe33":
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
+    if is_npy and clips[0].up is not None:
+        check_up(np.median([clip.up for clip in clips], axis=0), args.up)
     check_unit(float(np.median([clip.height for clip in clips])), is_2d, args.scale)
     classes = {clip.label for clip in clips if not clip.split}
     for clip in clips:
@@ -201,6 +164,15 @@ def check_unit(height, is_2d, scale):
         raise UserError(
             f"persons are about {height:,.0f} high: these look like {unit}; use --scale {scale * factor:.6g}"
         )
+
+
+def check_up(up, flag):
+    """A note if heads are not above feet. up: the median of the way from an ankle to the head, (3,)."""
+    axis = int(np.abs(up).argmax())
+    if axis != 1 or up[1] < 0:
+        name = f"{'-' if up[axis] < 0 else ''}{'xyz'[axis]}"
+        way = f"turned by --up={flag}, they are along {name}" if flag else f"{name} points there: use --up={name}"
+        print(f"note: y does not point from feet to heads; {way}, if people stand in most clips", file=sys.stderr)
 
 
 # ---- writing
@@ -242,13 +214,6 @@ def write(clips, folder, args):
     sizes = "{:,} training, {:,} validation and {:,} test clips".format(*map(len, index.values()))
     persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
     print(f"{args.out}: {sizes} of {len(classes)} classes; {header['skeleton']}, {persons}")
-
-
-def picture_size(text):
-    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
-    if not found:
-        raise ValueError(f"{text}: not a width and a height in pixels, such as 1280x720")
-    return int(found[1]), int(found[2])
 
 
 def main(argv=None):

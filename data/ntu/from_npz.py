@@ -22,6 +22,7 @@ import _path
 import layout
 import protocols
 from blocks import digest
+from checks import is_one_hot
 from util import ArgumentParser, UserError, __version__, exit_on_error
 
 HERE = Path(__file__).resolve().parent
@@ -78,7 +79,7 @@ class Member:
         """The class index of each row of a one-hot array."""
         labels, at = [], 0
         for rows in self.rows():
-            bad = ~layout.is_one_hot(rows)
+            bad = ~is_one_hot(rows)
             if bad.any():
                 raise self.error(f"is not one-hot in row {at + int(bad.argmax())}")
             labels.append(rows.argmax(axis=1))

@@ -4,18 +4,18 @@
     python data/pyskl/from_pyskl.py ntu120_3danno.pkl --out data/ntu       # NTU120_CS.h5 and NTU120_CSet.h5
     python data/pyskl/from_pyskl.py gym_hrnet.pkl --out . --classes names.txt      # gym_hrnet.h5
     python data/pyskl/from_pyskl.py ucf101_hrnet.pkl --out .               # ucf101_hrnet_1.h5, _2.h5 and _3.h5
+    python data/pyskl/from_pyskl.py gym_train.pkl --test gym_val.pkl --out .       # older files, without lists
 
 Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split as from .skeleton files. Of 2D files
 (17 joints of COCO) a joint is x - 0.5, y - 0.5 (in widths and heights of the picture) and its score, and zeros if its
-score is 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5% of the
-training clips are for validation. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers,
-and anything else is refused. docs/data.md says how such files differ from what the .skeleton files give.
+score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5%
+of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons, are
+left out. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and anything else is
+refused. docs/data.md says how such files differ from what the .skeleton files give.
 """
 
-import pickle
-import re
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,8 @@ import _path
 
 import layout
 import protocols
+import safe_pickle
+from safe_pickle import show
 from seq_transformation import center_clip
 from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
 
@@ -33,80 +35,22 @@ AXES_2D = "x - 0.5, y - 0.5, score"
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
 
 
-# ---- reading the pickle: these classes take the place of NumPy's, which believe what a file says of memory
-
-
-class _Dtype:
-    def __init__(self, code, *_):
-        if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1|U[0-9]{1,4}", code):
-            raise pickle.UnpicklingError(f"a NumPy array of type {shorten(repr(code))}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state):
-        self.dtype = self.dtype.newbyteorder(">" if state[1] == ">" else "<")
-
-
-class _Array:
-    def __init__(self, *_):
-        self.array = None
-
-    def __setstate__(self, state):
-        _, shape, dtype, fortran, data = state
-        self.array = _array(data, dtype, shape, "F" if fortran else "C")
-
-
-def _array(data, dtype, shape, order="C"):
-    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)  # ValueError if the sizes differ
-
-
-def _frombuffer(data, dtype, shape, order, axes=None):
-    holder = _Array()
-    holder.array = _array(data, dtype, shape, "C" if order == "K" else order)
-    holder.array = holder.array if axes is None else holder.array.transpose(axes)
-    return holder
-
-
-def _scalar(dtype, data):
-    return np.frombuffer(data, dtype.dtype)[0].item()
-
-
-def _encode(text, encoding="latin1"):
-    return text.encode(encoding)
-
-
-ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array, ("_codecs", "encode"): _encode}
-for core in ("numpy.core", "numpy._core"):
-    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.multiarray", "scalar"): _scalar}
-    ALLOWED |= {(f"{core}.numeric", "_frombuffer"): _frombuffer}
-CONTAINERS = (dict, list, tuple, set, frozenset, int, float, complex, str, bytes, bytearray, bool)
-ALLOWED |= {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS}
-ALLOWED["collections", "OrderedDict"] = dict
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module, name):
-        try:
-            return ALLOWED[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it would run {module}.{name}") from None
-
-    def persistent_load(self, key):
-        raise pickle.UnpicklingError("it refers to objects outside the file")
-
-
 def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
     try:
-        with open(path, "rb") as file:
-            content = _Unpickler(file).load()
+        content = safe_pickle.load(path)
     except OSError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path}: cannot be read as a pickle of pyskl ({shorten(error, 150)})") from None
+        why = shorten(error, 150) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as a pickle of pyskl ({why})") from None
     splits, annotations = {}, content
     if isinstance(content, dict):
         splits, annotations = content.get("split", {}), content.get("annotations")
-    lists = isinstance(splits, dict) and all(isinstance(names, list | tuple) for names in splits.values())
+    lists = isinstance(splits, dict) and all(
+        isinstance(names, list | tuple) and all(isinstance(name, str) for name in (key, *names))
+        for key, names in splits.items()
+    )
     if not lists or not isinstance(annotations, list) or not annotations:
         raise UserError(f"{path}: not {{'split': lists of names, 'annotations': clips}}, nor a list of clips")
     return splits, annotations
@@ -126,6 +70,10 @@ class Clip(NamedTuple):
     def is_2d(self):
         return self.score is not None
 
+    @property
+    def is_empty(self):
+        return not (self.score > 0 if self.is_2d else self.keypoint).any()
+
     def rows(self):
         """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons."""
         keypoint = self.keypoint.astype(np.float32)
@@ -134,10 +82,12 @@ class Clip(NamedTuple):
             keypoint, score = keypoint[best], self.score[best].astype(np.float32)[..., None]
             height, width = self.size
             keypoint = np.concatenate([keypoint / np.float32([width, height]) - np.float32(0.5), score], axis=3)
-            keypoint = np.where(score == 0, np.float32(0), keypoint)
+            keypoint = np.where(score > 0, keypoint, np.float32(0))
         else:
             keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
-        rows = np.ascontiguousarray(keypoint.swapaxes(0, 1)).reshape(keypoint.shape[1], -1)
+            if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
+                keypoint = keypoint[:, keypoint.any(axis=(0, 2, 3))]
+        rows = keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1)
         return rows if self.is_2d else center_clip(rows)
 
 
@@ -146,7 +96,7 @@ def read_clip(annotation, path, i):
     name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
 
     def error(what):
-        return UserError(f"{path}: annotation {i} ({shorten(name, 40)}) {what}")
+        return UserError(f"{path}: annotation {i} (frame_dir {show(name)}) {what}")
 
     try:
         if "keypoint" not in annotation and "raw_file" in annotation:
@@ -156,40 +106,59 @@ def read_clip(annotation, path, i):
         score = None if score is None else score.array
     except (KeyError, TypeError, AttributeError):
         raise error("lacks frame_dir, label or keypoint") from None
-    if not isinstance(name, str) or type(label) is not int or not 0 <= label < 100_000:
-        raise error(f"has the label {shorten(label)}, not a number from 0")
-    if keypoint.ndim != 4 or not keypoint.size or keypoint.dtype.kind not in "fiu":
-        raise error(f"has a keypoint {keypoint.dtype} {keypoint.shape}, not (persons, frames, joints, 2 or 3)")
+    if not isinstance(name, str) or type(label) is not int or not 0 <= label < 10_000:
+        raise error(f"has the label {show(label)}, not a number from 0")
+    if not is_numbers(keypoint) or keypoint.ndim != 4 or not keypoint.size:
+        found = f"{getattr(keypoint, 'dtype', 'that is damaged')} {getattr(keypoint, 'shape', '')}"
+        raise error(f"has a keypoint {found}, not (persons, frames, joints, 2 or 3)")
     if not np.isfinite(keypoint).all():
         raise error("has NaN or infinity in its keypoint")
+    name = plain_name(name)
     if keypoint.shape[2:] == (25, 3):
         return Clip(name, label, keypoint, None, None)
     if keypoint.shape[2:] != (17, 2):
         raise error(f"has {keypoint.shape[2]} joints of {keypoint.shape[3]} values, not 25 of 3 or 17 of 2")
-    if score is None or score.shape != keypoint.shape[:3] or not np.isfinite(score).all():
+    if not is_numbers(score) or score.shape != keypoint.shape[:3] or not np.isfinite(score).all():
         raise error(f"has no keypoint_score of shape {keypoint.shape[:3]}")
-    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and n > 0 for n in size)):
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)):
         raise error("has no img_shape (height, width)")
     return Clip(name, label, keypoint, score, tuple(size))
+
+
+def is_numbers(array):
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
+
+
+def plain_name(name):
+    """A clip's name; of a path to one of NTU, such as a/S001C001P001R001A001.avi, the name alone."""
+    end = PurePath(name.replace("\\", "/")).stem
+    return end if protocols.NAME.fullmatch(end) else name
 
 
 # ---- protocols
 
 
-def ntu_protocols(splits, names):
+def ntu_dataset(splits, names):
+    """NTU60 or NTU120 as in data/ntu/protocols.py; None if these are names of other clips."""
+    if not names or not all(map(protocols.NAME.fullmatch, names)):
+        return None
+    is_120 = any(key.startswith("xset") for key in splits) or max(map(protocols.action, names)) > 60
+    return protocols.dataset("NTU120" if is_120 else "NTU")
+
+
+def ntu_protocols(splits, names, dataset, stem):
     """[(name of the h5, protocol in words, class names, training clips, test clips)], as by seq_transformation.py.
 
     names: of all clips, in order. Clips are indices of names. The file's lists are compared with the published ones.
+    stem: how names of h5 files begin.
     """
-    is_120 = any(key.startswith("xset") for key in splits) or max(map(protocols.action, names)) > 60
-    dataset = protocols.dataset("NTU120" if is_120 else "NTU")
     for protocol in dataset.protocols:
         train, test = protocol.split(names)
         for prefix in (prefix for prefix, its in NTU_SPLITS.items() if its == protocol.name):
-            listed = set(splits.get(f"{prefix}_train", ()))
+            listed = set(map(plain_name, splits.get(f"{prefix}_train", ())))
             if listed and listed & set(names) != {names[i] for i in train}:
                 print(f"note: {prefix}_train is not the published list, which is used instead", file=sys.stderr)
-        yield f"{dataset.name}_{protocol.name}", protocol.words, dataset.classes, train, test
+        yield f"{stem}_{protocol.name}", protocol.words, dataset.classes, train, test
 
 
 def listed_protocols(splits, names, stem, classes):
@@ -233,24 +202,51 @@ def write(path, words, classes, clips, train, test):
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, parts.values())))
 
 
+def read_clips(annotations, path):
+    """The Clips of a file's annotations. pyskl's script leaves None where a clip has no body."""
+    return [read_clip(annotation, path, i) for i, annotation in enumerate(annotations) if annotation is not None]
+
+
+def leave_out(clips, is_left_out, why):
+    """Those that stay, by name. A line says how many do not."""
+    left_out = sorted(clip.name for clip in clips if is_left_out(clip))
+    if left_out:
+        print(f"{len(left_out):,} clips are left out, for example {shorten(left_out[0])}: {why}")
+    return sorted((clip for clip in clips if not is_left_out(clip)), key=lambda clip: clip.name)
+
+
 def main(argv=None):
     parser = ArgumentParser(description=__doc__)
-    parser.add_argument("pickle", type=Path, metavar="FILE.pkl")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the h5 files")
-    parser.add_argument("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+    add = parser.add_argument
+    add("pickle", type=Path, metavar="FILE.pkl")
+    add("--out", type=Path, required=True, help="folder for the h5 files")
+    add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+    add(
+        "--test",
+        type=Path,
+        metavar="FILE.pkl",
+        help="the test clips, if FILE.pkl is a list of the training clips alone",
+    )
     args = parser.parse_args(argv)
     splits, annotations = read_pickle(args.pickle)
-    clips = [read_clip(annotation, args.pickle, i) for i, annotation in enumerate(annotations)]
+    clips = read_clips(annotations, args.pickle)
+    if args.test:
+        _, annotations = read_pickle(args.test)
+        test = read_clips(annotations, args.test)
+        splits = {"train": [clip.name for clip in clips], "test": [clip.name for clip in test]}
+        clips += test
     del annotations
     if len({clip.is_2d for clip in clips}) > 1 or len({clip.name for clip in clips}) < len(clips):
         raise UserError(f"{args.pickle}: 2D and 3D clips, or two clips of one name, are in it")
-    empty = [clip.name for clip in clips if not clip.keypoint.any()]
-    clips = sorted((clip for clip in clips if clip.keypoint.any()), key=lambda clip: clip.name)
-    if empty:
-        print(f"{len(empty):,} clips are left out: nobody is in them, for example in {empty[0]}")
+    clips = leave_out(clips, lambda clip: clip.is_empty, "nobody is in them")
+    dataset = ntu_dataset(splits, [clip.name for clip in clips])
+    if dataset:
+        clips = leave_out(clips, lambda clip: clip.name in dataset.missing, "they are known to lack skeletons")
     names = [clip.name for clip in clips]
-    if names and all(map(protocols.NAME.fullmatch, names)):
-        found = list(ntu_protocols(splits, names))
+    if dataset:
+        print(dataset.count(len(names)))
+        stem = args.pickle.stem if clips and clips[0].is_2d else dataset.name
+        found = list(ntu_protocols(splits, names, dataset, stem))
     else:
         classes = tuple(f"class {i}" for i in range(1 + max((clip.label for clip in clips), default=0)))
         found = list(listed_protocols(splits, names, args.pickle.stem, classes))

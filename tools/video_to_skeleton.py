@@ -1,0 +1,150 @@
+"""The person in a video, or before a camera, as MediaPipe's 33 world landmarks: an .npy, and a frame a line in JSON.
+
+    python tools/video_to_skeleton.py walk.mp4 --out walk.npy
+    python tools/video_to_skeleton.py 0 | python tools/predict.py --stream --checkpoint pretrained/DEMO/SGN/0_best.pth
+
+It needs MediaPipe 0.10.21, whose wheel has the pose model in it, and an environment of its own, as this version wants
+NumPy below 2: requirements-video.txt. The first program of the pipe runs in that environment, the second in the
+project's.
+
+The .npy is float32 (frames, 33, 3), metres, x to the right of the picture, y down, z away from the camera, the origin
+between the hips in every frame: where the person walks is not in it. A frame without a person is zeros. A line is a
+list of 33 {"x", "y", "z", "visibility"}, or null. At most one person is found. Ctrl-C ends a camera's recording, and
+what was recorded is written.
+"""
+
+import json
+import os
+import sys
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import numpy as np
+
+import _path
+
+import util
+from util import UserError
+
+INSTALL = "python3.11 -m venv .venv-video && .venv-video/bin/pip install -r requirements-video.txt"
+EXIT_CODES = """exit codes:
+  0  done
+  2  wrong or missing input, or nobody was found; one line says why
+  130, 143  interrupted or terminated while it read a file; what it had read is written
+"""
+
+
+def parse_args(argv=None):
+    parser = util.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    add = parser.add_argument
+    add("source", metavar="VIDEO", help="a file that OpenCV can read, or the number of a camera, from 0")
+    add("--out", type=Path, metavar="FILE.npy", help="file to write")
+    jsonl = 'file of JSON lines to write, "-" for standard output (without --out: -)'
+    add("--jsonl", metavar="FILE.jsonl", help=jsonl)
+    args = parser.parse_args(argv)
+    if args.out and args.out.suffix != ".npy":
+        parser.error(f"--out {args.out}: must end in .npy")
+    if args.jsonl not in (None, "-") and not args.jsonl.endswith(".jsonl"):
+        parser.error(f"--jsonl {args.jsonl}: must end in .jsonl, or be -")
+    args.jsonl = args.jsonl or (None if args.out else "-")
+    return args
+
+
+def read_landmarks(source):
+    """Yields the landmarks of each frame: (33, 4) float64, x, y, z in metres and the visibility, or None for nobody.
+
+    source: the path of a video, or the number of a camera. Raises UserError.
+    """
+    os.environ |= {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when it is imported
+    try:
+        import cv2
+        from mediapipe.python.solutions.pose import Pose
+    except ImportError as error:
+        raise UserError(f"MediaPipe cannot be imported ({error}); in an environment of its own: {INSTALL}") from None
+    is_camera = source.isascii() and source.isdigit()
+    if not is_camera:
+        open(source, "rb").close()  # OpenCV does not say why it cannot
+    video = cv2.VideoCapture(int(source) if is_camera else source)
+    try:
+        if not video.isOpened():
+            what = f"camera {source}: cannot be opened" if is_camera else f"{source}: not a video that OpenCV can read"
+            raise UserError(what)
+        with _no_stderr():
+            pose = Pose(model_complexity=1)  # the only model in the wheel
+        with pose:
+            while (read := video.read())[0]:
+                with _no_stderr():
+                    found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)).pose_world_landmarks
+                if found:
+                    found = np.array([[joint.x, joint.y, joint.z, joint.visibility] for joint in found.landmark])
+                yield found
+    finally:
+        video.release()
+
+
+@contextmanager
+def _no_stderr():
+    """MediaPipe's libraries print what concerns nobody, whatever they are told. What fails is an exception."""
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(null)
+
+
+def to_json(landmarks):
+    """A line: tenths of a millimetre."""
+    if landmarks is None:
+        return "null"
+    return json.dumps([{"x": x, "y": y, "z": z, "visibility": seen} for x, y, z, seen in landmarks.round(4).tolist()])
+
+
+def convert(landmarks, write):
+    """Writes a line for each frame. Returns the .npy's content, and the interruption that ended it, if one did."""
+    frames, end = [], None
+    try:
+        for frame in landmarks:
+            write(to_json(frame) + "\n")
+            frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
+    except KeyboardInterrupt as interruption:
+        end = interruption
+    return np.array(frames, np.float32).reshape(-1, 33, 3), end
+
+
+def main(argv=None, read=read_landmarks):
+    """read: takes the source, and yields landmarks as read_landmarks."""
+    args = parse_args(argv)
+    if args.jsonl in (None, "-"):
+        array, end = convert(read(args.source), print_line if args.jsonl else lambda line: None)
+    else:
+        with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
+            array, end = convert(read(args.source), file.write)
+    there = int(array.any(axis=(1, 2)).sum())
+    if not there:
+        raise UserError(f"{args.source}: nobody was found in {len(array)} frames") from None
+    if args.out:
+        with util.atomic_write(args.out) as part, open(part, "wb") as file:
+            np.save(file, array)
+    written = ", ".join(str(path) for path in (args.out, args.jsonl) if path not in (None, "-"))
+    print(f"{len(array)} frames, {there} with a person{written and ': ' + written}", file=sys.stderr)
+    if end and not args.source.isdigit():
+        raise end
+
+
+def print_line(line):
+    """To standard output, at once. A reader that has gone ends the program."""
+    try:
+        sys.stdout.write(line)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        with suppress(OSError, ValueError):  # or Python complains of the same once more when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError("whoever reads the lines has ended") from None
+
+
+if __name__ == "__main__":
+    with util.exit_on_error():
+        main()
