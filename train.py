@@ -225,7 +225,8 @@ class Trainer:
                 "epoch": len(self.log),
                 "best": eval_loss if config.monitor == "val_loss" else eval_acc,
                 "monitor": config.monitor,
-                "about": self.about,
+                # Runs of the same settings and seed write the same bytes, whatever their commands; the log has the command
+                "about": {key: value for key, value in self.about.items() if key != "command"},
                 "seed": config.seed,
                 "select": config.select,
                 "recipe": str(config.recipe),
