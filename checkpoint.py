@@ -12,6 +12,7 @@ import io
 import os
 import pickle
 import re
+import sys
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -232,11 +233,25 @@ def _scalar(dtype, data):
 
 
 def save_torch_file(content, path):
-    """torch.save, whole or not at all. A full disk is an OSError that names the file."""
+    """torch.save of tensors and plain values, whole or not at all. A full disk is an OSError that names the file.
+
+    Equal content gives equal bytes, whichever device it is on, and whether it was computed or loaded.
+    """
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(_canonical(content), buffer)
     with atomic_write(path) as part:
         part.write_bytes(buffer.getbuffer())
+
+
+def _canonical(value):
+    """A copy that shares nothing but equal texts: torch.save writes what is shared once, and tensors as they lie."""
+    if isinstance(value, dict):
+        return {_canonical(key): _canonical(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_canonical, value))
+    if isinstance(value, torch.Tensor):
+        return value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return sys.intern(value) if isinstance(value, str) else value
 
 
 def copy_tensors(target, source, name):

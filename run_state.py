@@ -48,7 +48,8 @@ class RunState:
                 "epoch": len(self.log),
                 "best": eval_loss if config.monitor == "val_loss" else eval_acc,
                 "monitor": config.monitor,
-                "about": self.about,
+                # Runs of equal settings and seed write equal bytes, whatever their commands, which the log keeps
+                "about": {key: value for key, value in self.about.items() if key != "command"},
                 "seed": config.seed,
                 "select": config.select,
                 "recipe": str(config.recipe),
