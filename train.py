@@ -11,8 +11,9 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 import distributed
+import logs
 import util
-from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torch_file
+from checkpoint import check_size, copy_tensors, load_checkpoint, read_torch_file, save_torch_file
 from data import DATASETS
 from evaluate import accuracy, predict_logits
 from model import SGN
@@ -68,6 +69,7 @@ class Trainer:
         batch_size, n = self.config.batch_size, len(self.train_ids)
         if n < batch_size:
             raise UserError(f"--batch-size {batch_size}: only {n} training clips; take at most that many")
+        check_size(self.config.seg, self.clips.joints)
         if batch_size < distributed.world_size():
             raise UserError(f"--batch-size {batch_size}: too few for {distributed.world_size()} processes")
         if tensorboard and importlib.util.find_spec("tensorboard") is None:
@@ -94,7 +96,7 @@ class Trainer:
     def save(self):
         """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
         comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
-        util.write_log(self.file("log.csv"), comments, self.log)
+        logs.write_log(self.file("log.csv"), comments, self.log)
         save_torch_file(self.state(), self.file("state.pth"))
 
     def summary(self):
@@ -128,7 +130,7 @@ class Trainer:
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path = self.file("state.pth")
-        state = distributed.run_on_main(lambda: read_torch_file(path) if path.is_file() else None)
+        state = distributed.run_on_main(lambda: read_torch_file(path) if path.exists() else None)
         if state is None:
             distributed.run_on_main(self.start_anew)
             return
@@ -142,8 +144,6 @@ class Trainer:
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
 
     def load_state(self, state):
-        if not isinstance(state, dict):
-            raise TypeError("no dict")
         settings = Config().settings() | dict(state["settings"])
         different = [
             f"{key} {util.shorten(settings.get(key), 120)} -> {value}"

@@ -18,6 +18,7 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
 A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons.
 """
 
+import math
 from contextlib import contextmanager
 from operator import index
 
@@ -25,6 +26,7 @@ import h5py
 import numpy as np
 
 import util
+from inputs import open_h5
 from skeletons import KINECT_V2, MADE_BY, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
@@ -32,6 +34,7 @@ SPLITS = ("", "valid_", "test_")
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
 CHUNK = 50
+LARGEST = 2**28  # bytes of a clip or a chunk
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 
 
@@ -61,7 +64,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, protocol,
     attributes of the file. what: how an error names the clip, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
-    names = list(class_names)
+    names, protocol = list(map(util.readable, class_names)), util.readable(protocol)
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=names, protocol=protocol, made_by=made_by, **more)
@@ -158,9 +161,9 @@ def split_validation(indices):
 def made_from(path):
     """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
     try:
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             return file.attrs.get("made_from")
-    except OSError:
+    except (OSError, util.UserError):
         return None
 
 
@@ -179,11 +182,12 @@ def read_header(file):
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
     joints, persons = _joints_and_persons(file)
     names = _class_names(file) or [f"class {i}" for i in range(file["y"].shape[1])]
-    text = {key: str(file.attrs.get(key, default)) for key, default in (("protocol", ""), ("axes", "x, y, z"))}
+    text = {"protocol": "", "axes": "x, y, z"}
+    text = {key: util.readable(str(file.attrs.get(key, default))) for key, default in text.items()}
     return {
         "joints": joints,
         "persons": persons,
-        "class_names": tuple(names),
+        "class_names": tuple(map(util.readable, names)),
         "skeleton": _skeleton(file, joints),
         **text,
     }
@@ -221,6 +225,9 @@ def _check_shapes(file):
         # A sparse or compressed array is larger than the file, but not by so much
         if array.size * array.dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
             yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
+        # A clip and a label are read as a whole, and so is a chunk
+        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * array.dtype.itemsize > LARGEST:
+            yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
         if array.shape[1] < (1 if is_x else 2):
             yield f"{key}: shape {array.shape}; at least 1 frame and 2 classes are needed"
         if key in ("x", "test_x") and not len(array):
@@ -309,7 +316,7 @@ def is_one_hot(y):
 def _check_values(file, split, step, notes):
     x, y = file[f"{split}x"], file[f"{split}y"]
     infinite, unlabelled, empty = [], [], []
-    clips = max(1, 2**24 // max(1, x.shape[1] * x.shape[2] * 4))
+    clips = max(1, 2**24 // max(x.shape[1] * x.shape[2] * 4, y.shape[1] * 8))
     for at in range(0, len(x), clips):
         values = x[at : at + clips]
         infinite.extend(at + np.flatnonzero(~np.isfinite(values).all(axis=(1, 2))))

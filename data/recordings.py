@@ -15,7 +15,7 @@ from get_raw_skes_data import read_file
 from layout import center
 from make_nucla import read_json
 from seq_transformation import center_clip
-from util import UserError
+from util import UserError, regular
 
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 
@@ -48,13 +48,15 @@ def _read_skeleton(path, _):
 
 
 def _read_json(path, _):
-    clip, _ = read_json(path.read_bytes(), path, labelled=False)
+    clip, _ = read_json(regular(path).read_bytes(), path, labelled=False)
     return clip.reshape(len(clip), 1, -1, 3)
 
 
 def _read_npy(path, origin):
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: no memory is allocated by the header alone
+        array = np.load(
+            regular(path), mmap_mode="r", allow_pickle=False
+        )  # mapped: no memory is allocated by the header alone
         shape, dtype = array.shape, array.dtype
     except OSError:
         raise

@@ -64,7 +64,7 @@ def make_row(variant, seeds, case, folder):
 def write_table(path, rows, comments):
     """Writes the rows, with their differences to the first, to path.csv and path.md. Returns the text of the second."""
     rows = [row | {f"{key}_difference": row[key] - rows[0][key] for key in RESULTS} for row in rows]
-    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **util.UTF8) as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -78,7 +78,7 @@ def write_table(path, rows, comments):
         lines.append(f"| {row['variant']} | {row['parameters']:,} | {row['seeds']} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"
     with util.atomic_write(f"{path}.md") as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, **util.UTF8)
     return text
 
 

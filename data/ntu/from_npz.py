@@ -22,7 +22,7 @@ import _path
 import layout
 import protocols
 from blocks import digest
-from util import ArgumentParser, UserError, __version__, exit_on_error
+from util import ArgumentParser, UserError, __version__, exit_on_error, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}
@@ -136,9 +136,7 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, help="h5 to write (data/ntu/NTU_CS.h5 for NTU60_CS.npz, and so on)")
     args = parser.parse_args(argv)
     out = args.out or HERE / f"{OUT.get(args.npz.stem, args.npz.stem)}.h5"
-    if not args.npz.is_file():
-        raise UserError(f"{args.npz}: no such file")
-    stat = args.npz.stat()
+    stat = regular(args.npz).stat()
     made_from = digest(Path(__file__).name, stat.st_size, stat.st_mtime_ns)
     if out.exists():
         if layout.made_from(out) != made_from:

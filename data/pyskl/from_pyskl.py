@@ -26,7 +26,7 @@ import _path
 import layout
 import protocols
 from seq_transformation import center_clip
-from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, regular, shorten
 
 AXES_2D = "x - 0.5, y - 0.5, score"
 # The data set and the protocol of the split lists of NTU's files
@@ -71,16 +71,21 @@ def _scalar(dtype, data):
 
 
 def _encode(text, encoding="latin1"):
-    return text.encode(encoding)
+    return text.encode(encoding if encoding == "latin1" else "utf-8")  # some other codecs take hours
+
+
+def _container(kind):
+    """Makes a set, ... of a container: bytes(10**10) would ask for memory, and need none of the file."""
+    return lambda *parts: kind(*(part if isinstance(part, list | tuple | str | bytes) else () for part in parts))
 
 
 ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array, ("_codecs", "encode"): _encode}
 for core in ("numpy.core", "numpy._core"):
     ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.multiarray", "scalar"): _scalar}
     ALLOWED |= {(f"{core}.numeric", "_frombuffer"): _frombuffer}
-CONTAINERS = (dict, list, tuple, set, frozenset, int, float, complex, str, bytes, bytearray, bool)
-ALLOWED |= {(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in CONTAINERS}
-ALLOWED["collections", "OrderedDict"] = dict
+CONTAINERS = (set, frozenset, bytes, bytearray)
+ALLOWED |= {(module, kind.__name__): _container(kind) for module in ("builtins", "__builtin__") for kind in CONTAINERS}
+ALLOWED |= {("collections", "OrderedDict"): dict, ("builtins", "complex"): complex, ("__builtin__", "complex"): complex}
 
 
 class _Unpickler(pickle.Unpickler):
@@ -97,7 +102,7 @@ class _Unpickler(pickle.Unpickler):
 def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
     try:
-        with open(path, "rb") as file:
+        with open(regular(path), "rb") as file:
             content = _Unpickler(file).load()
     except OSError:
         raise
@@ -202,6 +207,8 @@ def listed_protocols(splits, names, stem, classes):
         if is_train and test:
             sides = [np.array([index[name] for name in splits[side] if name in index], int) for side in (key, test)]
             ending = f"{prefix}{number}".strip("_")
+            if not re.fullmatch(r"[\w-]*", ending):
+                raise UserError(f"{shorten(repr(key))}: not a name of a list, which names an h5")
             yield f"{stem}_{ending}" if ending else stem, f"{key} trains, {test} tests", classes, *sides
 
 
