@@ -22,7 +22,7 @@ import _path
 import layout
 import protocols
 from blocks import digest
-from util import ArgumentParser, UserError, __version__, exit_on_error, regular
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}
@@ -144,7 +144,7 @@ def main(argv=None):
         print(f"{out}: exists already, from this file")
         return
     try:
-        with zipfile.ZipFile(args.npz) as archive:
+        with name_file_in_errors(args.npz), zipfile.ZipFile(args.npz) as archive:
             sizes = convert(archive, out, made_from)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"{args.npz}: cannot be read as an .npz ({error})") from None

@@ -22,7 +22,7 @@ from tqdm import tqdm
 import _path
 
 from layout import center, split_validation, write_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error, regular, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular, shorten
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = (
@@ -69,7 +69,8 @@ def read_all(source):
         found = [(path, lambda path=path: regular(path).read_bytes()) for path in source.rglob("*.json")]
     else:
         try:
-            archive = zipfile.ZipFile(regular(source))
+            with name_file_in_errors(source):
+                archive = zipfile.ZipFile(regular(source))
         except zipfile.BadZipFile:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
         found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
@@ -84,7 +85,8 @@ def read_all(source):
             raise UserError(f"{source}: {one} and {other} in it have the same name; remove one of them")
     for name, _, read in tqdm(found, unit="clip"):
         try:
-            text = read()
+            with name_file_in_errors(source):
+                text = read()
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise UserError(f"{source}: {name} in it is damaged ({error})") from None
         yield name, text
