@@ -32,7 +32,8 @@ LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
 # What PyTorch itself refers to in a file, by name, and the release for its best accuracy
 HARMLESS = re.compile(
-    r"torch\.\w+(Storage|Tensor|\d)|torch\.(Size|device|bool)|torch\._utils\._rebuild_\w+"
+    r"torch\.(storage\.)?\w*(Storage|Tensor|\d)|torch\.(Size|device|bool|nn\.parameter\.Parameter)"
+    r"|torch\.(_utils|_tensor)\._rebuild_\w+|torch\.serialization\._get_layout"
     r"|collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|_?core\.multiarray\.scalar)"
 )
 # How the epoch of a checkpoint was selected, by --select
@@ -228,15 +229,16 @@ def _plain(value, seen, depth=0):
 
 
 def _what_runs(path):
-    """The first global in a file that torch.save or pickle wrote which PyTorch does not need itself, or None."""
+    """The first global in a file of torch.save or pickle that a checkpoint does not need, if possible none of PyTorch's
+    own; or None."""
     with suppress(Exception), ExitStack() as stack:  # the file may be damaged
         file = stack.enter_context(open(path, "rb"))
         files = [file]
-        if zipfile.is_zipfile(file):
+        if zipfile.is_zipfile(path):
             archive = stack.enter_context(zipfile.ZipFile(file))
             files = [archive.open(name) for name in archive.namelist() if name.endswith(".pkl")]
-        found = (name for file in files for name in pickled_globals(file))
-        return next((name for name in found if not HARMLESS.fullmatch(name)), None)
+        found = [name for file in files for name in pickled_globals(file) if not HARMLESS.fullmatch(name)]
+        return min(found, key=lambda name: name.startswith("torch."), default=None)
 
 
 class _Dtype:

@@ -34,7 +34,7 @@ SPLITS = ("", "valid_", "test_")
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
 CHUNK = 50
-LARGEST = 2**28  # bytes of a clip or a chunk
+LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 
 
@@ -228,8 +228,8 @@ def _check_shapes(file):
         # A clip and a label are read as a whole, and so is a chunk
         if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * array.dtype.itemsize > LARGEST:
             yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
-        if array.shape[1] < (1 if is_x else 2):
-            yield f"{key}: shape {array.shape}; at least 1 frame and 2 classes are needed"
+        if not (1 if is_x else 2) <= array.shape[1] <= (array.shape[1] if is_x else CLASSES):
+            yield f"{key}: shape {array.shape}; at least 1 frame, and 2 to {CLASSES:,} classes, are needed"
         if key in ("x", "test_x") and not len(array):
             yield f"{key} has no clips"
         first = key[-1]

@@ -88,7 +88,7 @@ ALLOWED |= {(module, kind.__name__): _container(kind) for module in ("builtins",
 ALLOWED |= {("collections", "OrderedDict"): dict, ("builtins", "complex"): complex, ("__builtin__", "complex"): complex}
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
     def find_class(self, module, name):
         try:
             return ALLOWED[module, name]
