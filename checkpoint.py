@@ -15,6 +15,7 @@ import re
 import sys
 import warnings
 import zipfile
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,11 +23,20 @@ import numpy as np
 import torch
 
 from datasets import DATASETS, OTHER
+from inputs import pickled_globals
 from model import SGN
 from recipes import Recipe, parse_recipe
 from skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
-from util import ROOT, UserError, atomic_write, shorten
+from util import ROOT, UserError, atomic_write, readable, regular, shorten
 
+LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
+TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
+# What PyTorch itself refers to in a file, by name, and the release for its best accuracy
+HARMLESS = re.compile(
+    r"torch\.(storage\.)?\w*(Storage|Tensor|\d)|torch\.(Size|device|bool|nn\.parameter\.Parameter)"
+    r"|torch\.(_utils|_tensor)\._rebuild_\w+|torch\.serialization\._get_layout"
+    r"|collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|_?core\.multiarray\.scalar)"
+)
 # How the epoch of a checkpoint was selected, by --select
 SELECT = {
     "test": "best on the test clips, one sample each",
@@ -103,13 +113,13 @@ def load_checkpoint(path):
     try:
         if not isinstance(content, dict):
             raise TypeError
-        weights = dict(content["state_dict"].items())  # a plain dict, without attributes from the file
-        ablate = content.get("ablate", ())
+        weights, ablate = content["state_dict"], content.get("ablate", ())
         if not isinstance(ablate, list | tuple):
             raise TypeError
         largest = os.path.getsize(path)
-        if not all(type(name) is str and _is_plain(tensor, largest) for name, tensor in weights.items()):
-            raise TypeError
+        for name, tensor in weights.items():  # an expanded tensor has more bytes than the file
+            if type(name) is not str or tensor.numel() * tensor.element_size() > largest:
+                raise TypeError
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         config = SGN.config_of(shapes, tuple(map(str, ablate)), content.get("seg"))
         sizes = [config[key] for key in ("num_classes", "num_joint", "seg")]
@@ -117,6 +127,7 @@ def load_checkpoint(path):
             raise TypeError
         with torch.device("meta"):  # takes no memory, whatever sizes the file states
             expected = {name: tuple(tensor.shape) for name, tensor in SGN(**config).state_dict().items()}
+        check_size(config["seg"], config["num_joint"])
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
         raise UserError(f"{path}: not a checkpoint of SGN") from None
     except ValueError as error:
@@ -143,7 +154,7 @@ def _checkpoint(path, net, content):
     def read(key, default, is_valid):
         value = content.get(key, default)
         if value is not default and not is_valid(value):
-            raise UserError(f"{path}: damaged checkpoint: its {key} is {shorten(repr(value))}")
+            raise UserError(f"{path}: damaged checkpoint: its {key} is {shorten([value])[1:-1]}")
         return value
 
     def is_list_of_text(value):
@@ -168,7 +179,7 @@ def _checkpoint(path, net, content):
     return Checkpoint(
         path=path,
         net=net,
-        epoch=read("epoch", None, lambda value: isinstance(value, int)),
+        epoch=read("epoch", None, lambda value: isinstance(value, int) and 0 <= value < 2**31),
         seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
         select=read("select", "", lambda value: isinstance(value, str)),
         recipe=recipe,
@@ -179,43 +190,77 @@ def _checkpoint(path, net, content):
                 isinstance(value, str) and value in STREAMS and (value != "joint") == (net.stream is not None)
             ),
         ),
-        class_names=tuple(names) if len(names) == net.num_classes else (),
+        class_names=tuple(map(readable, names)) if len(names) == net.num_classes else (),
         skeleton=skeleton,
-        about=about,
+        about={readable(key): readable(value) for key, value in about.items()},
     )
 
 
-def _is_plain(tensor, largest):
-    """Whether this is a dense tensor of numbers, of no more bytes than the file has: an expanded tensor has more."""
-    types = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)
-    dense = isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided and tensor.is_cpu
-    return dense and tensor.dtype in types and tensor.numel() * tensor.element_size() <= largest
+def check_size(seg, joints):
+    """Raises UserError if a clip of so many segments and joints would take more memory than any skeleton needs."""
+    if seg * joints * max(joints, 256) > LARGEST:  # numbers of the graph G, or of a graph convolution
+        raise UserError(f"{seg:,} segments of {joints:,} joints are more than SGN can take")
 
 
 def read_torch_file(path):
-    """torch.load of tensors and plain values, on the CPU. Anything else in the file is refused with a UserError."""
+    """torch.load of tensors and plain values, on the CPU. Anything else in the file is refused with a UserError.
+
+    Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of numbers
+    on the CPU becomes None.
+    """
     # The release stores its best accuracy as a NumPy scalar. NumPy's own types trust what a file says of their layout
     stand_ins = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     stand_ins.append((_Dtype, "numpy.dtype"))
     try:
-        if zipfile.is_zipfile(path):
+        if zipfile.is_zipfile(regular(path)):
             with zipfile.ZipFile(path) as archive:
                 if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
                     raise ValueError("its parts are larger than the file")
         with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return _plain(torch.load(path, map_location="cpu", weights_only=True), {})
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; --train 1 writes one") from None
     except Exception as error:  # a damaged file can make the reader raise anything
         if isinstance(error, OSError) and error.filename:
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
-        if found := re.search(r"GLOBAL (\S+)", str(error)):
-            why = f"it would run {found[1]}"
+        if runs := _what_runs(path):
+            why = f"it would run {readable(runs)}"
         elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
             why = "it was not written by torch.save, or is damaged"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
+
+
+def _plain(value, seen, depth=0):
+    """A value as `read_torch_file` returns it. seen: {id: result}; a file can contain one object a billion times."""
+    if depth > 20:
+        raise ValueError("nested too deeply")
+    if id(value) not in seen:
+        new = value
+        if isinstance(value, dict):
+            new = {key: _plain(of_key, seen, depth + 1) for key, of_key in dict.items(value)}
+        elif isinstance(value, list | tuple):
+            new = [_plain(part, seen, depth + 1) for part in value]
+            new = new if isinstance(value, list) else tuple(new)
+        elif isinstance(value, torch.Tensor):
+            dense = value.layout == torch.strided and value.is_cpu and not value.is_nested and value.dtype in TYPES
+            new = torch.Tensor.detach(value) if dense else None
+        seen[id(value)] = new
+    return seen[id(value)]
+
+
+def _what_runs(path):
+    """The first global in a file of torch.save or pickle that a checkpoint does not need, if possible none of PyTorch's
+    own; or None."""
+    with suppress(Exception), ExitStack() as stack:  # the file may be damaged
+        file = stack.enter_context(open(path, "rb"))
+        files = [file]
+        if zipfile.is_zipfile(path):
+            archive = stack.enter_context(zipfile.ZipFile(file))
+            files = [archive.open(name) for name in archive.namelist() if name.endswith(".pkl")]
+        found = [name for file in files for name in pickled_globals(file) if not HARMLESS.fullmatch(name)]
+        return min(found, key=lambda name: name.startswith("torch."), default=None)
 
 
 class _Dtype:
@@ -255,19 +300,20 @@ def _canonical(value):
 
 
 def copy_tensors(target, source, name):
-    """Copies tensors in nested dicts into the target's. Raises ValueError if the source has another structure."""
+    """Copies tensors in nested dicts, from `read_torch_file`, into the target's: whatever their strides, the target
+    keeps its own. Raises ValueError if the source has another structure."""
     if isinstance(target, dict):
         if not isinstance(source, dict) or source.keys() != target.keys():
             raise ValueError(f"{name} has other entries")
         for key, value in target.items():
             copy_tensors(value, source[key], f"{name}.{key}")
         return
-    if not isinstance(source, torch.Tensor) or source.layout != torch.strided or not source.is_cpu:
+    if not isinstance(source, torch.Tensor):
         raise ValueError(f"{name} is no tensor")
     if (source.shape, source.dtype) != (target.shape, target.dtype):
         shape = f"{tuple(source.shape)} {source.dtype}"
         raise ValueError(f"{name} is {shape}, not {tuple(target.shape)} {target.dtype}")
-    if not source.isfinite().all():
-        raise ValueError(f"{name} is not finite")
+    if not source.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (source < 0).any()):
+        raise ValueError(f"{name} is not finite, or negative")
     with torch.no_grad():
         target.copy_(source)

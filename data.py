@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 import util
 from checks import is_one_hot
+from inputs import open_h5
 from layout import SPLITS, read_header
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
@@ -58,21 +59,15 @@ class Clips:
 
         cache: keep the packed clips in `<name>.packed.h5` beside the h5, and map them into memory the next time. A
         cache of an h5 that has changed since is written anew.
-        Peak memory is little above that of the packed clips. Raises UserError for a file that is not in the layout.
+        Peak memory is little above that of the packed clips. Raises UserError for a file that is not in the layout,
+        OSError for one that is missing or cannot be read.
         """
         path = Path(path)
-        if not path.is_file():
-            raise util.UserError(f"{path}: no such file")
-        packed, state = path.with_suffix(".packed.h5"), state_of(path)
-        try:
-            if cache and (clips := cls._read_cache(packed, state)):
-                return clips
-            with h5py.File(path) as file:
-                clips = cls._pack(file, path, block)
-        except util.UserError:
-            raise
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError, MemoryError) as error:  # h5py, damaged files
-            raise util.UserError(f"{path}: cannot be read as h5 ({util.shorten(error, 150)})") from None
+        packed, state = path.with_suffix(".packed.h5"), state_of(util.regular(path))
+        if cache and (clips := cls._read_cache(packed, state)):
+            return clips
+        with open_h5(path) as file:
+            clips = cls._pack(file, path, block)
         if cache:
             try:
                 clips._write_cache(packed, state)
@@ -90,7 +85,7 @@ class Clips:
         with tqdm(total=total, desc=path.name, unit="clip", delay=2, leave=False) as bar:
             for split in SPLITS:
                 x, y = file[f"{split}x"], file[f"{split}y"]
-                step = block or max(1, 2**26 // max(1, 4 * x.shape[1] * x.shape[2]))
+                step = block or max(1, 2**26 // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
                 for i in range(0, len(x), step):
                     one_hot = y[i : i + step]
                     if not (correct := is_one_hot(one_hot)).all():
@@ -100,6 +95,10 @@ class Clips:
                     dense = x[i : i + step].reshape(-1, x.shape[1], persons, width)
                     present = is_present(dense)
                     rows = present.sum(axis=(1, 2))
+                    if (used + rows.sum()) * width * 4 > max(2**26, 100 * file.id.get_filesize()):
+                        raise util.UserError(
+                            f"{path}: {split}x unpacks to more than a hundred times the size of the file"
+                        )
                     if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
                     block_frames = dense[present]
@@ -150,7 +149,7 @@ class Clips:
     def _read_cache(cls, packed, state):
         """The clips of a cache; None if there is none, or it is damaged, or was made from another state of the h5."""
         try:
-            with h5py.File(packed) as file:
+            with open_h5(packed) as file:
                 if file.attrs.get("state") != state:
                     return None
                 frames, length, label = file["frames"], file["length"][:], file["label"][:]

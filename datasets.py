@@ -67,7 +67,7 @@ def find_h5(dataset, case, folder=None, make_demo=True):
         print(f"{path.name} is missing: making the demo set, which takes up to a minute", file=sys.stderr)
         if subprocess.run([sys.executable, util.ROOT / "data/demo/make_demo.py"], stdout=sys.stderr).returncode:
             raise util.UserError("data/demo/make_demo.py failed; see its line above")
-    if not path.is_file():
+    if not path.exists():
         raise util.UserError(f"no data: {path} is missing; {entry.how}. --dataset DEMO needs no data")
     return path, name, entry
 

@@ -16,7 +16,6 @@ Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is th
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 from torch import nn
@@ -25,11 +24,12 @@ from torch.nn import functional as F
 from checkpoint import load_checkpoint
 from data import Clips
 from datasets import DATASETS, OTHER
+from inputs import open_h5
 from joint_map import MAPS, map_joints
 from layout import read_header
 from model import apply_stream
 from recordings import default_origin, prepare
-from util import UserError, shorten
+from util import UserError, readable, regular
 
 CPU_BATCH = 8  # clips that the CPU computes at a time: what is between two layers then fits into its caches
 
@@ -229,14 +229,14 @@ def read_class_names(path, n):
     path = Path(path)
     try:
         if path.suffix in (".h5", ".hdf5"):
-            with h5py.File(path) as file:
+            with open_h5(path) as file:
                 names = read_header(file)["class_names"]
         else:
-            names = path.read_text(encoding="utf-8").splitlines()
+            names = tuple(map(readable, regular(path).read_text(encoding="utf-8").splitlines()))
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text of names, one a line") from None
     except OSError as error:
-        raise UserError(f"{path}: {error.strerror or shorten(error, 150)}") from None
+        raise UserError(f"{path}: {error.strerror}") from None
     if len(names) != n:
         raise UserError(f"{path}: {len(names)} names, but there are {n} classes")
     return tuple(names)

@@ -6,6 +6,7 @@ import sys
 import torch
 
 import distributed
+import logs
 import util
 from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torch_file
 from datasets import DATASETS
@@ -77,7 +78,7 @@ class RunState:
     def save(self):
         """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
         comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
-        util.write_log(self.file("log.csv"), comments, self.log)
+        logs.write_log(self.file("log.csv"), comments, self.log)
         save_torch_file(self.state(), self.file("state.pth"))
 
     def summary(self):
@@ -111,7 +112,7 @@ class RunState:
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path = self.file("state.pth")
-        state = distributed.run_on_main(lambda: read_torch_file(path) if path.is_file() else None)
+        state = distributed.run_on_main(lambda: read_torch_file(path) if path.exists() else None)
         if state is None:
             distributed.run_on_main(self.start_anew)
             return
@@ -125,8 +126,6 @@ class RunState:
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
 
     def load_state(self, state):
-        if not isinstance(state, dict):
-            raise TypeError("no dict")
         settings = Config().settings() | dict(state["settings"])
         different = [
             f"{key} {util.shorten(settings.get(key), 120)} -> {value}"

@@ -13,13 +13,13 @@ from tqdm import tqdm
 
 import distributed
 import util
-from blocks import available_cores, parallel_map
 from checkpoint import Checkpoint
 from data import Clips, state_of
 from distributed import warn_once
 from evaluate import accuracy, evaluate_and_write, test_logits
 from recipes import Config
 from train import Trainer
+from workers import available_cores, parallel_map
 
 
 class Run(NamedTuple):

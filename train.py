@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import distributed
 import finetune
+from checkpoint import check_size
 from evaluate import accuracy, predict_logits
 from model import SGN
 from run_state import RunState
@@ -66,6 +67,7 @@ class Trainer(RunState):
         batch_size, n = self.config.batch_size, len(self.train_ids)
         if n < batch_size:
             raise UserError(f"--batch-size {batch_size}: only {n} training clips; take at most that many")
+        check_size(self.config.seg, self.clips.joints)
         if batch_size < distributed.world_size():
             raise UserError(f"--batch-size {batch_size}: too few for {distributed.world_size()} processes")
         if tensorboard and importlib.util.find_spec("tensorboard") is None:

@@ -4,18 +4,22 @@ Imported before torch, which takes seconds and reads the environment variables t
 """
 
 import argparse
-import csv
 import ctypes
 import difflib
+import errno
 import os
 import platform
 import re
+import reprlib
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+import streams
 
 try:
     import fcntl
@@ -50,11 +54,14 @@ def exit_on_error(reduce="the input"):
     signal.signal(signal.SIGTERM, _raise_terminated)
     if signal.getsignal(signal.SIGINT) is _exit_at_once:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError):  # closed, or replaced by something simpler
-            stream.reconfigure(errors="replace")
+    streams.prepare()
     try:
-        yield
+        try:
+            yield
+        except SystemExit:  # of sys.exit(main())
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
     except UserError as error:
         line, code = f"error: {error}", 2
     except KeyboardInterrupt as error:
@@ -87,13 +94,18 @@ def handle_early_interrupt():
 
 
 def _exit_at_once(*_):
-    os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
+    with suppress(OSError):
+        os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
     os._exit(130)  # an exception could be swallowed by the module that is being imported
+
+
+_repr = reprlib.Repr()  # of containers from a file, which can be in each other a billion times
+_repr.maxlevel, _repr.maxstring, _repr.maxother = 3, 200, 200
 
 
 def shorten(value, longest=60):
     """A value from a file or an error as one line of at most `longest` characters, for a message."""
-    line = " ".join(str(value).split())
+    line = " ".join((str(value) if isinstance(value, str | Exception) else _repr.repr(value)).split())
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
@@ -121,7 +133,23 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (--help lists the arguments)\n")
 
 
-# ---- files
+# ---- text and files
+
+UTF8 = {"encoding": "utf-8", "errors": "backslashreplace"}  # for what is written, whatever the locale
+
+
+def readable(text):
+    """With control characters, and bytes that are not UTF-8 (surrogates), escaped: any file or terminal can hold it."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text)
+
+
+def regular(path):
+    """The Path of a regular file. Raises OSError for a folder, FIFO, device or socket, which is never opened."""
+    kind = stat.S_IFMT(os.stat(path).st_mode)
+    if kind != stat.S_IFREG:
+        names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
+        raise OSError(errno.EINVAL, f"{names.get(kind, 'a device')}, not a file", str(path))
+    return Path(path)
 
 
 @contextmanager
@@ -193,41 +221,9 @@ def _is_alive(process):
         return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to somebody else
-        return True
+    except OSError as error:  # it may belong to somebody else
+        return not isinstance(error, ProcessLookupError)
     return True
-
-
-def write_log(path, comments, rows):
-    """Writes a training log: comment lines that start with #, then a csv of dicts with the same keys."""
-    lines = [f"# {line}" for line in comments] + [",".join(rows[0])]
-    lines += [",".join(f"{value:.6g}" for value in row.values()) for row in rows]
-    with atomic_write(path) as part:
-        part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-# The columns of logs from before version 0.2, which did not say on which clips the epoch was selected
-OLD_COLUMNS = {"loss": "train_loss", "acc": "train_acc", "val_loss": "eval_loss", "val_acc": "eval_acc"}
-
-
-def read_log(path):
-    """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
-
-    Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
-    (test_… or valid_… in the file). Older logs have no epochs in them and other names.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        names = {name: OLD_COLUMNS.get(name, re.sub("^(test|valid)_", "eval_", name)) for name in rows[0]}
-        log = {new: [float(row[old]) for row in rows] for old, new in names.items()}
-        if not set(OLD_COLUMNS.values()) <= log.keys():
-            raise ValueError
-    except (IndexError, KeyError, TypeError, ValueError):
-        raise UserError(f"{path}: not a training log of main.py") from None
-    return [line[1:].strip() for line in lines if line.startswith("#")], log
 
 
 # ---- numbers
@@ -267,7 +263,7 @@ def provenance(command, device, /, **settings):
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
     versions += f", python {platform.python_version()}"
     about = {"command": command, "versions": versions, "hardware": hardware, "commit": _git_commit()}
-    return about | {key: str(value) for key, value in settings.items()}
+    return {key: readable(str(value)) for key, value in (about | settings).items()}
 
 
 def _git_commit():

@@ -11,21 +11,16 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
-import os
-import signal
-import threading
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
-from itertools import islice
+import re
+from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import h5py
 from tqdm import tqdm
 
 import util
+from inputs import open_h5
+from workers import available_cores, parallel_map
 
 EXIT_CODES = """exit codes:
   0  done
@@ -33,7 +28,6 @@ EXIT_CODES = """exit codes:
   3  done, but files were skipped: they are listed at the end and in skipped.csv
   130, 143  interrupted or terminated; run the same command again to continue
 """
-AHEAD = 8  # results for each worker that may wait to be used
 
 
 class BadFile(Exception):
@@ -164,22 +158,24 @@ def _make_block(work, task, folder, strict):
 def _read_record(folder, key):
     """The Record of a block; None if it is missing or damaged."""
     try:
-        with h5py.File(folder / f"{key}.h5") as file:
+        with open_h5(folder / f"{key}.h5") as file:
             skipped = tuple(Skipped(*row) for row in json.loads(file["skipped"][()]))
             return Record(key, str(file.attrs["made_from"]), len(file["names"]), skipped)
-    except (OSError, KeyError, ValueError, TypeError):
+    except (OSError, KeyError, ValueError, TypeError, RecursionError):
         return None
 
 
+@contextmanager
 def open_block(folder, dataset, key, made_from, script):
-    """Opens a block that the index lists. Raises UserError if it is missing or another one."""
+    """For a with statement: the open h5 of a block that the index lists. Raises UserError if it is missing, another
+    one, or damaged."""
     try:
-        file = h5py.File(folder / f"{key}.h5")
+        with open_h5(folder / f"{key}.h5") as file:
+            if file.attrs.get("made_from") != made_from:
+                raise _unfinished(folder, dataset, script)
+            yield file
     except OSError:
-        file = None
-    if file is None or file.attrs.get("made_from") != made_from:
-        raise _unfinished(folder, dataset, script)
-    return file
+        raise _unfinished(folder, dataset, script) from None
 
 
 # ---- the index of a data set: {"finished": bool, "blocks": [[key, made_from, clips], ...]}
@@ -200,10 +196,14 @@ def _unfinished(folder, dataset, script):
 def _load_index(folder, dataset):
     """(finished, rows); (False, []) if the index is missing or damaged."""
     try:
-        index = json.loads((folder / f"{dataset}.json").read_text(encoding="utf-8"))
-        rows = [(str(key), str(made_from), int(clips)) for key, made_from, clips in index["blocks"]]
+        index = json.loads(util.regular(folder / f"{dataset}.json").read_text(encoding="utf-8"))
+        rows = [(key, str(made_from), clips) for key, made_from, clips in index["blocks"]]
+        if not all(
+            re.fullmatch(r"[\w-]+", key, re.ASCII) and type(clips) is int and clips >= 0 for key, _, clips in rows
+        ):
+            raise ValueError
         return index["finished"] is True and len(rows) > 0, rows
-    except (FileNotFoundError, ValueError, TypeError, KeyError):
+    except (FileNotFoundError, ValueError, TypeError, KeyError, RecursionError):
         return False, []
 
 
@@ -231,7 +231,7 @@ def report_skipped(records, folder):
     """
     skipped = sorted((row for record in records for row in record.skipped), key=lambda row: row.file)
     table = folder / "skipped.csv"
-    with util.atomic_write(table) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with util.atomic_write(table) as part, open(part, "w", newline="", **util.UTF8) as file:
         csv.writer(file).writerows([Skipped._fields, *skipped])
     if not skipped:
         return 0
@@ -241,77 +241,3 @@ def report_skipped(records, folder):
     for row in shown:
         print(f"  {row.file:{width}}  {'' if row.line is None else f'line {row.line}':>10}  {row.reason}")
     return 3
-
-
-# ---- processes
-
-
-def available_cores():
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-
-
-def parallel_map(function, jobs, workers, folder=None):
-    """Yields function(*job) for each job, in order, computed by `workers` processes; by this one if one is enough.
-
-    folder: where the jobs write. At the end the processes are gone, and so are their temporary files.
-    """
-    workers = min(workers, len(jobs))
-    try:
-        yield from _pool_map(function, jobs, workers) if workers > 1 else (function(*job) for job in jobs)
-    finally:
-        if folder:
-            util.remove_stale_parts(folder)
-
-
-def _pool_map(function, jobs, workers):
-    with process_pool(workers) as pool:
-        try:
-            jobs = iter(jobs)
-            futures = deque(submit(pool, function, *job) for job in islice(jobs, AHEAD * workers))
-            while futures:
-                yield futures.popleft().result()
-                futures.extend(submit(pool, function, *job) for job in islice(jobs, 1))
-        except BrokenProcessPool:
-            raise util.UserError(
-                "a worker was killed, perhaps for lack of memory; run the same command with fewer --workers"
-            ) from None
-        except BaseException:  # also GeneratorExit, when the caller gives up
-            for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
-                worker.kill()
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def process_pool(workers):
-    """A ProcessPoolExecutor whose workers end with this process, ignore Ctrl-C, and share its progress bars."""
-    context = multiprocessing.get_context("spawn")  # the same on every system, and no thread is forked
-    tqdm.set_lock(context.RLock())
-    return ProcessPoolExecutor(workers, context, _start_worker, (tqdm.get_lock(),))
-
-
-def submit(pool, function, *job):
-    """pool.submit with interrupts blocked, so that a worker started by it is not interrupted during its imports."""
-    _block_interrupts(True)
-    try:
-        return pool.submit(function, *job)
-    finally:
-        _block_interrupts(False)
-
-
-def _block_interrupts(block):
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
-def _start_worker(lock):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _block_interrupts(False)
-    tqdm.set_lock(lock)
-
-    def end_with_parent(parent):
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=end_with_parent, args=(multiprocessing.parent_process(),), daemon=True).start()

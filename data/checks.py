@@ -3,10 +3,13 @@
 layout.validate calls these checks, and tools/check_h5.py prints what they find.
 """
 
+import math
+
 import h5py
 import numpy as np
 
 BLOCK = 2**24  # bytes of x in memory at a time
+LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
 # Bones are judged by their lengths in all frames, in multiples of the person's mean bone over the clip. In N-UCLA and
 # the demo set, which are in the right order, the quartiles of a bone are up to 0.23 apart, and left and right differ by
 # 1%; in 30 of their clips up to 0.37 and 45%. With joints in other orders it was 0.41 to 0.71, or 1.7 to 10 times. The
@@ -35,8 +38,11 @@ def check_shapes(file, splits):
         # A sparse or compressed array is larger than the file, but not by so much
         if array.size * array.dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
             yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
-        if array.shape[1] < (1 if is_x else 2):
-            yield f"{key}: shape {array.shape}; at least 1 frame and 2 classes are needed"
+        # A clip and a label are read as a whole, and so is a chunk
+        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * array.dtype.itemsize > LARGEST:
+            yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
+        if not (1 if is_x else 2) <= array.shape[1] <= (array.shape[1] if is_x else CLASSES):
+            yield f"{key}: shape {array.shape}; at least 1 frame, and 2 to {CLASSES:,} classes, are needed"
         if key in ("x", "test_x") and not len(array):
             yield f"{key} has no clips"
         first = key[-1]
@@ -77,7 +83,7 @@ def check_values(file, splits, skeleton, step, notes):
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
         infinite, unlabelled, empty = [], [], []
-        clips = max(1, BLOCK // max(1, x.shape[1] * x.shape[2] * 4))
+        clips = max(1, BLOCK // max(x.shape[1] * x.shape[2] * 4, y.shape[1] * 8))
         for at in range(0, len(x), clips):
             values = x[at : at + clips]
             finite = np.isfinite(values).all(axis=(1, 2))

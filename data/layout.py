@@ -26,6 +26,7 @@ import numpy as np
 
 import util
 from checks import check_resplits, check_shapes, check_values
+from inputs import open_h5
 from skeletons import KINECT_V2, MADE_BY, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
@@ -66,7 +67,7 @@ def open_writer(
     attributes of the file. what: how an error names the clip, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
-    names = list(class_names)
+    names, protocol = list(map(util.readable, class_names)), util.readable(protocol)
     if not 0 <= index(origin) <= joints:
         raise util.UserError(f"origin {origin}: not a joint from 1 to {joints}, or 0 for none")
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
@@ -183,9 +184,9 @@ def split_validation(indices):
 def made_from(path):
     """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
     try:
-        with h5py.File(path) as file:
+        with open_h5(path) as file:
             return file.attrs.get("made_from")
-    except OSError:
+    except (OSError, util.UserError):
         return None
 
 
@@ -204,11 +205,12 @@ def read_header(file):
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
     joints, persons = _joints_and_persons(file)
     names = _class_names(file) or [f"class {i}" for i in range(file["y"].shape[1])]
-    text = {key: str(file.attrs.get(key, default)) for key, default in (("protocol", ""), ("axes", "x, y, z"))}
+    text = {"protocol": "", "axes": "x, y, z"}
+    text = {key: util.readable(str(file.attrs.get(key, default))) for key, default in text.items()}
     return {
         "joints": joints,
         "persons": persons,
-        "class_names": tuple(names),
+        "class_names": tuple(map(util.readable, names)),
         "skeleton": _skeleton(file, joints),
         **text,
     }

@@ -31,7 +31,7 @@ import numpy as np
 
 from blocks import BadFile, Skipped
 from tracking import Places, assign_persons
-from util import UserError, shorten
+from util import UserError, regular, shorten
 
 AXES_2D, AXES_3D = "x - 0.5, y - 0.5, score", "x, y, z"
 SKELETONS = {
@@ -235,7 +235,7 @@ def _read_file(path):
 def _load(path, size):
     if size > LARGEST:
         raise BadFile(None, f"more than {LARGEST >> 20} MB")
-    text = path.read_bytes()
+    text = regular(path).read_bytes()
     if path.suffix == ".jsonl":
         return [_parse(line, i) for i, line in enumerate(text.splitlines(), 1)]
     return _parse(text, None)

@@ -19,7 +19,7 @@ from make_nucla import read_json
 from poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from seq_transformation import center_clip
 from skeletons import SKELETONS
-from util import UserError
+from util import UserError, regular
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
 # Rotations that turn the axis that points up to y
@@ -103,7 +103,8 @@ def _is_nucla(path):
 
 def _read_npy(path, skeleton, up, scale):
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)  # mapped: no memory is allocated by the header alone
+        # Mapped: no memory is allocated by the header alone
+        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
         shape, dtype = array.shape, array.dtype
     except OSError:
         raise

@@ -241,7 +241,11 @@ def test_check_h5_as_a_program(path, tmp_path):
     (tmp_path / "no.h5").write_text("words")
     code, _, [line] = run_script(CHECK, tmp_path / "no.h5")
     assert code == 2 and "cannot be read as h5" in line
-    assert run_script(CHECK, tmp_path / "none.h5") == (2, [], [f"error: {tmp_path / 'none.h5'}: no such file"])
+    assert run_script(CHECK, tmp_path / "none.h5") == (
+        2,
+        [],
+        [f"error: {tmp_path / 'none.h5'}: No such file or directory"],
+    )
     with h5py.File(path, "r+") as file:
         file["x"][0, 0, 0] = np.nan
         file["test_x"][0] = 0

@@ -38,7 +38,9 @@ def undisturbed(toy, tmp_path_factory):
 def start(toy, home):
     """Starts or resumes the same run in a process of its own, with the same command."""
     command = flags(toy, "results", *SMALL_STEPS, "--resume", epochs=EPOCHS)
-    return start_script("main.py", *command, stdout=subprocess.DEVNULL, cwd=home, env=os.environ | {"GIT_DIR": os.devnull})
+    return start_script(
+        "main.py", *command, stdout=subprocess.DEVNULL, cwd=home, env=os.environ | {"GIT_DIR": os.devnull}
+    )
 
 
 def epochs_done(folder):

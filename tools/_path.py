@@ -4,4 +4,4 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / folder) for folder in ("", "data", "data/ntu", "data/nucla")]
+sys.path[:0] = [str(ROOT / folder) for folder in ("", "data", "data/ntu", "data/nucla", "data/kinetics", "data/pyskl")]

@@ -10,28 +10,21 @@ order. Left and right exchanged altogether cannot be seen so, nor can any order 
 import sys
 from pathlib import Path
 
-import h5py
 from tqdm import tqdm
 
 import _path
 
 import util
+from inputs import open_h5
 from layout import SPLITS, read_header, validate
-from util import UserError
 
 
 def main():
     parser = util.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     path = parser.parse_args().file
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        file = h5py.File(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as h5 ({util.shorten(error, 150)})") from None
     notes = []
-    with file:
+    with open_h5(path) as file:
         problems = validate(file, values=False)
         if not problems:
             clips = [len(file[f"{split}x"]) for split in SPLITS]

@@ -1,161 +1,230 @@
 """Damages correct files in thousands of random ways, and checks that the readers read or refuse each of them.
 
-    python tools/fuzz.py                        # 10,000 .skeleton files, 1,000 h5 files and 1,000 checkpoints
-    python tools/fuzz.py --skeletons 100000 --seed 7
+    python tools/fuzz.py                       # 7,000 files, as many of each kind
+    python tools/fuzz.py --files 100000 --seed 7
 
-A refusal is one line. Anything else is a fault: another exception, more than 10 seconds, or, over all files, more than
-1 GiB of memory. The file is kept in --keep and named, and the exit code is 1. Needs Linux or macOS.
+Bytes and fields are changed, removed and repeated; values, keys, shapes, types, strides and links are replaced by odd
+ones; and a file is replaced by a folder, FIFO, socket, device, or by a link to itself. A refusal is one line. Anything
+else is a fault: another exception, a crash, more than 10 seconds, or more than 1 GiB of memory. The file is kept in
+--keep and named, and the exit code is 1. Needs Linux or macOS.
 """
 
+import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
-import zipfile
+import traceback
 from collections import Counter
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
 import _path
 
+import blocks
+import damage
+import from_npz
+import from_pyskl
+import make_kinetics
+import make_nucla
 import util
 from blocks import BadFile
-from checkpoint import load_checkpoint, save_torch_file
+from checkpoint import read_torch_file
 from data import Clips
-from get_raw_skes_data import read_skeleton
-from layout import SPLITS, write_h5
-from model import SGN
+from inference import Classifier, read_class_names
+from logs import read_log
+from poses import read_poses
+from recipes import Config
+from recordings import read_recording
+from train import Trainer
 from util import UserError
 
 SECONDS, MEMORY = 10, 2**30
-TOKENS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\x00|25|26|24".split(
-    b"|"
-)
-TOKENS += [b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
 
 
-def make_skeleton(rng):
-    """The text of a correct .skeleton file: up to 3 bodies in each of 12 to 40 frames."""
-    frames = int(rng.integers(12, 40))
-    lines = [frames]
-    for _ in range(frames):
-        bodies = int(rng.integers(0, 4))
-        lines.append(bodies)
-        for body in range(bodies):
-            lines += [f"7205759403794473{body} 0 1 1 0 0 0 0.1 -0.2 2", 25]
-            lines += [" ".join(f"{value:.6f}" for value in row) + " 2" for row in rng.normal(size=(25, 11))]
-    return "\n".join(map(str, lines)).encode() + b"\n"
+# ---- kinds of files
 
 
-def make_h5(rng, path):
-    """The bytes of a correct h5 of 15 clips."""
-    labels = np.arange(5) % 3
-    clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
-    header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
-    write_h5(path, dict.fromkeys(SPLITS, (clips, labels)), **header)
-    return path.read_bytes()
+class Kind(NamedTuple):
+    suffix: str
+    read: callable  # a function of a path
+    write: callable = None  # of a generator and a path: a correct file
+    content: callable = None  # or its content, which `dump` writes
+    dump: callable = None
+    change: callable = None  # changes a correct file in a way that only this kind knows
 
 
-def make_checkpoint(path):
-    """The files in a correct checkpoint, which is a zip: {name: bytes}."""
-    save_torch_file({"epoch": 3, "seed": 1, "best": 88.1, "state_dict": SGN(3, 5).state_dict()}, path)
-    with zipfile.ZipFile(path) as archive:
-        return {name: archive.read(name) for name in archive.namelist()}
+def run(folder):
+    """A Trainer after its first epoch of two, and a checkpoint of it."""
+    damage.write_h5(np.random.default_rng(0), folder / "toy.h5")
+    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
+    trainer = Trainer(config, Clips.read(folder / "toy.h5"), folder)
+    trainer.log = [trainer.row(1, 1.0, 50.0, 1.0, 50.0, 0.001)]
+    trainer.train_step(trainer.net, trainer.train_ids[:4])
+    with torch.no_grad():
+        trainer.save_epoch(1.0, 50.0)
+    return trainer, read_torch_file(trainer.file("best.pth"))
 
 
-def damage(data, rng):
-    """One to four changes of some bytes: cut off, removed, repeated, replaced; lines removed, fields replaced."""
-    for _ in range(rng.integers(1, 5)):
-        i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
-        k = min(j, i + int(rng.integers(1, 60)))
-        lines = data.split(b"\n")
-        line = int(rng.integers(len(lines)))
-        match rng.integers(0, 7):
-            case 0:
-                data = data[:i]
-            case 1:
-                data = data[:i] + data[k:]
-            case 2:
-                data = data[:k] + data[i:]
-            case 3:
-                data = data[:i] + rng.bytes(k - i) + data[k:]
-            case 4:
-                data = b"\n".join(lines[:line] + lines[line + 1 :])
-            case _:
-                line = line if rng.random() < 0.7 else 0
-                fields = lines[line].split(b" ")
-                fields[int(rng.integers(len(fields)))] = TOKENS[int(rng.integers(len(TOKENS)))]
-                lines[line] = b" ".join(fields)
-                data = b"\n".join(lines)
-    return data
+def kinds(folder):
+    """{name: Kind} of all readers."""
+    trainer, checkpoint = run(folder)
+
+    def resume(path):
+        """And trains for a step: memory that is not the optimizer's own would be written to."""
+        trainer.file("state.pth").unlink(missing_ok=True)
+        trainer.file("state.pth").symlink_to(path.absolute())
+        trainer.resume()
+        trainer.train_step(trainer.net, trainer.train_ids[:4])
+
+    def read_h5(path):
+        clips = Clips.read(path)
+        clips.sample(clips.ids("train", "test"), None)
+        read_class_names(path, len(clips.class_names))
+
+    def read_zip(path):
+        for name, text in make_nucla.read_all(path):
+            make_nucla.read_json(text, name)
+
+    def read_npz(path):
+        out = folder / "out.h5"
+        out.unlink(missing_ok=True)
+        with redirect_stdout(None):
+            from_npz.main([str(path), "--out", str(out)])
+
+    def read_pickle(path):
+        for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
+            clip = from_pyskl.read_clip(annotation, path, i)
+            if clip.keypoint.any():
+                clip.rows()
+
+    return {
+        "skeleton": Kind(".skeleton", read_recording, damage.write_skeleton),
+        "nucla": Kind(".json", read_recording, content=damage.nucla, dump=damage.dump_json),
+        "npy": Kind(".npy", read_recording, content=lambda rng: rng.normal(size=(6, 5, 3)), dump=damage.dump_npy),
+        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), content=damage.poses, dump=damage.dump_json),
+        "kinetics": Kind(".json", make_kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
+        "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle),
+        "zip": Kind(".zip", read_zip, damage.write_zip),
+        "npz": Kind(".npz", read_npz, damage.write_npz),
+        "h5": Kind(".h5", read_h5, damage.write_h5, change=damage.change_h5),
+        "index": Kind("", lambda path: blocks.read_index(path, "NTU", "step 1"), damage.write_index),
+        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng, path: path.write_text("a\nb\n")),
+        "log": Kind(".csv", read_log, damage.write_logs),
+        "checkpoint": Kind(".pth", Classifier, content=lambda rng: dict(checkpoint), dump=damage.save_torch),
+        "state": Kind(".pth", resume, content=lambda rng: trainer.state(), dump=damage.save_torch),
+    }
 
 
-def raise_timeout(*_):
-    raise TimeoutError(f"took over {SECONDS} seconds")
+# ---- running
 
 
-def fuzz(kind, read, files, n, rng, keep):
-    """Reads n damaged copies of files, bytes. Prints how many were read and refused. Returns the number of faults."""
-    outcome = Counter()
-    for i in tqdm(range(n), desc=kind, unit="file"):
-        data = damage(files[i % len(files)], rng)
+def make_input(rng, kind, path):
+    """Writes a damaged file."""
+    way = rng.random()
+    if kind.content:
+        content = kind.content(rng)
+        if way < 0.6:
+            for _ in range(rng.integers(1, 4)):
+                with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
+                    content = damage.change(rng, content)
+        kind.dump(rng, content, path)
+    else:
+        kind.write(rng, path)
+        if way < 0.6 and kind.change:
+            kind.change(rng, path)
+            return
+    if way < 0.1:
+        damage.change_kind(rng, path)
+    elif way > 0.6 or not kind.content:
+        file = damage.pick(rng, sorted(path.iterdir())) if path.is_dir() else path
+        file.write_bytes(damage.damage_bytes(rng, file.read_bytes()))
+
+
+def read_some(name, kind, numbers, args, outcomes):
+    """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
+    for i in tqdm(numbers, desc=name, unit="file"):
+        path = args.keep / f"{name}-{i}{kind.suffix}"
+        signal.alarm(0)
+        make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
+        before = peak_memory()
         signal.alarm(SECONDS)
         try:
-            read(data)
-            outcome["read"] += 1
-        except (UserError, BadFile) as error:
-            outcome["refused in several lines" if "\n" in str(error) else "refused"] += 1
-        except Exception as error:  # any other is what we look for
-            outcome[type(error).__name__] += 1
-            keep.mkdir(parents=True, exist_ok=True)
-            (keep / f"{kind}-{i}").write_bytes(data)
-            tqdm.write(f"{keep / f'{kind}-{i}'}: {type(error).__name__}: {error}")
-        finally:
-            signal.alarm(0)
-    print(f"{kind}: {n} files: " + ", ".join(f"{n} {what}" for what, n in outcome.items()))
-    return n - outcome["read"] - outcome["refused"]
+            kind.read(path)
+            outcome = "read"
+        except Exception as error:  # a type that is not a refusal is what we look for
+            refused = isinstance(error, UserError | BadFile) or (isinstance(error, OSError) and error.filename)
+            outcome = "refused" if refused else f"{type(error).__name__}: {util.shorten(error, 200)}"
+            outcome += " in several lines" if refused and "\n" in str(error) else ""
+        taken = peak_memory() - before
+        outcome = outcome if taken <= MEMORY else f"took {taken >> 20} MiB of memory, and was then: {outcome}"
+        outcomes.write(f"{outcome}\n")
+        outcomes.flush()
+        if outcome in ("read", "refused"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
 
-def peak_memory():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+def fuzz(name, kind, n, args, folder):
+    """Reads n damaged files of a kind. Prints a line for the table, and names those with faults. Returns their number.
+
+    A process that crashes, or takes too long for one file, is replaced by another.
+    """
+    outcomes, lines = folder / f"{name}.outcomes", []
+    outcomes.touch()
+    while len(lines) < n:
+        sys.stdout.flush()
+        if not (process := os.fork()):
+            try:
+                with open(outcomes, "a", **util.UTF8) as file:
+                    read_some(name, kind, range(len(lines), n), args, file)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        lines = outcomes.read_text(encoding="utf-8").split("\n")[:-1]
+        if code:
+            what = "took too long" if code == -signal.SIGALRM else f"the process ended with code {code}"
+            lines.append(what)
+            outcomes.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    counts = Counter(lines)
+    read, refused = counts.pop("read", 0), counts.pop("refused", 0)
+    print(f"{name:12}{n:10,}{read:10,}{refused:10,}{sum(counts.values()):10,}")
+    for i, line in enumerate(lines):
+        if line in counts:
+            print(f"  {args.keep / f'{name}-{i}{kind.suffix}'}: {line}")
+    return sum(counts.values())
 
 
 def main(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--skeletons", type=util.positive_int, default=10_000, help="damaged .skeleton files (%(default)s)")
-    add("--h5", type=util.positive_int, default=1_000, help="damaged h5 files (%(default)s)")
-    add("--checkpoints", type=util.positive_int, default=1_000, help="damaged checkpoints (%(default)s)")
+    add("--files", type=util.positive_int, default=7000, help="damaged files, of all kinds together (%(default)s)")
     add("--seed", type=util.seed, default=1, help="(%(default)s)")
     add("--keep", type=Path, default=Path("fuzz-found"), help="folder for the files with faults (%(default)s)")
     args = parser.parse_args(argv)
-    rng = np.random.default_rng(args.seed)
-    signal.signal(signal.SIGALRM, raise_timeout)
-    before = peak_memory()
+    torch.set_num_threads(1)  # threads do not survive a fork
+    args.keep = args.keep.absolute()
+    args.keep.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "file"
-        skeletons, h5, parts = [make_skeleton(rng) for _ in range(20)], make_h5(rng, path), make_checkpoint(path)
+        every = kinds(Path(folder))
+        print(f"{'kind':12}{'files':>10}{'read':>10}{'refused':>10}{'faults':>10}")
+        faults = sum(fuzz(name, kind, -(-args.files // len(every)), args, Path(folder)) for name, kind in every.items())
+    print(f"{faults} faults")
+    if not any(args.keep.iterdir()):
+        args.keep.rmdir()
+    return 1 if faults else 0
 
-        def read_h5(data):
-            path.write_bytes(data)
-            clips = Clips.read(path)
-            clips.sample(clips.ids("train", "test"), None)
 
-        def read_checkpoint(data):  # the data replace the pickle in it, which says what it consists of
-            with zipfile.ZipFile(path, "w") as archive:
-                for name, content in parts.items():
-                    archive.writestr(name, data if name.endswith("data.pkl") else content)
-            load_checkpoint(path)
-
-        pickle = [content for name, content in parts.items() if name.endswith("data.pkl")]
-        faults = fuzz("skeleton", read_skeleton, skeletons, args.skeletons, rng, args.keep)
-        faults += fuzz("h5", read_h5, [h5], args.h5, rng, args.keep)
-        faults += fuzz("checkpoint", read_checkpoint, pickle, args.checkpoints, rng, args.keep)
-    memory = peak_memory() - before
-    print(f"peak memory rose by {memory / 2**20:.0f} MiB")
-    return 1 if faults or memory > MEMORY else 0
+def peak_memory():
+    """The most memory that this process has had so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 import _path
 
-import blocks
 import protocols
 import util
 from get_raw_denoised_data import place_bodies
@@ -23,6 +22,7 @@ from get_raw_skes_data import Body
 from layout import SPLITS, split_validation, write_h5
 from seq_transformation import center_clip
 from util import UserError
+from workers import parallel_map
 
 JOB = 100  # clips written by a worker at a time
 PERFORMERS = [p for pair in zip(protocols.CS_TRAIN, protocols.CS_TEST, strict=True) for p in pair]
@@ -96,7 +96,7 @@ def write_skeletons(root, clips, seed, workers):
     numbered = list(enumerate(names(clips)))
     jobs = [(folder, seed, numbered[i : i + JOB]) for i in range(0, clips, JOB)]
     with tqdm(total=clips, desc="writing", unit="clip") as bar:
-        for (_, _, written), _ in zip(jobs, blocks.parallel_map(write_job, jobs, workers), strict=True):
+        for (_, _, written), _ in zip(jobs, parallel_map(write_job, jobs, workers), strict=True):
             bar.update(len(written))
 
 

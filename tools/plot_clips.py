@@ -10,7 +10,6 @@ metres as in the h5, x across, y up and z away from the camera, and all zeros fo
 
 import textwrap
 
-import h5py
 import numpy as np
 import torch
 
@@ -18,6 +17,7 @@ import _path
 
 import util
 from evaluate import test_logits
+from inputs import open_h5
 from layout import SPLITS
 from plot_runs import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from util import UserError
@@ -45,7 +45,7 @@ def read_frames(path, clips, i):
     clips: the Clips of that h5, in any split; i: the clip's number among them. Raises UserError for an empty clip.
     """
     k = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
-    with h5py.File(path) as file:
+    with open_h5(path) as file:
         for split in SPLITS:
             if k < len(file[f"{split}x"]):
                 break

@@ -22,6 +22,7 @@ from checkpoint import find_checkpoint, load_checkpoint
 from data import Clips
 from datasets import DATASETS, find_h5
 from evaluate import evaluate
+from logs import read_log
 from util import UserError
 
 try:
@@ -136,7 +137,7 @@ def find_logs(sources, case):
             found = [path for kind in ("seed", "split") for path in source.glob(f"{kind}*/{case}_log.csv")]
             paths = sorted(found, key=lambda path: (len(path.parent.name), path)) or [source / f"{case}_log.csv"]
         for path in paths:
-            if not path.is_file():
+            if not path.exists():
                 raise UserError(f"{path}: no such log; main.py writes one when it trains")
             setting = re.sub(r"[_/.-]?(seed|split)\d+", "", path.absolute().with_suffix("").as_posix())
             group = groups.setdefault(setting, [])
@@ -166,7 +167,7 @@ def curves(args):
     axes = fig.subplots(1, 2)
     evaluated = set()
     for colour, label, paths in zip(COLOURS, args.label or groups, groups.values(), strict=False):
-        read = [util.read_log(path) for path in paths]
+        read = [read_log(path) for path in paths]
         evaluated |= {"validation" if "select: val" in comments else "test" for comments, _ in read}
         for ax, what in zip(axes, ("acc", "loss"), strict=True):
             for column, dashes in ((f"train_{what}", (4, 2)), (f"eval_{what}", ())):
@@ -197,10 +198,10 @@ def read_predictions(folder, case):
     arrays = []
     for suffix, kind, rank in (("lable", np.int64, 1), ("pred", np.float64, 2)):
         path = Path(folder) / f"{case}_{suffix}.txt"
-        if not path.is_file():
+        if not path.exists():
             raise UserError(f"{path}: no such file; main.py writes it when it tests")
         try:
-            arrays.append(np.loadtxt(path, dtype=kind, ndmin=rank))
+            arrays.append(np.loadtxt(util.regular(path), dtype=kind, ndmin=rank))
         except ValueError as error:
             raise UserError(f"{path}: not written by main.py ({util.shorten(error, 150)})") from None
     label, logits = arrays

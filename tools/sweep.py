@@ -90,7 +90,7 @@ def write_table(path, rows, comments):
     path.md. Returns the text of the second."""
     base = {row["dataset"]: row for row in reversed(rows) if row["variant"] == BASE}
     rows = [row | {f"{key}_difference": row[key] - base[row["dataset"]][key] for key in RESULTS} for row in rows]
-    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **util.UTF8) as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
@@ -98,7 +98,7 @@ def write_table(path, rows, comments):
             writer.writerow({key: f"{value:.6g}" if type(value) is float else value for key, value in row.items()})
     text = to_markdown(rows)
     with util.atomic_write(f"{path}.md") as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(text, **util.UTF8)
     return text
 
 

@@ -24,6 +24,7 @@ from checkpoint import load_checkpoint
 from data import Clips
 from datasets import find_h5
 from evaluate import accuracy, evaluate
+from logs import read_log
 from main import make_config, parse_args
 from recipes import parse_recipe
 from util import UserError
@@ -81,7 +82,7 @@ def check_logs(row, folder):
         raise UserError(f"no {row['logs']}")
     logs = []
     for path in paths:
-        comments, _ = util.read_log(path)
+        comments, _ = read_log(path)
         try:
             logs.append((comments, figures_of(comments)))
         except UserError as error:

@@ -20,7 +20,6 @@ from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
-import h5py
 import numpy as np
 from tqdm import tqdm
 
@@ -29,7 +28,9 @@ import _path
 import blocks
 import layout
 from blocks import BadFile
-from util import ArgumentParser, UserError, __version__, exit_on_error, remove_stale_parts
+from inputs import open_h5
+from util import ArgumentParser, UserError, __version__, exit_on_error, regular, remove_stale_parts
+from workers import parallel_map
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = Path(__file__).name
@@ -79,7 +80,7 @@ def parse(text):
 def read_json(path):
     if os.path.getsize(path) > LARGEST:
         raise BadFile(None, f"larger than {LARGEST >> 20} MB")
-    return parse(Path(path).read_bytes())
+    return parse(regular(path).read_bytes())
 
 
 def check_block(files, skip):
@@ -130,7 +131,7 @@ def read_checked(folder, records):
     """What the blocks say of all clips: names (clips,) str, label (clips,) int64, seen (clips,) bool, class names."""
     parts, classes = [], {}
     for record in records:
-        with h5py.File(folder / f"{record.key}.h5") as file:
+        with open_h5(folder / f"{record.key}.h5") as file:
             parts.append([file[key][()] for key in ("names", "label", "seen", "label_name")])
     names, label, seen, label_name = (np.concatenate(part) for part in zip(*parts, strict=True))
     for i in np.unique(label):
@@ -165,7 +166,7 @@ def write(path, paths, labels, splits, workers, **more):
     header |= {"protocol": "kinetics_train trains, kinetics_val tests", "axes": "x - 0.5, y - 0.5, score"} | more
     with (
         tqdm(total=len(order), desc=path.name, unit="clip") as bar,
-        closing(blocks.parallel_map(read_some, jobs, workers)) as clips,
+        closing(parallel_map(read_some, jobs, workers)) as clips,
         layout.open_writer(path, {split: labels[ids] for split, ids in splits.items()}, **header) as write_clip,
     ):
         for (split, i, file), clip in zip(order, chain.from_iterable(clips), strict=True):

@@ -23,7 +23,7 @@ import layout
 import protocols
 from blocks import digest
 from checks import is_one_hot
-from util import ArgumentParser, UserError, __version__, exit_on_error
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}
@@ -137,9 +137,7 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, help="h5 to write (data/ntu/NTU_CS.h5 for NTU60_CS.npz, and so on)")
     args = parser.parse_args(argv)
     out = args.out or HERE / f"{OUT.get(args.npz.stem, args.npz.stem)}.h5"
-    if not args.npz.is_file():
-        raise UserError(f"{args.npz}: no such file")
-    stat = args.npz.stat()
+    stat = regular(args.npz).stat()
     made_from = digest(Path(__file__).name, stat.st_size, stat.st_mtime_ns)
     if out.exists():
         if layout.made_from(out) != made_from:
@@ -147,7 +145,7 @@ def main(argv=None):
         print(f"{out}: exists already, from this file")
         return
     try:
-        with zipfile.ZipFile(args.npz) as archive:
+        with name_file_in_errors(args.npz), zipfile.ZipFile(args.npz) as archive:
             sizes = convert(archive, out, made_from)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise UserError(f"{args.npz}: cannot be read as an .npz ({error})") from None

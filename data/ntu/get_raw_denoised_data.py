@@ -84,17 +84,17 @@ def place_bodies(valid, bodies):
 
 def denoise_block(source, skip):
     """A block of step 1 as the arrays of a block of step 2: of each clip, and all its values in one row."""
+    names, clips = [], []
     with blocks.open_block(*source, BEFORE) as file:
         raw = {name: file[name][()] for name in file if name != "skipped"}
-    joints = np.split(raw["joints"], raw["body_rows"].cumsum()[:-1])
-    bodies = map(Body, raw["body_id"].tolist(), raw["body_first"].tolist(), joints, raw["body_motion"])
-    names, clips = [], []
-    for name, valid, n in zip(raw["names"], raw["valid_frames"].tolist(), raw["bodies"].tolist(), strict=True):
-        try:
-            clips.append(actors(valid, list(islice(bodies, n))))
-            names.append(name)
-        except BadFile as error:
-            skip(f"{name.decode()}.skeleton", error)
+        joints = np.split(raw["joints"], raw["body_rows"].cumsum()[:-1])
+        bodies = map(Body, raw["body_id"].tolist(), raw["body_first"].tolist(), joints, raw["body_motion"])
+        for name, valid, n in zip(raw["names"], raw["valid_frames"].tolist(), raw["bodies"].tolist(), strict=True):
+            try:
+                clips.append(actors(valid, list(islice(bodies, n))))
+                names.append(name)
+            except BadFile as error:
+                skip(f"{name.decode()}.skeleton", error)
     return {
         "names": np.array(names, "S20"),
         "frames": np.array([len(clip) for clip in clips], np.int64),

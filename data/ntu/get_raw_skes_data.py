@@ -23,7 +23,7 @@ import _path
 import blocks
 import protocols
 from blocks import BadFile
-from util import UserError, exit_on_error
+from util import UserError, exit_on_error, regular
 
 SCRIPT = Path(__file__).name
 JOINTS = 25
@@ -77,7 +77,7 @@ def read_file(path):
     """`read_skeleton` of a file. Raises BadFile, or OSError where the system cannot read it."""
     if os.path.getsize(path) > LARGEST:
         raise BadFile(None, f"larger than {LARGEST >> 20} MB")
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         return read_skeleton(file.read())
 
 

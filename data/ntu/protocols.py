@@ -13,10 +13,10 @@ import numpy as np
 import _path
 
 import blocks
-from util import ArgumentParser, UserError
+from util import ArgumentParser, UserError, regular
 
 HERE = Path(__file__).resolve().parent
-NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 FIELDS = ("setup", "camera", "performer", "replication", "action")
 NAMES = ("NTU", "NTU120", "DEMO")  # the data sets
 
@@ -82,8 +82,11 @@ def action(name):
 
 
 def read_lines(path):
-    """The lines of a text file: a tuple of str."""
-    return tuple(path.read_text(encoding="utf-8").splitlines())
+    """The lines of a text file: a tuple of str. Raises UserError."""
+    try:
+        return tuple(regular(path).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text in UTF-8") from None
 
 
 @cache

@@ -20,6 +20,7 @@ import blocks
 import layout
 import protocols
 from util import UserError, __version__, exclusive_lock, exit_on_error, remove_stale_parts
+from workers import parallel_map
 
 SCRIPT = Path(__file__).name
 BEFORE = "get_raw_denoised_data.py"
@@ -47,7 +48,7 @@ class Source:
             with self._open(row) as file:
                 names += [name.decode() for name in file["names"][()]]
                 frames, width = file["frames"][()], file["width"][()]
-            size = frames * width
+                size = frames * width
             columns.append([frames, width, np.full(len(size), i), size.cumsum() - size])
         self.names = names
         self.frames, self.width, self.block, self.start = np.concatenate(columns, axis=1)
@@ -119,7 +120,7 @@ def main(argv=None):
             jobs.append((path, source, splits, dataset, protocol, made_from, len(jobs)))
     with exclusive_lock(source.folder / ".lock"):
         remove_stale_parts(args.root)
-        list(blocks.parallel_map(write_protocol, jobs, args.workers, args.root))
+        list(parallel_map(write_protocol, jobs, args.workers, args.root))
     if too_few:
         raise UserError(
             f"{' and '.join(too_few)} not written: at least two training clips and one test clip are needed"

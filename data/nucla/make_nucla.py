@@ -22,7 +22,7 @@ from tqdm import tqdm
 import _path
 
 from layout import center, split_validation, write_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular, shorten
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = (
@@ -37,8 +37,9 @@ ACTIONS = (
     "throw",
     "carry",
 )
-NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json")
+NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
 JOINTS = 20
+LARGEST = 2**26  # bytes of a json; those of the data set have less than one million
 
 
 def read_json(text, name, labelled=True):
@@ -65,13 +66,17 @@ def read_json(text, name, labelled=True):
 def read_all(source):
     """Yields (name, text) of every clip below a folder or in a zip, in name order."""
     if source.is_dir():
-        found = [(path, path.read_bytes) for path in source.rglob("*.json")]
+        found = [(path, lambda path=path: regular(path).read_bytes()) for path in source.rglob("*.json")]
     else:
         try:
-            archive = zipfile.ZipFile(source)
+            with name_file_in_errors(source):
+                archive = zipfile.ZipFile(regular(source))
         except zipfile.BadZipFile:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
         found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
+        for info in archive.infolist():
+            if info.file_size > LARGEST:
+                raise UserError(f"{source}: {shorten(info.filename)} in it is larger than {LARGEST >> 20} MB")
     found = sorted((path.name, path, read) for path, read in found if NAME.fullmatch(path.name))
     if not found:
         raise UserError(f"{source}: no clip named like a01_s01_e00_v01.json in it")
@@ -80,7 +85,8 @@ def read_all(source):
             raise UserError(f"{source}: {one} and {other} in it have the same name; remove one of them")
     for name, _, read in tqdm(found, unit="clip"):
         try:
-            text = read()
+            with name_file_in_errors(source):
+                text = read()
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise UserError(f"{source}: {name} in it is damaged ({error})") from None
         yield name, text

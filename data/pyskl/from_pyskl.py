@@ -14,6 +14,7 @@ left out. Nothing in the file is run: it may hold NumPy arrays, numbers, text an
 refused. docs/data.md says how such files differ from what the .skeleton files give.
 """
 
+import re
 import sys
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -171,6 +172,8 @@ def listed_protocols(splits, names, stem, classes):
         if is_train and test:
             sides = [np.array([index[name] for name in splits[side] if name in index], int) for side in (key, test)]
             ending = f"{prefix}{number}".strip("_")
+            if not re.fullmatch(r"[\w-]*", ending):
+                raise UserError(f"{shorten(repr(key))}: not a name of a list, which names an h5")
             yield f"{stem}_{ending}" if ending else stem, f"{key} trains, {test} tests", classes, *sides
 
 

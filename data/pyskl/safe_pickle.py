@@ -10,7 +10,7 @@ import re
 
 import numpy as np
 
-from util import shorten
+from util import regular, shorten
 
 
 def load(path):
@@ -18,7 +18,7 @@ def load(path):
 
     Raises pickle.UnpicklingError that names what is not allowed, and any other exception for a damaged file.
     """
-    with open(path, "rb") as file:
+    with open(regular(path), "rb") as file:
         return _Unpickler(file).load()
 
 
@@ -82,7 +82,7 @@ ALLOWED |= {(module, name): kind for module in ("builtins", "__builtin__") for n
 ALLOWED |= {("collections", "OrderedDict"): dict, ("collections", "defaultdict"): lambda *_: {}}
 
 
-class _Unpickler(pickle.Unpickler):
+class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
     def find_class(self, module, name):
         try:
             return ALLOWED[module, name]

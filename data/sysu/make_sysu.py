@@ -25,10 +25,10 @@ from tqdm import tqdm
 
 import _path
 
-import blocks
 import util
+import workers
 from layout import SPLITS, center, split_validation, write_h5
-from util import UserError, __version__, exit_on_error
+from util import UserError, __version__, exit_on_error, regular
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = (
@@ -51,7 +51,7 @@ FULL = 480  # clips of the whole data set
 
 def read_mat(path):
     """Reads one sklWorld.mat: (frames, 60) float32, metres. Raises UserError."""
-    file = io.BytesIO(path.read_bytes())
+    file = io.BytesIO(regular(path).read_bytes())
     try:
         skeletons = np.asarray(loadmat(file, variable_names=["SW"])["SW"])  # or a sparse matrix
     except Exception as error:  # scipy raises many types for a damaged file; nothing in a .mat is executed
@@ -71,10 +71,10 @@ def read_mat(path):
 
 def read_all(paths):
     """Yields the clips of these files, read in another process: scipy itself crashes on some damaged files."""
-    with blocks.process_pool(1) as pool:
+    with workers.process_pool(1) as pool:
         for path in tqdm(paths, unit="clip"):
             try:
-                yield blocks.submit(pool, read_mat, path).result()
+                yield workers.submit(pool, read_mat, path).result()
             except BrokenProcessPool:
                 raise UserError(f"{path}: cannot be read as a .mat of SYSU (it crashes scipy's reader)") from None
 
@@ -85,7 +85,7 @@ def find_clips(folder):
     home = next((home for home in inside if home.is_dir()), folder)
     found = []
     for path in home.glob("*/video*/sklWorld.mat"):
-        number = re.fullmatch(r"video(\d{1,3})", path.parent.name)
+        number = re.fullmatch(r"video([0-9]{1,3})", path.parent.name)
         if not number or not 1 <= int(number[1]) <= len(ACTIONS):
             raise UserError(f"{path.parent}: not video1 to video{len(ACTIONS)}")
         found.append((path.parents[1].name, int(number[1]), path))

@@ -1,0 +1,64 @@
+"""Files from anywhere: h5 files that are whole in themselves, and what a pickle would run."""
+
+import pickletools
+from contextlib import contextmanager, suppress
+
+import h5py
+
+from util import UserError, name_file_in_errors, regular, shorten
+
+
+@contextmanager
+def open_h5(path):
+    """For a with statement: the open h5py.File. Its root group leads to nothing outside of it.
+
+    Raises UserError for a file that is not in this format, or so damaged that the block fails; OSError for one that is
+    missing, or no regular file.
+    """
+    try:
+        with name_file_in_errors(path), h5py.File(regular(path)) as file:
+            for name in file:
+                if why := _is_elsewhere(file, name):
+                    raise UserError(f"{path}: {name} {why}")
+            yield file
+    except UserError:
+        raise
+    except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
+        if isinstance(error, OSError) and error.filename:
+            raise
+        raise UserError(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
+
+
+def _is_elsewhere(file, name):
+    """Why a member of an open h5 is not opened, or None. HDF5 follows links to any path, and opens a device there."""
+    link = file.get(name, getlink=True)
+    if isinstance(link, h5py.SoftLink):  # its path may lead through other files
+        name = link.path.removeprefix("/")
+        link = None if "/" in name else file.get(name, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            return f"is a link to {shorten(repr(name))}, which is no data set beside it"
+    if isinstance(link, h5py.ExternalLink):
+        return f"is stored in another file ({shorten(link.filename)})"
+    member = file[name]
+    if isinstance(member, h5py.Dataset) and (member.is_virtual or member.external):
+        files = [source.file_name for source in member.virtual_sources()] if member.is_virtual else member.external[0]
+        return f"is stored in another file ({shorten(files[0])})"
+
+
+def pickled_globals(file):
+    """Yields "module.name" of what the pickles at the start of a binary file would call or create. Nothing is run."""
+    with suppress(Exception):  # the file is damaged, or goes on with something else
+        while True:
+            words, memo, last = [], {}, None  # the last two texts put on the stack; what is in the memo, if it is text
+            for op, value, _ in pickletools.genops(file):
+                if op.name in ("GLOBAL", "INST"):
+                    yield value.replace(" ", ".").replace("__builtin__.", "builtins.")
+                elif op.name == "STACK_GLOBAL":
+                    yield ".".join(words)
+                elif op.name == "MEMOIZE" or "PUT" in op.name:
+                    memo[len(memo) if value is None else value] = last
+                    continue
+                is_text = "UNICODE" in op.name or "STRING" in op.name
+                last = memo.get(value) if "GET" in op.name else value if is_text else None
+                if last is not None:
+                    words = [*words[-1:], last]

@@ -1,0 +1,379 @@
+"""Files and ways of starting that were made to do harm: refused in one line, or harmless."""
+
+import io
+import os
+import pickle
+import signal
+import socket
+import subprocess
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import fuzz
+import layout
+from checkpoint import load_checkpoint
+from conftest import JOINTS, flags, run, write_toy
+from data import Clips
+from from_pyskl import read_pickle
+from get_raw_skes_data import read_file
+from helpers import ROOT, allow_interrupt, run_script, start_script, wait_for
+from inference import read_class_names
+from inputs import open_h5, pickled_globals
+from logs import read_log
+from make_nucla import read_all
+from model import SGN
+from ntu_text import STEPS, write_root
+from ntu_text import run as run_steps
+from poses import read_poses
+from recordings import read_recording
+from util import UserError, readable, shorten
+
+# ---- what is in the place of a file
+
+
+def make_fifo(path):
+    os.mkfifo(path)
+
+
+def make_socket(path):
+    with socket.socket(socket.AF_UNIX) as listener:
+        os.chdir(path.parent)  # the whole path may be too long for a socket
+        listener.bind(path.name)
+
+
+KINDS = {
+    "a FIFO": make_fifo,
+    "a socket": make_socket,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a folder": lambda path: path.mkdir(),
+}
+READERS = {
+    "a.skeleton": read_recording,
+    "b.skeleton": read_file,
+    "a.json": read_recording,
+    "a.npy": read_recording,
+    "b.json": read_poses,
+    "a.h5": Clips.read,
+    "b.h5": lambda path: read_class_names(path, 2),
+    "names.txt": lambda path: read_class_names(path, 2),
+    "a.pth": load_checkpoint,
+    "a.csv": read_log,
+    "a.pkl": read_pickle,
+    "a.zip": lambda path: list(read_all(path)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", READERS)
+def test_only_regular_files_are_opened(tmp_path, monkeypatch, name, kind):
+    monkeypatch.chdir(tmp_path)
+    if kind == "a folder" and name in ("b.json", "a.zip"):
+        return  # which these readers take
+    KINDS[kind](tmp_path / name)
+    with pytest.raises((OSError, UserError), match=f"{kind}, not a file"):
+        READERS[name](tmp_path / name)
+
+
+def test_other_things_than_files_are_skipped_and_blocks_are_checked(tmp_path, capsys):
+    write_root(tmp_path)
+    os.mkfifo(tmp_path / "nturgb+d_skeletons/S001C001P001R001A001.skeleton")
+    (tmp_path / "nturgb+d_skeletons/S００1C001P001R001A001.skeleton").touch()  # digits of another script
+    assert run_steps(tmp_path, steps=STEPS[:1]) == [3]
+    assert "cannot be read: a FIFO, not a file" in (tmp_path / "raw_data/skipped.csv").read_text()
+    index = tmp_path / "raw_data" / "NTU.json"
+    for text in (
+        "{}",
+        "[1]",
+        "null",
+        "[" * 10**5,
+        '{"finished": true, "blocks": {}}',
+        '{"finished": true, "blocks": [["a", "b", 1e999]]}',
+        '{"finished": true, "blocks": [["../../a", "b", 1]]}',
+    ):
+        index.write_text(text)
+        with pytest.raises(UserError, match="raw_data: missing, unfinished or damaged"):
+            run_steps(tmp_path, steps=STEPS[1:2])
+    assert run_steps(tmp_path, steps=STEPS[:1]) == [3]
+    block = max((tmp_path / "raw_data").glob("*.h5"))
+    whole = block.read_bytes()
+    for change in (
+        lambda file: file.__delitem__("joints"),
+        lambda file: (file.__delitem__("bodies"), file.__setitem__("bodies", [1, 1])),
+        lambda file: (file.__delitem__("joints"), file.__setitem__("joints", h5py.ExternalLink("a.h5", "x"))),
+    ):
+        block.write_bytes(whole)
+        with h5py.File(block, "r+") as file:
+            change(file)
+        with pytest.raises(UserError, match="raw_data"):
+            run_steps(tmp_path, steps=STEPS[1:2])
+    capsys.readouterr()
+
+
+# ---- h5 files that lead elsewhere, or ask for memory
+
+
+def elsewhere(make):
+    def change(file):
+        shape = file["x"].shape
+        del file["x"]
+        make(file, shape)
+
+    return change
+
+
+def virtual(file, shape):
+    sources = h5py.VirtualLayout(shape, "f4")
+    sources[...] = h5py.VirtualSource("fifo", "x", shape)
+    file.create_virtual_dataset("x", sources)
+
+
+def through_a_group(file, shape):
+    file["group"] = h5py.ExternalLink("fifo", "/")
+    file["x"] = h5py.SoftLink("/group/x")
+
+
+def larger(file, shape, **options):
+    for split in layout.SPLITS:
+        file.pop(f"{split}x", None)
+        del file[f"{split}y"]
+        file[f"{split}y"] = np.eye(4)[[0, 1]]
+        file.create_dataset(f"{split}x", (2, *shape), "f4", **options)
+    file["more"] = np.frombuffer(
+        np.random.default_rng(0).bytes(2**20), "u1"
+    )  # the rule of sizes compares with that of the file
+
+
+HOSTILE = {
+    "external": (lambda file, _: file.__setitem__("x", h5py.ExternalLink("fifo", "x")), r"x is stored in .* \(fifo\)"),
+    "storage": (lambda file, s: file.create_dataset("x", s, "f4", external=[("fifo", 0, 10**9)]), r"x is stored in"),
+    "virtual": (virtual, r"x is stored in another file \(fifo\)"),
+    "group": (through_a_group, r"group is stored in another file \(fifo\)"),
+    "circle": (lambda file, _: file.__setitem__("x", h5py.SoftLink("/x")), "x is a link to 'x', which"),
+    "dangling": (lambda file, _: file.__setitem__("x", h5py.SoftLink("/a/b")), "x is a link to 'a/b', which"),
+    "long clips": (
+        lambda file, _: larger(file, (10**8, 3 * JOINTS), chunks=(1, 50, 15)),
+        "x: shape .* cannot hold|a clip or a chunk is larger than 256 MiB",
+    ),
+    "large chunks": (
+        lambda file, _: larger(file, (10**7, 3 * JOINTS), chunks=(1, 10**7, 15), compression="gzip"),
+        "cannot hold|larger than 256 MiB",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_an_h5_that_leads_elsewhere_is_refused(tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("fifo")  # opening it would wait for ever
+    change, why = HOSTILE[case]
+    path = write_toy(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        elsewhere(change)(file)
+    for read in (Clips.read, lambda path: read_class_names(path, 4)):
+        with pytest.raises(UserError, match=why) as raised:
+            read(path)
+        assert "\n" not in str(raised.value)
+    code, out, err = run_script("tools/check_h5.py", path)
+    assert code == 2 and len(out + err) <= 6 and "Traceback" not in "".join(err)
+
+
+def test_a_link_to_a_data_set_beside_it_is_followed(tmp_path):
+    path = write_toy(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        del file["valid_x"], file["valid_y"]
+        file["valid_x"], file["valid_y"] = h5py.SoftLink("/test_x"), h5py.SoftLink("test_y")
+    assert len(Clips.read(path).splits["valid"]) == 18
+
+
+def test_what_unpacks_to_much_more_than_the_file_is_refused(tmp_path):
+    path = write_toy(tmp_path / "a.h5")
+    with h5py.File(path, "r+") as file:
+        elsewhere(lambda file, _: larger(file, (400_000, 15), chunks=(1, 50, 15), fillvalue=1.0))(file)
+    with pytest.raises(UserError, match="x unpacks to more than a hundred times the size|cannot hold"):
+        Clips.read(path)
+
+
+# ---- pickles with code
+
+
+class Runs:
+    def __reduce__(self):
+        return os.system, ("echo it ran",)
+
+
+FORMATS = {
+    "zip": lambda content, path, n: torch.save(content, path, pickle_protocol=n),
+    "legacy": lambda content, path, n: torch.save(
+        content, path, pickle_protocol=n, _use_new_zipfile_serialization=False
+    ),
+    "bare": lambda content, path, n: path.write_bytes(pickle.dumps(content, n)),
+}
+
+
+@pytest.mark.parametrize("protocol", range(6))
+@pytest.mark.parametrize("form", FORMATS)
+def test_what_a_pickle_would_run_is_said_and_not_run(tmp_path, capfd, form, protocol):
+    path = tmp_path / "a.pth"
+    FORMATS[form]({"state_dict": SGN(3, 5).state_dict(), "more": Runs()}, path, protocol)
+    with pytest.raises(UserError, match=r"cannot be read safely \(it would run (posix|nt)\.system\)$"):
+        load_checkpoint(path)
+    path.write_bytes(pickle.dumps([Runs()], protocol))
+    with pytest.raises(UserError, match=r"it would run (posix|nt)\.system"):
+        read_pickle(path)
+    assert "it ran" not in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "data, names",
+    [
+        (b"\x80\x04\x8c\x02os\x8c\x09path.join\x93.", ["os.path.join"]),
+        (b"\x80\x04\x8c\x06system\x94\x8c\x02os\x94h\x01h\x00\x93\x8c\x04echo\x85R.", ["os.system"]),  # from the memo
+        (b"(S'echo'\nios\nsystem\n.", ["os.system"]),
+        (pickle.dumps(1) + b"cos\nsystem\n.", ["os.system"]),  # in the second of two
+        (b"cos\nsystem\n", ["os.system"]),  # cut off
+        (b"words", []),
+    ],
+)
+def test_names_in_pickles(data, names):
+    assert list(pickled_globals(io.BytesIO(data))) == names
+
+
+def test_a_pickle_asks_for_no_memory_and_names_no_file_elsewhere(tmp_path):
+    path = tmp_path / "a.pkl"
+    path.write_bytes(b"cbuiltins\nbytes\n(I100000000000\ntR.")
+    with pytest.raises(UserError, match="not {'split'"):
+        read_pickle(path)
+    nested = ["ha"]
+    for _ in range(12):
+        nested = [nested] * 10  # a billion texts if it is written out
+    assert len(shorten(nested, 100)) <= 100
+    path.write_bytes(pickle.dumps({"split": {"/../../a/train": ["a"], "/../../a/test": ["b"]}, "annotations": [
+        {"frame_dir": name, "label": 0, "keypoint": np.ones((1, 3, 25, 3))} for name in "ab"]}))  # fmt: skip
+    code, _, err = run_script("data/pyskl/from_pyskl.py", path, "--out", tmp_path / "out" / "more")
+    assert code == 2 and "not a name of a list" in err[-1] and not list(tmp_path.rglob("*.h5"))
+
+
+# ---- checkpoints
+
+
+def test_a_network_s_size_is_bounded(tmp_path):
+    path, small = tmp_path / "a.pth", SGN(3, 5, ablate=("frame-index",)).state_dict()
+    for content in (
+        {"state_dict": small, "ablate": ["frame-index"], "seg": 10**9},
+        {"state_dict": SGN(3, 20_000).state_dict()},
+    ):
+        torch.save(content, path)
+        with pytest.raises(UserError, match="more than SGN can take"):
+            load_checkpoint(path)
+
+
+def test_text_in_a_checkpoint_can_be_shown_everywhere(tmp_path):
+    names = ["a\udcff", "\ud800", "\x1b[2J", "é\n"]
+    torch.save(
+        {"state_dict": SGN(4, 5).state_dict(), "class_names": names, "about": {"command": "\udcff"}}, tmp_path / "a"
+    )
+    checkpoint = load_checkpoint(tmp_path / "a")
+    assert checkpoint.class_names == (r"a\udcff", r"\ud800", r"\x1b[2J", r"é\n")
+    assert checkpoint.about == {"command": r"\udcff"}
+    assert readable("飲む, née") == "飲む, née"
+
+
+# ---- text, streams and signals
+
+
+@pytest.mark.parametrize("name", [os.fsdecode(b"r\xffs"), "a\nb"])
+def test_results_may_have_any_name(toy, tmp_path, name):
+    folder = run(toy, tmp_path / name, epochs=1)
+    run(toy, tmp_path / name, "--resume", epochs=1)
+    text = (folder / "0_log.csv").read_bytes().decode("utf-8")
+    assert text.splitlines()[-1].startswith("1,") and (folder / "0_state.pth").exists()
+
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("env", [ASCII, {"PYTHONIOENCODING": "ascii"}])
+def test_terminals_may_lack_characters(tmp_path, env):
+    torch.save({"state_dict": SGN(4, 5).state_dict()}, tmp_path / "a.pth")
+    (tmp_path / "names").write_text("é\n飲む\nc\nd\n", encoding="utf-8")
+    np.save(tmp_path / "é.npy", np.random.default_rng(0).normal(size=(30, 5, 3)))
+    command = [tmp_path / "é.npy", "--checkpoint", tmp_path / "a.pth", "--classes", tmp_path / "names"]
+    code, out, err = run_script("tools/predict.py", *command, env=os.environ | env)
+    assert (code, err, len(out)) == (0, [], 5) and r"\xe9" in "".join(out)
+
+
+def start_with(redirection, *command):
+    """(exit code, output, errors) of a command line of bash."""
+    line = f'exec "$@" {redirection}'
+    command = ["bash", "-c", line, "bash", os.sys.executable, *map(str, command)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, preexec_fn=allow_interrupt)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
+def test_a_run_survives_streams_that_are_closed_or_full(toy, tmp_path):
+    names = {"0_best.pth", "0_lable.txt", "0_log.csv", "0_pred.txt", "0_state.pth"}
+    for i, (redirection, code) in enumerate((("2>&- <&-", 0), (">&-", 0), ("2>/dev/full", 0), (">/dev/full", 2))):
+        done, _, err = start_with(redirection, ROOT / "main.py", *flags(toy, tmp_path / str(i), epochs=1))
+        assert done == code and (code or names <= set(os.listdir(tmp_path / str(i) / "toy" / "SGN")))
+        assert "Traceback" not in err and "ignored" not in err
+    assert err.splitlines()[-1] == "error: standard output: No space left on device"
+    assert start_with(">/dev/full", ROOT / "tools/check_h5.py", toy)[::2] == (2, err.splitlines()[-1] + "\n")
+
+
+def test_an_ignored_interrupt_does_not_stop_a_run_and_termination_does(toy, tmp_path):
+    def ignore():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for what it starts in the background
+
+    log = tmp_path / "toy" / "SGN" / "0_log.csv"
+    command = [os.sys.executable, ROOT / "main.py", *flags(toy, tmp_path, epochs=1000)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=ignore)
+    wait_for(log.exists, process)
+    process.send_signal(signal.SIGINT)
+    before = log.stat().st_mtime_ns
+    wait_for(lambda: log.stat().st_mtime_ns > before, process)
+    assert process.poll() is None
+    process.terminate()
+    assert "--resume continues" in process.communicate(timeout=30)[1] and process.returncode == 143
+
+
+def test_programs_do_not_rely_on_assertions(toy):
+    process = start_script("tools/check_h5.py", toy, env=os.environ | {"PYTHONOPTIMIZE": "1"})
+    assert "correct: 48 training" in process.communicate(timeout=60)[0] and process.returncode == 0
+
+
+# ---- the fuzzer
+
+
+def test_the_fuzzer_finds_nothing_and_would(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert fuzz.main(["--files", "140", "--keep", "found"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("0 faults")
+    faults = {
+        "crash": lambda path: os.kill(os.getpid(), signal.SIGSEGV),
+        "bug": lambda path: {}["key"],
+        "lines": lambda path: (_ for _ in ()).throw(UserError("a\nb")),
+    }
+    real = fuzz.kinds
+
+    def kinds(folder):
+        return {name: real(folder)["names"]._replace(read=read) for name, read in faults.items()}
+
+    monkeypatch.setattr(fuzz, "kinds", kinds)
+    assert fuzz.main(["--files", "6", "--keep", "found"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1].startswith("6 faults") and len(os.listdir("found")) == 6
+    for what in ("ended with code -11", "KeyError: 'key'", "refused in several lines"):
+        assert sum(what in line for line in lines) == 2
+
+
+def test_open_h5_names_what_cannot_be_read(tmp_path):
+    (tmp_path / "a.h5").write_text("words")
+    with pytest.raises(UserError, match="a.h5: cannot be read as h5"), open_h5(tmp_path / "a.h5"):
+        pass
+    path = write_toy(tmp_path / "b.h5")
+    with pytest.raises(UserError, match="b.h5: cannot be read as h5"), open_h5(path) as file:
+        file["nothing"]
