@@ -11,9 +11,10 @@ import torch
 
 import subset_h5
 import train
+import verify
 from checkpoint import load_checkpoint
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
-from helpers import torchrun
+from helpers import ROOT, torchrun
 from model import SGN
 from skeletons import SKELETONS
 from util import UserError, read_log
@@ -196,6 +197,14 @@ def test_segments_are_the_checkpoint_s_and_a_run_does_not_overwrite_its_start(to
     with pytest.raises(UserError, match="this run would overwrite it; copy it, or choose other --results"):
         run(toy, tmp_path, "--init", str(tuned), epochs=1)
     assert tuned.read_bytes() == before
+
+
+def test_the_page_s_figures_are_those_of_the_logs():
+    page = (ROOT / "docs/finetuning.md").read_text(encoding="utf-8")
+    rows = [row for row in verify.read_table() if "DEMO/logs/finetune" in row["logs"]]
+    figures = {row[verify.RESULT].split(" / ")[1] for row in rows}
+    assert len(rows) >= 10 and [figure for figure in figures if figure not in page] == []
+    assert set(re.findall(r"[\d.]+ ± [\d.]+", page)) <= figures
 
 
 # ---- tools/subset_h5.py
