@@ -19,7 +19,8 @@ not used.
 is zeros if its score is not above 0, or if it is at 0, 0, where estimators put what they did not find.
 
 MediaPipe's x points to the right of the picture, y down, z away from the camera. Turned by 180 degrees about z they are
-Kinect's: x to the camera's left, y up, z away from it. The origin stays between the hips, in every frame.
+Kinect's: x to the camera's left, y up, z away from it. The origin stays between the hips, in every frame, or at the
+camera where tools/video_to_skeleton.py --fov put it.
 """
 
 import json
@@ -45,6 +46,7 @@ LARGEST = 2**28  # bytes of a file, or of the files in a folder
 FRAMES = 100_000  # most frames of a clip: an hour
 CROWD = 20  # persons of a frame that are tracked: those of the highest mean score
 HIPS = [23, 24]  # of MediaPipe
+NEAREST = 0.3  # metres from the camera to a person who is in the picture; pose_landmarks have the hips at z = 0
 WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
 
 
@@ -149,8 +151,8 @@ def from_mediapipe(landmarks):
     """MediaPipe's world landmarks in Kinect's axes: (..., 33, 3) metres. Raises BadFile for other landmarks."""
     if landmarks.shape[-2:] != (33, 3):
         raise BadFile(None, f"landmarks of shape {landmarks.shape}, not (frames, 33, 3)")
-    people = landmarks[landmarks.any(axis=(-2, -1))]
-    if len(people) and np.median(np.abs(people[:, HIPS].mean(axis=1)).max(axis=1)) > 0.1:
+    hips = landmarks[landmarks.any(axis=(-2, -1))][:, HIPS].mean(axis=1)
+    if len(hips) and np.median(np.abs(hips).max(axis=1)) > 0.1 and np.median(hips[:, 2]) < NEAREST:
         raise BadFile(None, "the origin is not between the hips: save pose_world_landmarks, not pose_landmarks")
     return landmarks * np.array([-1, -1, 1], landmarks.dtype)
 

@@ -4,8 +4,10 @@
 
 There is no recording by both. So the test clips are reduced to what MediaPipe gives: the joints that the map makes of
 others are made of those others of the same clip ("joints"), and the point between the hips becomes the origin in every
-frame, so that movement through the room is lost ("origin"). Prints top-1 of the clips as recorded and so reduced. What
-this cannot show is the error of MediaPipe itself: its noise, its depth, and that its hips are not Kinect's.
+frame, so that movement through the room is lost ("joints, origin"). Or that movement is kept, as video_to_skeleton.py
+--fov does, with an error of its own in every frame ("joints, path": Gaussian, 1 cm sideways and 3 cm in depth). Prints
+top-1 of the clips as recorded and so reduced. What this cannot show is the error of MediaPipe itself: its noise, its
+depth, and that its hips are not Kinect's.
 """
 
 from dataclasses import replace
@@ -26,6 +28,15 @@ from skeletons import MEDIAPIPE33, SKELETONS
 from util import UserError
 
 HIPS = ("left hip", "right hip")
+NOISE = (0.01, 0.01, 0.03)  # metres
+# What is done to the clips: joints, origin, path
+ROWS = {
+    "as recorded": (False, False, False),
+    "joints": (True, False, False),
+    "origin": (False, True, False),
+    "joints, origin": (True, True, False),
+    "joints, path": (True, False, True),
+}
 
 
 def to_mediapipe(clip, skeleton, foot):
@@ -47,8 +58,8 @@ def to_mediapipe(clip, skeleton, foot):
     return result
 
 
-def reduce(clips, joints, origin):
-    """The clips with mapped joints, and with the hips as the origin in every frame; then centered again."""
+def reduce(clips, joints, origin, path):
+    """The clips with mapped joints, the hips as the origin in every frame, errors of the path; then centered again."""
     skeleton = clips.skeleton.name
     frames = clips.frames.numpy().reshape(-1, clips.joints, 3).astype(np.float64)
     if joints:
@@ -59,6 +70,9 @@ def reduce(clips, joints, origin):
     if origin:
         hips = [SKELETONS[skeleton].joints.index(name) for name in HIPS]
         frames -= frames[:, hips].mean(axis=1, keepdims=True)
+    if path:
+        frames += np.random.default_rng(1).normal(size=(len(frames), 1, 3)) * NOISE
+        frames[-1] = 0
     spine = frames[clips.start.numpy(), default_origin(skeleton) - 1]  # of each clip's first frame
     frames[:-1] -= np.repeat(spine, clips.length.numpy(), axis=0)[:, None]
     return replace(clips, frames=torch.from_numpy(frames.reshape(len(frames), -1).astype(np.float32)))
@@ -77,13 +91,12 @@ def main(argv=None):
     checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
     if (MEDIAPIPE33.name, clips.skeleton.name) not in MAPS:
         raise UserError(f"--dataset {args.dataset}: no map from MediaPipe to {clips.skeleton.name}")
-    rows = {"as recorded": (False, False), "joints": (True, False), "origin": (False, True), "both": (True, True)}
     before = None
-    for name, changes in rows.items():
+    for name, changes in ROWS.items():
         logits, label = evaluate(checkpoint, reduce(clips, *changes) if any(changes) else clips)
         before = logits if before is None else before
         same = (logits.argmax(dim=1) == before.argmax(dim=1)).float().mean()
-        print(f"{name:12} top-1 {accuracy(logits, label):5.2f}%, the same class as recorded for {same:.1%}")
+        print(f"{name:14} top-1 {accuracy(logits, label):5.2f}%, the same class as recorded for {same:.1%}")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
 """The person in a video, or before a camera, as MediaPipe's 33 world landmarks: an .npy, and a frame a line in JSON.
 
     python tools/video_to_skeleton.py walk.mp4 --out walk.npy
-    python tools/video_to_skeleton.py 0 | python tools/predict.py --stream --checkpoint pretrained/DEMO/SGN/0_best.pth
+    python tools/video_to_skeleton.py 0 --fov 60 | python tools/predict.py --stream --checkpoint 0_best.pth
 
 It needs MediaPipe 0.10.21, whose wheel has the pose model in it, and an environment of its own, as this version wants
 NumPy below 2: requirements-video.txt. The first program of the pipe runs in that environment, the second in the
 project's.
 
-The .npy is float32 (frames, 33, 3), metres, x to the right of the picture, y down, z away from the camera, the origin
-between the hips in every frame: where the person walks is not in it. A frame without a person is zeros. A line is a
-list of 33 {"x", "y", "z", "visibility"}, or null. At most one person is found. Ctrl-C ends a camera's recording, and
-what was recorded is written.
+The .npy is float32 (frames, 33, 3), metres, x to the right of the picture, y down, z away from the camera. A frame
+without a person is zeros. A line is a list of 33 {"x", "y", "z", "visibility"}, or null. At most one person is found.
+Ctrl-C ends a camera's recording, and what was recorded is written.
+
+MediaPipe's origin is between the hips, in every frame, so that movement through the room is lost. --fov, the camera's
+horizontal field of view, brings it back: the origin becomes the camera, and the person stands where world landmarks
+fall on those in the picture. Networks that were trained with a Kinect need it.
 """
 
 import json
@@ -41,7 +44,11 @@ def parse_args(argv=None):
     add("--out", type=Path, metavar="FILE.npy", help="file to write")
     jsonl = 'file of JSON lines to write, "-" for standard output (without --out: -)'
     add("--jsonl", metavar="FILE.jsonl", help=jsonl)
+    fov = "of the camera, horizontal (webcams: about 60): puts the person where it stands before the camera"
+    add("--fov", type=util.positive_float, metavar="DEGREES", help=fov)
     args = parser.parse_args(argv)
+    if args.fov and args.fov >= 180:
+        parser.error(f"--fov {args.fov:g}: below 180")
     if args.out and args.out.suffix != ".npy":
         parser.error(f"--out {args.out}: must end in .npy")
     if args.jsonl not in (None, "-") and not args.jsonl.endswith(".jsonl"):
@@ -50,10 +57,11 @@ def parse_args(argv=None):
     return args
 
 
-def read_landmarks(source):
+def read_landmarks(source, fov=None):
     """Yields the landmarks of each frame: (33, 4) float64, x, y, z in metres and the visibility, or None for nobody.
 
-    source: the path of a video, or the number of a camera. Raises UserError.
+    source: the path of a video, or the number of a camera. fov: as in `place`, by default the origin stays between the
+    hips. Raises UserError.
     """
     os.environ |= {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when it is imported
     try:
@@ -74,12 +82,39 @@ def read_landmarks(source):
         with pose:
             while (read := video.read())[0]:
                 with _no_stderr():
-                    found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB)).pose_world_landmarks
-                if found:
-                    found = np.array([[joint.x, joint.y, joint.z, joint.visibility] for joint in found.landmark])
-                yield found
+                    found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+                if not found.pose_world_landmarks:
+                    yield None
+                    continue
+                world, picture = map(_to_array, (found.pose_world_landmarks, found.pose_landmarks))
+                if fov:
+                    height, width, _ = read[1].shape
+                    world[:, :3] += place(world, picture[:, :2] * [width, height], (width, height), fov)
+                yield world
     finally:
         video.release()
+
+
+def _to_array(landmarks):
+    return np.array([[joint.x, joint.y, joint.z, joint.visibility] for joint in landmarks.landmark])
+
+
+def place(world, picture, size, fov):
+    """Where the origin of the world landmarks is, in metres from the camera: (3,) x, y, z.
+
+    world: (joints, 4) x, y, z, visibility. picture: (joints, 2) pixels. size: (width, height) of the picture. fov: the
+    horizontal field of view in degrees, of a camera without distortion whose axis meets the middle of the picture.
+    A joint p falls on the pixel focal * (p + origin)xy / (p + origin)z from the middle. This is linear in the origin,
+    which is found by least squares over all joints, weighted by their visibility.
+    """
+    focal = size[0] / 2 / np.tan(np.radians(fov) / 2)
+    ray = (picture - np.array(size) / 2) / focal
+    weight = np.sqrt(world[:, 3])[:, None]
+    a = np.zeros((len(world), 2, 3))
+    a[:, 0, 0] = a[:, 1, 1] = 1
+    a[:, :, 2] = -ray
+    b = ray * world[:, 2:3] - world[:, :2]
+    return np.linalg.lstsq((a * weight[:, :, None]).reshape(-1, 3), (b * weight).ravel(), rcond=None)[0]
 
 
 @contextmanager
@@ -115,13 +150,13 @@ def convert(landmarks, write):
 
 
 def main(argv=None, read=read_landmarks):
-    """read: takes the source, and yields landmarks as read_landmarks."""
+    """read: in place of read_landmarks."""
     args = parse_args(argv)
     if args.jsonl in (None, "-"):
-        array, end = convert(read(args.source), print_line if args.jsonl else lambda line: None)
+        array, end = convert(read(args.source, args.fov), print_line if args.jsonl else lambda line: None)
     else:
         with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
-            array, end = convert(read(args.source), file.write)
+            array, end = convert(read(args.source, args.fov), file.write)
     there = int(array.any(axis=(1, 2)).sum())
     if not there:
         raise UserError(f"{args.source}: nobody was found in {len(array)} frames") from None
