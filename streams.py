@@ -28,7 +28,9 @@ def prepare():
         stream = getattr(sys, name)
         if stream is None:
             null = os.open(os.devnull, os.O_RDWR)
-            if null != number:
+            if null == number:
+                os.set_inheritable(number, True)  # by workers
+            else:
                 os.dup2(null, number)
             mode = "w" if number else "r"
             stream = io.FileIO(number, mode, closefd=False)

@@ -9,8 +9,8 @@ import pytest
 
 import main
 import sweep
-import util
 import verify
+from logs import read_log
 from util import ROOT
 
 PAGES = [*(ROOT / f"{folder}README.md" for folder in ("", "pretrained/", "results/")), *sorted(ROOT.glob("docs/*.md"))]
@@ -100,7 +100,7 @@ def test_results_of_nucla_are_those_of_the_logs(kind, command):
     page = TEXT[ROOT / "docs/results.md"]
     (row,) = (line for line in page.splitlines() if line.startswith("|") and command in line)
     logs = sorted((verify.FOLDER / "NUCLA/logs").glob(f"{kind}_seed*.csv"))
-    results = [verify.figures_of(util.read_log(log)[0]) for log in logs]
+    results = [verify.figures_of(read_log(log)[0]) for log in logs]
     assert f"--seeds {len(results)} " in row.replace("`", " ")
     assert all(verify.mean_and_std(values) in row for values in zip(*results, strict=True))
     by_seed = [f"{last:.2f}" if selected == last else f"{selected:.2f} / {last:.2f}" for selected, last in results]

@@ -21,11 +21,12 @@ import util
 from conftest import CLASSES, flags, run, same, weights, write_toy
 from data import Clips
 from helpers import start_script
+from logs import read_log
 from util import UserError
 
 
 def test_a_run_learns_and_writes_its_files(toy, trained):
-    comments, log = util.read_log(trained / "0_log.csv")
+    comments, log = read_log(trained / "0_log.csv")
     assert list(log) == ["epoch", "train_loss", "train_acc", "eval_loss", "eval_acc", "lr"]
     assert "\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" in (trained / "0_log.csv").read_text()
     assert log["epoch"] == list(range(1, 13))
@@ -127,7 +128,7 @@ def test_selecting_on_validation_clips_leaves_them_out_of_training(toy, tmp_path
     validation = set(Clips.read(toy).splits["valid"])
     folder = run(toy, tmp_path / "val", "--select", "val", "--monitor", "val_loss", epochs=2)
     assert not validation & set(torch.cat(sampled).tolist())
-    log = util.read_log(folder / "0_log.csv")[1]
+    log = read_log(folder / "0_log.csv")[1]
     assert ",valid_loss,valid_acc,lr\n" in (folder / "0_log.csv").read_text()
     content = torch.load(folder / "0_best.pth", weights_only=True)
     assert content["best"] == pytest.approx(min(log["eval_loss"]), rel=1e-5)
