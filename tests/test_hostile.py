@@ -70,7 +70,7 @@ READERS = {
 @pytest.mark.parametrize("name", READERS)
 def test_only_regular_files_are_opened(tmp_path, monkeypatch, name, kind):
     monkeypatch.chdir(tmp_path)
-    if kind == "a folder" and name in ("b.json", "a.zip"):
+    if kind == "a folder" and name in ("a.json", "b.json", "a.zip"):
         return  # which these readers take
     KINDS[kind](tmp_path / name)
     with pytest.raises((OSError, UserError), match=f"{kind}, not a file"):
@@ -244,7 +244,7 @@ def test_names_in_pickles(data, names):
 def test_a_pickle_asks_for_no_memory_and_names_no_file_elsewhere(tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(b"cbuiltins\nbytes\n(I100000000000\ntR.")
-    with pytest.raises(UserError, match="not {'split'"):
+    with pytest.raises(UserError, match="cannot be read as a pickle of pyskl"):
         read_pickle(path)
     nested = ["ha"]
     for _ in range(12):

@@ -45,7 +45,7 @@ from recordings import read_recording
 from train import Trainer
 from util import UserError
 
-SECONDS, MEMORY = 10, 2**30
+SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one that waits; bytes
 
 
 # ---- kinds of files
@@ -152,9 +152,11 @@ def read_some(name, kind, numbers, args, outcomes):
     for i in tqdm(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
         before = peak_memory()
-        signal.alarm(SECONDS)
+        signal.alarm(WAIT)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
             kind.read(path)
             outcome = "read"
@@ -190,7 +192,9 @@ def fuzz(name, kind, n, args, folder):
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
         lines = outcomes.read_text(encoding="utf-8").split("\n")[:-1]
         if code:
-            what = "took too long" if code == -signal.SIGALRM else f"the process ended with code {code}"
+            what = (
+                "took too long" if code in (-signal.SIGALRM, -signal.SIGPROF) else f"the process ended with code {code}"
+            )
             lines.append(what)
             outcomes.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     counts = Counter(lines)
