@@ -148,7 +148,11 @@ def regular(path):
     kind = stat.S_IFMT(os.stat(path).st_mode)
     if kind != stat.S_IFREG:
         names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        raise OSError(errno.EINVAL, f"{names.get(kind, 'a device')}, not a file", str(path))
+        raise OSError(
+            errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL,
+            f"{names.get(kind, 'a device')}, not a file",
+            str(path),
+        )
     return Path(path)
 
 

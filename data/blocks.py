@@ -169,13 +169,18 @@ def _read_record(folder, key):
 def open_block(folder, dataset, key, made_from, script):
     """For a with statement: the open h5 of a block that the index lists. Raises UserError if it is missing, another
     one, or damaged."""
+    opened = False
     try:
         with open_h5(folder / f"{key}.h5") as file:
-            if file.attrs.get("made_from") != made_from:
-                raise _unfinished(folder, dataset, script)
-            yield file
-    except OSError:
-        raise _unfinished(folder, dataset, script) from None
+            opened = file.attrs.get("made_from") == made_from
+            if opened:
+                yield file
+    except (OSError, util.UserError) as error:
+        if opened and isinstance(error, util.UserError):
+            raise
+        opened = False
+    if not opened:
+        raise _unfinished(folder, dataset, script)
 
 
 # ---- the index of a data set: {"finished": bool, "blocks": [[key, made_from, clips], ...]}

@@ -8,8 +8,9 @@ import distributed
 import util
 from conftest import flags, run
 from helpers import torchrun
+from logs import read_log
 from model import SGN
-from util import UserError, read_log
+from util import UserError
 
 # Batch statistics and dropout are each process's own: without them, two processes compute what one does
 FROZEN = """

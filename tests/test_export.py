@@ -13,9 +13,8 @@ import torch
 
 import benchmark
 import export
-from data import ROOT
 from model import SGN
-from util import UserError
+from util import ROOT, UserError
 
 CLASSES, JOINTS, SEG = 3, 4, 5
 

@@ -15,9 +15,10 @@ import verify
 from checkpoint import load_checkpoint
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from helpers import ROOT, torchrun
+from logs import read_log
 from model import SGN
 from skeletons import SKELETONS
-from util import UserError, read_log
+from util import UserError
 
 LAST = {"fc.weight", "fc.bias"}
 

@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from data import ROOT
 from inference import Classifier, Folded, StreamClassifier, inference_form
 from model import SGN
 from predict_run import predict, run, save
 from recordings import prepare
-from util import UserError
+from util import ROOT, UserError
 
 SEG, WINDOW = 4, 6
 

@@ -37,7 +37,7 @@ def test_runs_side_by_side_are_those_of_one_after_another(toy, tmp_path, capsys)
 def test_an_error_of_one_of_several_runs_is_one_line(toy, tmp_path):
     command = flags(toy, tmp_path, "--seeds", "2", "--jobs", "2", "--lr", "1e30")
     code, _, err = run_script("main.py", *command)
-    assert code == 2 and err[-1].startswith("error: epoch 1")
+    assert code == 2 and "error: epoch 1, step 2: the loss is nan" in err[-1]
     assert not any("Traceback" in line for line in err)
 
 

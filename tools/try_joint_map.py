@@ -20,7 +20,8 @@ import _path
 
 import util
 from checkpoint import load_checkpoint
-from data import Clips, find_h5
+from data import Clips
+from datasets import find_h5
 from evaluate import accuracy, evaluate
 from joint_map import MAPS, map_joints
 from recordings import default_origin
