@@ -21,7 +21,7 @@ FLAGS_OF_SEVERAL = ("data/blocks.py", "data/ntu/protocols.py", "tools/plot_runs.
 
 def find_commands():
     """Every command line of the project's programs, in blocks of bash and in `code`: [(program, words)]."""
-    lines = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
+    lines = [line for language, text in BLOCKS if language == "bash" for line in re.split(r"\n| \| ", text)]
     lines += re.findall(r"`((?:python |tools/|data/|main\.py )[^`\n]* [^`\n]*)`", ALL)
     found = (re.search(r"(?:^|python\S* |torchrun .* )((?:data/|tools/)?\S+\.py)( [^#&<]*)?", line) for line in lines)
     return sorted({(match[1], (match[2] or "").strip()) for match in found if match})
@@ -49,7 +49,7 @@ def test_every_command_has_a_program_with_these_flags(program, words):
 
 @each_page
 def test_pages_are_short_and_complete(path):
-    assert len(TEXT[path].splitlines()) <= (180 if path.parent == ROOT else 200)
+    assert len(TEXT[path].splitlines()) <= (180 if path.parent == ROOT else 220)
     assert "@@" not in TEXT[path]
 
 
