@@ -17,7 +17,7 @@ from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 from recipes import PAPER
-from recordings import read_recording
+from recordings import read_any, read_recording
 from util import UserError
 
 TWO, ONE = (  # the longest clips of two actors and of one
@@ -195,3 +195,99 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         run(capsys, files[0], "--checkpoint", tmp_path / "none.pth")
     with pytest.raises(UserError, match="cannot be read safely"):
         run(capsys, files[0], "--checkpoint", files[0])
+
+
+# ---- pose estimators
+
+COCO = np.random.default_rng(0).uniform(-50, 50, (17, 2)) + [320, 240]
+
+
+def mmpose(i):
+    """Frame i of a person who walks, in pixels, and of another who stands."""
+    people = [COCO + [i, 0], COCO - [200, 0]]
+    return [
+        {"keypoints": (xy * 1.0).tolist(), "keypoint_scores": [0.9] * 17} for xy in (people if i % 2 else people[::-1])
+    ]
+
+
+def of_skeleton(path, skeleton, joints, seg=20):
+    content = torch.load(save(path, 4, joints, seg), weights_only=True)
+    torch.save(content | {"skeleton": skeleton, "class_names": list("abcd")}, path)
+    return path
+
+
+def expected_of(checkpoint, clip, **how):
+    classifier = Classifier(checkpoint)
+    return classifier.logits(clip, torch.Generator().manual_seed(1), **how).softmax(-1).numpy()
+
+
+def test_files_folders_and_streams_of_a_pose_estimator(tmp_path, capsys):
+    checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "coco17"}, 17)
+    frames = [mmpose(i) for i in range(40)]
+    (tmp_path / "in/day/frames").mkdir(parents=True)
+    (tmp_path / "in/.hidden.json").write_text("[")
+    (tmp_path / "in/a.json").write_text(json.dumps([{"frame_id": i, "instances": one} for i, one in enumerate(frames)]))
+    (tmp_path / "in/b.jsonl").write_text("\n".join(map(json.dumps, frames)))
+    for i, one in enumerate(frames):
+        (tmp_path / f"in/day/frames/{i}.json").write_text(json.dumps(one))
+    clip = read_any(tmp_path / "in/a.json", size=(640, 480)).clip
+    assert clip.shape == (40, 2, 17, 3)  # not moved: x - 0.5, y - 0.5
+    np.save(tmp_path / "in/c.npy", clip)
+    p = expected_of(checkpoint, clip)
+    flags = ("--checkpoint", checkpoint, "--json", "--size", "640x480")
+    code, out, err = run(capsys, tmp_path / "in", *flags)
+    assert (code, err) == (0, [])
+    said = [json.loads(line) for line in out]
+    assert [row["file"].split("/in/")[1] for row in said] == ["a.json", "b.jsonl", "c.npy", "day/frames"]
+    for row in said:
+        for entry in row["top"]:
+            assert entry["probability"] == pytest.approx(p[entry["label"]], abs=1e-5)
+
+    p = expected_of(checkpoint, clip, samples=1)
+    lines = [json.dumps(one).encode() for one in frames]
+    numbers = [" ".join(map(str, frame.ravel())).encode() for frame in clip]
+    for stream in (lines, numbers):
+        code, out, err = run(capsys, "--stream", "--window", 40, *flags, stream=stream)
+        assert (code, err, len(out)) == (0, [], 1)
+        for entry in json.loads(out[0])["top"]:
+            assert entry["probability"] == pytest.approx(p[entry["label"]], abs=1e-5)
+
+    with pytest.raises(UserError, match=r"a.json: x and y are pixels: .*\(--size 1280x720\)"):
+        run(capsys, tmp_path / "in/a.json", *flags[:3])
+    with pytest.raises(UserError, match=r"line 1: x and y are pixels: .*\(--size 1280x720\)"):
+        run(capsys, "--stream", *flags[:3], stream=lines)
+    with pytest.raises(UserError, match="c.npy: coco17 has no unit"):
+        run(capsys, tmp_path / "in/c.npy", *flags[:3], "--scale", 0.001)
+
+
+OTHERS = {"custom": {"parents": [0] * 17, "flip_pairs": list(range(17))}, "kinect_v1": {"skeleton": "kinect_v1"}}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_file_of_another_skeleton_is_refused(tmp_path, capsys, name):
+    checkpoint = of_skeleton(tmp_path / "a.pth", OTHERS[name], 20 if name == "kinect_v1" else 17)
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps(mmpose(i)) for i in range(40)))
+    flags, why = ("--checkpoint", checkpoint, "--size", "640x480"), f"was made for the skeleton {name}, not coco17"
+    with pytest.raises(UserError, match=f"a.jsonl: .*{why}"):
+        run(capsys, tmp_path / "a.jsonl", *flags)
+    with pytest.raises(UserError, match=f"line 1: .*{why}"):
+        run(capsys, "--stream", *flags, stream=(tmp_path / "a.jsonl").read_bytes().splitlines())
+
+
+def test_an_npy_in_other_units_and_axes_as_in_the_folder_importer(tmp_path, capsys):
+    checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "kinect_v1"}, 20)
+    clip = np.random.default_rng(0).normal(size=(40, 20, 3))
+    np.save(tmp_path / "a.npy", clip)
+    np.save(tmp_path / "b.npy", clip[..., [0, 2, 1]] * [1000, -1000, 1000])  # x, -z, y: z is up
+    flags = ("--checkpoint", checkpoint, "--json")
+    turned = ("--up", "z", "--scale", "0.001")
+    (one,), (other,) = (
+        run(capsys, tmp_path / name, *flags, *more)[1] for name, more in (("a.npy", ()), ("b.npy", turned))
+    )
+    assert json.loads(one)["top"] == json.loads(other)["top"]
+    lines = [
+        [" ".join(map(str, frame.ravel())).encode() for frame in np.load(tmp_path / name)]
+        for name in ("a.npy", "b.npy")
+    ]
+    stream = ("--stream", "--window", 40)
+    assert run(capsys, *stream, *flags, stream=lines[0]) == run(capsys, *stream, *flags, *turned, stream=lines[1])

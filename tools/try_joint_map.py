@@ -64,9 +64,8 @@ def reduce(clips, joints, origin, path):
     skeleton = clips.skeleton.name
     frames = clips.frames.numpy().reshape(-1, clips.joints, 3).astype(np.float64)
     if joints:
-        ankle, foot = (MEDIAPIPE33.joints.index(f"left {name}") for name in ("ankle", "foot"))
+        foot = MEDIAPIPE33.joints.index("left foot")
         weights = MAPS[MEDIAPIPE33.name, skeleton][SKELETONS[skeleton].joints.index("left foot")]
-        assert weights[ankle] + weights[foot] == 1
         frames = map_joints(to_mediapipe(frames, skeleton, weights[foot]), MEDIAPIPE33.name, skeleton)
     if origin:
         hips = [SKELETONS[skeleton].joints.index(name) for name in HIPS]

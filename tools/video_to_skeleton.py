@@ -19,7 +19,7 @@ fall on those in the picture. Networks that were trained with a Kinect need it.
 import json
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +77,9 @@ def read_landmarks(source, fov=None):
         if not video.isOpened():
             what = f"camera {source}: cannot be opened" if is_camera else f"{source}: not a video that OpenCV can read"
             raise UserError(what)
-        with _no_stderr():
-            pose = Pose(model_complexity=1)  # the only model in the wheel
-        with pose:
+        with _no_stderr(), Pose(model_complexity=1) as pose:  # the only model in the wheel
             while (read := video.read())[0]:
-                with _no_stderr():
-                    found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
+                found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))
                 if not found.pose_world_landmarks:
                     yield None
                     continue
@@ -119,7 +116,7 @@ def place(world, picture, size, fov):
 
 @contextmanager
 def _no_stderr():
-    """MediaPipe's libraries print what concerns nobody, whatever they are told. What fails is an exception."""
+    """MediaPipe's threads print what concerns nobody, whatever they are told. What fails is an exception."""
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
@@ -137,8 +134,11 @@ def to_json(landmarks):
     return json.dumps([{"x": x, "y": y, "z": z, "visibility": seen} for x, y, z, seen in landmarks.round(4).tolist()])
 
 
-def convert(landmarks, write):
-    """Writes a line for each frame. Returns the .npy's content, and the interruption that ended it, if one did."""
+def convert(landmarks, write, source):
+    """Writes a line for each frame. Returns the .npy's content, and the interruption that ended it, if one did.
+
+    Raises UserError, which names the source, if nobody is in any frame.
+    """
     frames, end = [], None
     try:
         for frame in landmarks:
@@ -146,23 +146,25 @@ def convert(landmarks, write):
             frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
     except KeyboardInterrupt as interruption:
         end = interruption
-    return np.array(frames, np.float32).reshape(-1, 33, 3), end
+    array = np.array(frames, np.float32).reshape(-1, 33, 3)
+    if not array.any():
+        raise UserError(f"{source}: nobody was found in {len(array)} frames")
+    return array, end
 
 
 def main(argv=None, read=read_landmarks):
-    """read: in place of read_landmarks."""
+    """read: a generator in place of read_landmarks."""
     args = parse_args(argv)
-    if args.jsonl in (None, "-"):
-        array, end = convert(read(args.source, args.fov), print_line if args.jsonl else lambda line: None)
-    else:
-        with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
-            array, end = convert(read(args.source, args.fov), file.write)
-    there = int(array.any(axis=(1, 2)).sum())
-    if not there:
-        raise UserError(f"{args.source}: nobody was found in {len(array)} frames") from None
+    with closing(read(args.source, args.fov)) as landmarks:
+        if args.jsonl in (None, "-"):
+            array, end = convert(landmarks, print_line if args.jsonl else lambda line: None, args.source)
+        else:
+            with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
+                array, end = convert(landmarks, file.write, args.source)
     if args.out:
         with util.atomic_write(args.out) as part, open(part, "wb") as file:
             np.save(file, array)
+    there = int(array.any(axis=(1, 2)).sum())
     written = ", ".join(str(path) for path in (args.out, args.jsonl) if path not in (None, "-"))
     print(f"{len(array)} frames, {there} with a person{written and ': ' + written}", file=sys.stderr)
     if end and not args.source.isdigit():
