@@ -19,7 +19,7 @@ import h5py
 from tqdm import tqdm
 
 import util
-from inputs import open_h5
+from inputs import Unreadable, open_h5
 from workers import available_cores, parallel_map
 
 EXIT_CODES = """exit codes:
@@ -174,7 +174,7 @@ def open_block(folder, dataset, key, made_from, script):
             if file.attrs.get("made_from") != made_from:
                 raise _unfinished(folder, dataset, script)
             yield file
-    except OSError:
+    except (OSError, Unreadable):
         raise _unfinished(folder, dataset, script) from None
 
 

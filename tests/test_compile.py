@@ -7,9 +7,9 @@ import torch
 import torch._inductor.config
 
 from conftest import run, same, weights
+from logs import read_log
 from model import SGN
 from train import try_compile
-from util import read_log
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch about itself

@@ -12,8 +12,9 @@ import distributed
 import util
 from conftest import flags, run
 from helpers import ROOT, allow_interrupt
+from logs import read_log
 from model import SGN
-from util import UserError, read_log
+from util import UserError
 
 # Batch statistics and dropout are each process's own: without them, two processes compute what one does
 FROZEN = """

@@ -5,7 +5,8 @@ import importlib.util
 import pytest
 
 from conftest import run
-from util import UserError, read_log
+from logs import read_log
+from util import UserError
 
 
 def test_it_has_the_columns_of_the_log(toy, tmp_path):
