@@ -127,7 +127,6 @@ def load_checkpoint(path):
             raise TypeError
         with torch.device("meta"):  # takes no memory, whatever sizes the file states
             expected = {name: tuple(tensor.shape) for name, tensor in SGN(**config).state_dict().items()}
-        check_size(config["seg"], config["num_joint"])
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
         raise UserError(f"{path}: not a checkpoint of SGN") from None
     except ValueError as error:
@@ -138,6 +137,10 @@ def load_checkpoint(path):
             f"{path}: not a checkpoint of SGN: {name} is {shapes.get(name, 'missing')}, in SGN "
             f"{expected.get(name, 'missing')} ({len(different)} such differences)"
         )
+    try:
+        check_size(config["seg"], config["num_joint"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     net = SGN(**config).eval()
     for name, tensor in net.state_dict().items():
         tensor.copy_(weights[name])

@@ -8,12 +8,16 @@ import h5py
 from util import UserError, name_file_in_errors, regular, shorten
 
 
+class Unreadable(UserError):
+    """A file is not in its format, or damaged."""
+
+
 @contextmanager
 def open_h5(path):
     """For a with statement: the open h5py.File. Its root group leads to nothing outside of it.
 
-    Raises UserError for a file that is not in this format, or so damaged that the block fails; OSError for one that is
-    missing, or no regular file.
+    Raises Unreadable also if the block fails over what is in the file; UserError if it leads elsewhere; OSError for a
+    file that is missing, or no regular file.
     """
     try:
         with name_file_in_errors(path), h5py.File(regular(path)) as file:
@@ -26,7 +30,7 @@ def open_h5(path):
     except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
         if isinstance(error, OSError) and error.filename:
             raise
-        raise UserError(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
+        raise Unreadable(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
 
 
 def _is_elsewhere(file, name):

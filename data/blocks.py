@@ -19,7 +19,7 @@ import h5py
 from tqdm import tqdm
 
 import util
-from inputs import open_h5
+from inputs import Unreadable, open_h5
 from workers import available_cores, parallel_map
 
 EXIT_CODES = """exit codes:
@@ -169,18 +169,13 @@ def _read_record(folder, key):
 def open_block(folder, dataset, key, made_from, script):
     """For a with statement: the open h5 of a block that the index lists. Raises UserError if it is missing, another
     one, or damaged."""
-    opened = False
     try:
         with open_h5(folder / f"{key}.h5") as file:
-            opened = file.attrs.get("made_from") == made_from
-            if opened:
-                yield file
-    except (OSError, util.UserError) as error:
-        if opened and isinstance(error, util.UserError):
-            raise
-        opened = False
-    if not opened:
-        raise _unfinished(folder, dataset, script)
+            if file.attrs.get("made_from") != made_from:
+                raise _unfinished(folder, dataset, script)
+            yield file
+    except (OSError, Unreadable):
+        raise _unfinished(folder, dataset, script) from None
 
 
 # ---- the index of a data set: {"finished": bool, "blocks": [[key, made_from, clips], ...]}
