@@ -163,6 +163,9 @@ def _checkpoint(path, net, content):
     def is_list_of_text(value):
         return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
 
+    def is_stream(value):
+        return isinstance(value, str) and value in STREAMS and (value == "joint") == (net.stream is None)
+
     about = read("about", {}, lambda value: isinstance(value, dict) and is_list_of_text([*value, *value.values()]))
     names = read("class_names", [], is_list_of_text)
     try:
@@ -186,13 +189,7 @@ def _checkpoint(path, net, content):
         seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
         select=read("select", "", lambda value: isinstance(value, str)),
         recipe=recipe,
-        stream=read(
-            "stream",
-            "joint",
-            lambda value: (
-                isinstance(value, str) and value in STREAMS and (value != "joint") == (net.stream is not None)
-            ),
-        ),
+        stream=read("stream", "joint", is_stream),
         class_names=tuple(map(readable, names)) if len(names) == net.num_classes else (),
         skeleton=skeleton,
         about={readable(key): readable(value) for key, value in about.items()},

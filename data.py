@@ -81,8 +81,8 @@ class Clips:
         persons, width = header["persons"], header["joints"] * 3
         frames, used = np.empty((0, width), np.float32), 0
         lengths, labels = [np.zeros(0, np.int64)], []
-        total = sum(len(file[f"{split}x"]) for split in SPLITS)
-        with tqdm(total=total, desc=path.name, unit="clip", delay=2, leave=False) as bar:
+        sizes = [len(file[f"{split}x"]) for split in SPLITS]
+        with tqdm(total=sum(sizes), desc=path.name, unit="clip", delay=2, leave=False) as bar:
             for split in SPLITS:
                 x, y = file[f"{split}x"], file[f"{split}y"]
                 step = block or max(1, 2**26 // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
@@ -113,7 +113,7 @@ class Clips:
         frames.resize((used + 1, width), refcheck=False)
         frames[-1] = 0
         length, label = np.concatenate(lengths), np.concatenate(labels)
-        splits = _ranges([len(file[f"{split}x"]) for split in SPLITS])
+        splits = _ranges(sizes)
         digest = hashlib.sha256(str(list(splits.values())).encode())
         for array in (frames, length, label):
             digest.update(array)
@@ -172,7 +172,12 @@ class Clips:
         return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
 
     def resplit(self, number):
-        """The same clips in the h5's random split of that number, from 1. Raises UserError if there is none."""
+        """The same clips in the h5's random split of that number, from 1; None: as they are.
+
+        Raises UserError if there is no such split.
+        """
+        if number is None:
+            return self
         available = 0 if self.resplits is None else len(self.resplits)
         if not 1 <= number <= available:
             raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (data/layout.py)")

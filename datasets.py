@@ -39,7 +39,7 @@ ALIASES = {"NTU60": "NTU", "NTURGB+D": "NTU", "NTU-60": "NTU", "NTU-120": "NTU12
 
 
 def find_h5(dataset, case, folder=None, make_demo=True):
-    """The h5 of a data set's case. Returns (path, the data set's name, its Dataset).
+    """The h5 of a data set's case. Returns (path, the data set's name).
 
     dataset: a name of DATASETS in upper or lower case, or the path of an h5 in the same layout, which has case 0 only
     and is named by its stem. folder: where the h5 is, if not in the data set's own folder. make_demo: make the demo set
@@ -69,7 +69,7 @@ def find_h5(dataset, case, folder=None, make_demo=True):
             raise util.UserError("data/demo/make_demo.py failed; see its line above")
     if not path.exists():
         raise util.UserError(f"no data: {path} is missing; {entry.how}. --dataset DEMO needs no data")
-    return path, name, entry
+    return path, name
 
 
 def is_cross_view(dataset, case):

@@ -47,7 +47,7 @@ def evaluate(checkpoint, clips, seed=None, amp=False):
 
     A checkpoint of a random split is tested on that split. seed: of the samples, by default the checkpoint's.
     """
-    clips = clips if checkpoint.split is None else clips.resplit(checkpoint.split)
+    clips = clips.resplit(checkpoint.split)
     ids = clips.ids("test")
     seed = checkpoint.seed if seed is None else seed
     return test_logits(checkpoint.net.to(ids.device), clips, ids, checkpoint.recipe, seed, amp), clips.label[ids]

@@ -172,7 +172,7 @@ def test(args, run, clips, out):
     path = run.folder / f"{config.case}_best.pth"
     if not run.title:
         path = find_checkpoint(args.results, config.dataset, config.folder, config.case)
-    clips = clips if config.split is None else clips.resplit(config.split)
+    clips = clips.resplit(config.split)
     checkpoint, top1 = evaluate_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
     title = [f"{run.title}:"] if run.title else []
@@ -209,7 +209,7 @@ def main(argv=None):
     command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
     out = sys.stderr if args.json else sys.stdout
     device = distributed.init(args.device)
-    path, name, _ = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
+    path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = runs.read_clips(path, args.cache, device)
     config, init = complete(args, clips, name)
     runs.prepare(config)

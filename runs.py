@@ -67,8 +67,7 @@ def train_and_test(run, options, position=None):
     position: the line of its progress bar, of several.
     """
     config, folder = run.config, run.folder
-    clips = read_clips(run.h5, options.cache, options.device)
-    clips = clips if config.split is None else clips.resplit(config.split)
+    clips = read_clips(run.h5, options.cache, options.device).resplit(config.split)
     trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard, run.init)
     trainer.bar |= {"desc": run.title or None, "position": position}
     distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import data
 from conftest import write_toy
 from data import Clips
-from datasets import find_h5, is_cross_view
+from datasets import DATASETS, find_h5, is_cross_view
 from layout import write_h5
 from ntu_text import CLIPS
 from util import UserError
@@ -147,12 +147,12 @@ def test_a_clip_that_is_in_no_h5(tmp_path):
 
 def test_data_sets_are_found_by_name_alias_and_path(tmp_path):
     (tmp_path / "NTU_CV.h5").touch()
-    path, name, entry = find_h5("ntu", 1, tmp_path)
-    assert (path, name, entry.cross_view) == (tmp_path / "NTU_CV.h5", "NTU", (False, True))
-    assert find_h5("NTU60", 1, tmp_path)[:2] == (path, "NTU")
+    path, name = find_h5("ntu", 1, tmp_path)
+    assert (path, name, DATASETS[name].cross_view) == (tmp_path / "NTU_CV.h5", "NTU", (False, True))
+    assert find_h5("NTU60", 1, tmp_path) == (path, "NTU")
     assert [is_cross_view(*which) for which in (("ntu60", 0), ("NTU", 1), ("nucla", 0))] == [False, True, True]
     mine = write_toy(tmp_path / "mine.h5")
-    assert find_h5(str(mine), 0)[:2] == (mine, "mine")
+    assert find_h5(str(mine), 0) == (mine, "mine")
     assert not is_cross_view(str(mine), 0)
 
 

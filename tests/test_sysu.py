@@ -83,7 +83,7 @@ def test_every_split_of_the_h5_has_the_right_clips(folder, case, name):
         assert validate(file) == []
         assert (file["x"].shape, file["test_x"].shape, file["resplits"].shape) == ((34, 24, 60), (36, 24, 60), (4, 72))
         assert tuple(file.attrs["class_names"]) == make_sysu.ACTIONS
-    path, found, _ = find_h5("SYSU", case, folder)
+    path, found = find_h5("SYSU", case, folder)
     clips = Clips.read(path)
     assert found == "SYSU" and not is_cross_view("SYSU", case)
     read = [read_mat(mat_of(folder, *which)) for which in zip(PERFORMERS, ACTIONS, strict=True)]

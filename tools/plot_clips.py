@@ -106,7 +106,7 @@ def class_number(text, names):
 def clip(args):
     path, name, clips = open_data(args)
     checkpoint = open_checkpoint(args, name, clips, optional=True)
-    if checkpoint and checkpoint.split is not None:
+    if checkpoint:
         clips = clips.resplit(checkpoint.split)
     ids, i = clips.ids(args.split), args.clip or 0
     if args.class_ and args.clip is not None:
@@ -216,8 +216,7 @@ def read_classes(args):
     checkpoint = open_checkpoint(args, name, clips)
     if checkpoint.net.ablate:
         raise UserError(f"{checkpoint.path}: ablated ({', '.join(checkpoint.net.ablate)}); take a whole network")
-    if checkpoint.split is not None:
-        clips = clips.resplit(checkpoint.split)
+    clips = clips.resplit(checkpoint.split)
     if not 1 <= len(args.classes) <= 6:
         raise UserError(f"--class: {len(args.classes)} of them; take 1 to 6")
     net, seed, ids = checkpoint.net.to(clips.label.device), args.seed, clips.ids("test")

@@ -80,7 +80,7 @@ def add_data(command):
 
 def open_data(args):
     """The data set of the flags: (path of its h5, its name, its Clips)."""
-    path, name, _ = find_h5(args.dataset, args.case, args.data)
+    path, name = find_h5(args.dataset, args.case, args.data)
     return path, name, Clips.read(path).to(distributed.pick_device(args.device))
 
 

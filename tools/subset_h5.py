@@ -10,13 +10,13 @@ training and validation, and none are left for validation.
 import re
 from pathlib import Path
 
-import h5py
 import numpy as np
 
 import _path
 
 import util
 from datasets import DATASETS, find_h5
+from inputs import open_h5
 from layout import SPLITS, read_header, write_h5
 from util import UserError
 
@@ -70,16 +70,11 @@ def main(argv=None):
     add("--seed", type=util.seed, default=1, help="of the choice of --shots (%(default)s)")
     add("--out", type=Path, required=True, help="the h5 to write")
     args = parser.parse_args(argv)
-    path, *_ = find_h5(args.dataset, args.case, args.data)
+    path, _ = find_h5(args.dataset, args.case, args.data)
     if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() == path.resolve():
         raise UserError(f"--out {args.out}: the path of another .h5")
-    try:
-        with h5py.File(path) as file:
-            write_subset(file, args)
-    except OSError as error:
-        if error.filename:
-            raise
-        raise UserError(f"{path}: cannot be read as h5 ({util.shorten(error, 150)})") from None
+    with open_h5(path) as file:
+        write_subset(file, args)
 
 
 def write_subset(file, args):

@@ -55,7 +55,7 @@ def plan(variant, dataset, flags):
     """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
     args = sgn.parse_args([*flags, "--dataset", dataset, *shlex.split(variant)])
     base = sgn.make_config(sgn.parse_args([*flags, "--dataset", dataset]))
-    h5, name, _ = find_h5(dataset, args.case, args.data)
+    h5, name = find_h5(dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)
     config = sgn.make_config(args)

@@ -111,7 +111,7 @@ def check_checkpoint(row, folder, data):
         raise UserError(f"{row['checkpoint']} has another SHA-256")
     dataset, case = path.parts[-3], int(path.name.split("_")[0])
     try:
-        h5, *_ = find_h5(dataset, case, data, make_demo=False)
+        h5, _ = find_h5(dataset, case, data, make_demo=False)
     except UserError:
         return "checkpoint's SHA-256 (the data are not here)"
     checkpoint, clips = load_checkpoint(path), Clips.read(h5)
