@@ -52,7 +52,7 @@ def test_every_command_has_a_program_with_these_flags(program, words):
 
 @each_page
 def test_pages_are_short_and_complete(path):
-    assert len(TEXT[path].splitlines()) <= (180 if path.parent == ROOT else 260)
+    assert len(TEXT[path].splitlines()) <= (180 if path.parent == ROOT else 200)
     assert "@@" not in TEXT[path]
 
 

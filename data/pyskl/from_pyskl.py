@@ -11,7 +11,7 @@ Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split
 score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5%
 of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons, are
 left out. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and anything else is
-refused. docs/data.md says how such files differ from what the .skeleton files give.
+refused. docs/importing.md says how such files differ from what the .skeleton files give.
 """
 
 import re
