@@ -241,7 +241,7 @@ class Clips:
 
     def gather(self, ids, frames):
         """These frames of these clips: (n,) and (n, seg) int64 -> (n, seg, joints * 3) float32."""
-        rows = torch.where(frames < self.length[ids, None], self.start[ids, None] + frames, len(self.frames) - 1)
+        rows = (self.start[ids, None] + frames).masked_fill_(frames >= self.length[ids, None], len(self.frames) - 1)
         return self.frames.index_select(0, rows.flatten()).unflatten(0, rows.shape)
 
 

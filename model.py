@@ -236,12 +236,15 @@ class Graph(nn.Module):
 
     def forward(self, x, joint_type):
         """Dynamics (frames, j, c) and joint type (j, dim_in - c) -> (frames, j, j)."""
-        theta, phi, s, c = self.g1, self.g2, joint_type, x.shape[-1]
+        theta, phi, s = self.g1, self.g2, joint_type
         m, u = phi.weight.t() @ theta.weight, theta.bias @ phi.weight
         w, w0 = phi.bias @ theta.weight, theta.bias @ phi.bias
         # With x_j = [d_j, s_j]: the part multiplied with d_j, and the part multiplied with s_j, plus w . x_i + c
-        to_d = F.linear(x, m[:c, :c]) + (s @ m[:c, c:].t() + u[:c])
-        to_s = F.linear(x, s @ m[c:, :c] + w[:c]) + ((s @ m[c:, c:].t() + u[c:]) @ s.t() + (s @ w[c:] + w0)[:, None])
+        sizes = x.shape[-1], s.shape[-1]
+        (dd, ds), (sd, ss) = (rows.split(sizes, dim=1) for rows in m.split(sizes))
+        (ud, us), (wd, ws) = u.split(sizes), w.split(sizes)
+        to_d = F.linear(x, dd) + (s @ ds.t() + ud)
+        to_s = F.linear(x, s @ sd + wd) + ((s @ ss.t() + us) @ s.t() + (s @ ws + w0)[:, None])
         return torch.baddbmm(to_s, to_d, x.transpose(1, 2)).softmax(dim=-1)
 
 
@@ -279,11 +282,13 @@ class GraphConv(nn.Module):
 
     def forward(self, x, g, joint_type=None):
         """(frames, j, c) -> (frames, j, dim_out), with g (frames, j, j) or (j, j) and joint_type (j, dim_in - c)."""
-        w, w1, c = self.w.weight, self.w1.weight, x.shape[-1]
-        both = torch.cat([g @ x, x], dim=-1)
-        y = F.linear(both, torch.cat([w[:, :c], w1[:, :c]], dim=1), self.w1.bias)
+        w, w1 = self.w.weight, self.w1.weight
         if joint_type is not None:
-            y = y + F.linear(joint_type, w1[:, c:]) + F.linear(g, w[:, c:] @ joint_type.t())
+            sizes = x.shape[-1], joint_type.shape[-1]
+            (w, w_type), (w1, w1_type) = w.split(sizes, dim=1), w1.split(sizes, dim=1)
+        y = F.linear(torch.cat([g @ x, x], dim=-1), torch.cat([w, w1], dim=1), self.w1.bias)
+        if joint_type is not None:
+            y = y + F.linear(joint_type, w1_type) + F.linear(g, w_type @ joint_type.t())
         return F.relu(self.bn(y.flatten(0, 1)), inplace=True).unflatten(0, x.shape[:2])
 
 

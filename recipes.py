@@ -77,24 +77,24 @@ class Recipe:
         side; without it nothing is flipped. spatial: whether the three values of a joint are x, y, z; otherwise clips
         are only flipped.
         """
-        n = len(x)
-
-        def uniform(*shape):
-            return 2 * torch.rand(shape, generator=generator, device=x.device) - 1
-
-        angles = uniform(n, 3)
+        n, mapped, flip = len(x), bool(self.shear or self.scale), self.flip and flip_pairs is not None
+        sizes = [3 * n, n * mapped, 9 * n * mapped, n * flip]  # one draw for all
+        uniform = 2 * torch.rand(sum(sizes), generator=generator, device=x.device) - 1
+        angles, scale, shear, side = uniform.split(sizes)
+        angles = angles.view(n, 3)
         rotate_xz, rotate_y = (self.rotate_xz, self.rotate_y) if self.has_rotation else (theta, theta)
-        angles[:, ::2] *= rotate_xz
-        angles[:, 1] *= rotate_y
+        angles[:, ::2].mul_(rotate_xz)
+        angles[:, 1].mul_(rotate_y)
         maps = rotation_matrices(angles)
-        if self.shear or self.scale:
-            eye = torch.eye(3, device=x.device)
-            maps = torch.where(eye > 0, 1 + self.scale * uniform(n, 1, 1), self.shear * uniform(n, 3, 3)) @ maps
+        if mapped:
+            other = self.shear * shear.view(n, 3, 3)
+            other.diagonal(dim1=1, dim2=2).copy_(1 + self.scale * scale[:, None])
+            maps = other @ maps
         if not spatial:
             maps = torch.eye(3, device=x.device).repeat(n, 1, 1)
-        if self.flip and flip_pairs is not None:
-            flipped = uniform(n) < 0
-            maps[:, :, 0] *= 1 - 2 * flipped[:, None].float()
+        if flip:
+            flipped = side < 0
+            maps[:, :, 0].mul_(1 - 2 * flipped[:, None])
             x = torch.where(flipped[:, None, None], x.unflatten(2, (-1, 3))[:, :, flip_pairs].flatten(2), x)
         x = transform(x, maps)
         if self.noise and spatial:
@@ -208,15 +208,13 @@ def _spell(recipe, base):
 
 def rotation_matrices(angles):
     """Rz Ry Rx, (n, 3, 3), from angles about x, y and z, (n, 3) radians (the release's data.py, _rot)."""
-    (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(1), angles.sin().unbind(1)
+    sin = angles.sin()
+    (cx, cy, cz), (sx, sy, sz), (nx, ny, nz) = (values.unbind(1) for values in (angles.cos(), sin, -sin))
     zero, one = torch.zeros_like(cx), torch.ones_like(cx)
-
-    def matrix(*entries):
-        return torch.stack(entries, dim=1).view(-1, 3, 3)
-
-    rx = matrix(one, zero, zero, zero, cx, sx, zero, -sx, cx)
-    ry = matrix(cy, zero, -sy, zero, one, zero, sy, zero, cy)
-    rz = matrix(cz, sz, zero, -sz, cz, zero, zero, zero, one)
+    x = (one, zero, zero, zero, cx, sx, zero, nx, cx)
+    y = (cy, zero, ny, zero, one, zero, sy, zero, cy)
+    z = (cz, sz, zero, nz, cz, zero, zero, zero, one)
+    rx, ry, rz = torch.stack([*x, *y, *z], dim=1).view(-1, 3, 3, 3).unbind(1)
     return rz @ ry @ rx
 
 

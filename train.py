@@ -79,7 +79,7 @@ class Trainer(RunState):
         """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
         config = self.config
         forward = self.wrapped_net()
-        eval_generator = torch.Generator(self.device)
+        eval_generator, whole_clip = torch.Generator(self.device), config.recipe.whole_clip
         steps, done = len(self.train_ids) // config.batch_size, len(self.log)
         quiet = not distributed.is_main_process()
         bar = tqdm(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
@@ -91,9 +91,9 @@ class Trainer(RunState):
                 train_loss, train_acc = self.train_epoch(forward, epoch, bar)
                 distributed.broadcast(self.net.buffers())
                 eval_generator.manual_seed(config.seed + epoch)
-                whole_clip = config.recipe.whole_clip
                 logits = predict_logits(self.net, self.clips, self.eval_ids, eval_generator, 1, whole_clip, config.amp)
-                if not all(value.isfinite().all() for value in (logits, *self.net.state_dict().values())):
+                finite = torch.stack([value.isfinite().all() for value in (logits, *self.net.state_dict().values())])
+                if not finite.all():
                     raise UserError(f"epoch {epoch}: weights or logits are not finite. {ADVICE}")
                 label = self.clips.label[self.eval_ids]
                 loss, acc = criterion(logits, label).item(), accuracy(logits, label)
@@ -161,7 +161,7 @@ class Trainer(RunState):
 
     def mean_loss(self, losses, correct, steps, epoch):
         """Loss and top-1 in percent over the epoch's steps so far and all processes. UserError if not finite."""
-        losses, correct = distributed.all_reduce_sum(torch.stack([losses[:steps], correct[:steps]]))
+        losses, correct = distributed.all_reduce_sum(torch.stack([losses[:steps], correct[:steps]])).cpu()
         losses = losses / distributed.world_size()
         if not losses.isfinite().all():
             step = losses.isfinite().int().argmin().item()
