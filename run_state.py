@@ -126,6 +126,8 @@ class RunState:
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
 
     def load_state(self, state):
+        if not isinstance(state, dict):
+            raise TypeError(f"a {type(state).__name__} in place of a dict")
         settings = Config().settings() | dict(state["settings"])
         different = [
             f"{key} {util.shorten(settings.get(key), 120)} -> {value}"

@@ -11,7 +11,7 @@ import sys
 import pytest
 import torch
 
-import benchmark
+import counting
 import export
 from model import SGN
 from util import ROOT, UserError
@@ -166,6 +166,6 @@ def test_torch_hub(net, checkpoint):
 
 
 def test_the_count_is_the_published_one(capsys):
-    benchmark.count(SGN().eval())
+    counting.count_products(SGN().eval())
     out = capsys.readouterr().out
     assert "691,048" in out and "0.17" in out

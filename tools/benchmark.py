@@ -1,10 +1,10 @@
-"""Times SGN beside the release's formulation of it on this machine, or counts parameters and multiply-adds.
+"""Times SGN beside the release's formulation of it on this machine, or counts what SGN costs.
 
     python tools/benchmark.py                          # under two minutes on two idle cores
     python tools/benchmark.py --device cuda --json speed.json
     python tools/benchmark.py --compile                # compiled networks too, some minutes
     python tools/benchmark.py --busy 2                 # while two other processes keep a core busy each
-    python tools/benchmark.py --count                  # parameters and multiply-adds, no timing
+    python tools/benchmark.py --count                  # parameters, multiply-adds, kernels; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32: channels first,
 1x1 convolutions, one-hot inputs repeated for every clip, permutations before each graph product, a loader that goes
@@ -23,82 +23,21 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
-from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 import _path
 
 import distributed
 import util
-from data import Clips
 from evaluate import predict_logits
 from inference import Folded
 from model import SGN
 from recipes import PAPER, Config
-from skeletons import unknown_skeleton
+from release import Release, make_clips, release_batch
+from skeletons import KINECT_V1, KINECT_V2
 from train import Trainer, criterion, make_optimizer, try_compile
 
 CLASSES, JOINTS, SEG, BATCH, LARGE = 60, 25, 20, 64, 256
-PARAMETERS = {60: 691_048, 120: 721_828}  # of the release's network, by classes
-GMAC = 0.17  # a clip, without the products that make and use G
-
-
-# ---- the release's formulation
-
-
-class Release(nn.Module):
-    """SGN as the release computes it, on (batch, channels, joints, frames), with the weights of `net`.
-
-    Takes and returns what SGN does, for one batch size.
-    """
-
-    def __init__(self, net, batch):
-        super().__init__()
-        self.net, weight = net, net.fc.weight
-        joints, frames = (torch.eye(n, device=weight.device) for n in (net.num_joint, net.seg))
-        self.register_buffer("spa", joints[None, :, :, None].repeat(batch, 1, 1, net.seg))
-        self.register_buffer("tem", frames[None, :, None, :].repeat(batch, 1, net.num_joint, 1))
-
-    def embed(self, embed, x):
-        for layer in embed.cnn:
-            if hasattr(layer, "bn"):
-                x = layer.bn(x.flatten(1, 2)).view_as(x)
-            else:
-                x = layer.cnn(x) if hasattr(layer, "cnn") else layer(x)
-        return x
-
-    def forward(self, x):
-        net, (b, t, _) = self.net, x.shape
-        x = x.view(b, t, -1, 3).permute(0, 3, 2, 1).contiguous()
-        velocity = torch.cat([torch.zeros_like(x[..., :1]), x[..., 1:] - x[..., :-1]], dim=-1)
-        x = self.embed(net.joint_embed, x) + self.embed(net.dif_embed, velocity)
-        x = torch.cat([x, self.embed(net.spa_embed, self.spa)], dim=1)
-        theta = net.compute_g1.g1.cnn(x).permute(0, 3, 2, 1).contiguous()
-        g = theta.matmul(net.compute_g1.g2.cnn(x).permute(0, 3, 1, 2).contiguous()).softmax(dim=-1)
-        for gcn in (net.gcn1, net.gcn2, net.gcn3):
-            y = g.matmul(x.permute(0, 3, 2, 1).contiguous()).permute(0, 3, 2, 1).contiguous()
-            y = gcn.w.cnn(y) + gcn.w1.cnn(x)
-            x = F.relu(gcn.bn(y.flatten(2)).view_as(y))
-        x = F.adaptive_max_pool2d(x + self.embed(net.tem_embed, self.tem), (1, t))
-        x = F.relu(net.cnn.bn1(net.cnn.cnn1(x).squeeze(2)))
-        x = net.cnn.dropout(x).unsqueeze(2)
-        x = F.relu(net.cnn.bn2(net.cnn.cnn2(x).squeeze(2)))
-        return net.fc(x.amax(dim=-1))
-
-
-def release_batch(clips, seg=SEG):
-    """A batch in the way of the release's loader, from dense (frames, 2 * joints * 3) clips, frame by frame."""
-    batch = []
-    for clip in clips:
-        rows = []
-        for frame in clip:
-            if not (frame == 0).all():
-                rows += [person for person in np.split(frame, 2) if not (person == 0).all()]
-        a = len(rows) // seg
-        batch.append(np.stack([rows[i * a + np.random.randint(a)] for i in range(seg)]))
-    return torch.from_numpy(np.stack(batch))
 
 
 # ---- timing
@@ -142,33 +81,6 @@ class Row(NamedTuple):
     runs: int | None = None  # None: --runs
     repeat: int = 1  # calls in one timing
     training: bool = False
-
-
-def make_clips(lengths, joints, test, device):
-    """Random clips of one person, the last `test` for testing: dense (clips, frames, 2 * joints * 3), and as Clips."""
-    rng, n, width = np.random.default_rng(0), len(lengths), joints * 3
-    dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
-    dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
-    frames = np.concatenate([dense[..., :width][dense.any(axis=-1)], np.zeros((1, width), np.float32)])
-    length = torch.from_numpy(lengths)
-    splits = {"train": range(n - test), "valid": range(0), "test": range(n - test, n)}
-    names = tuple(map(str, range(CLASSES)))
-    start, label = length.cumsum(0) - length, torch.arange(n) % CLASSES
-    clips = Clips(
-        torch.from_numpy(frames),
-        start,
-        length,
-        label,
-        splits,
-        joints,
-        2,
-        names,
-        "",
-        "x, y, z",
-        unknown_skeleton(joints),
-        "",
-    )
-    return dense, clips.to(device)
 
 
 def training_step(net, forward, x, y, amp=False, fused=True):
@@ -216,7 +128,7 @@ def make_rows(device, compiled):
         release, ours = (lambda f=f, part=x[:n]: f(part) for f in (Release(net, n), forms[form]))
         yield Row(f"testing, {form}", n, release, ours, runs, repeat)
 
-    dense, clips = make_clips(np.full(BATCH, 85), JOINTS, 0, device)
+    dense, clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
     generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
 
     def sample():
@@ -238,11 +150,11 @@ def check_forms(net, forms, x):
 
 def make_epoch(device):
     """A training epoch on 1,020 clips and the test of 464 after it, in the size of N-UCLA."""
-    train, test, joints = 1020, 464, 20
+    train, test = 1020, 464
     lengths = np.random.default_rng(0).lognormal(3.6, 0.6, train + test).astype(np.int64).clip(20, 201)
-    dense, clips = make_clips(lengths, joints, test, device)
+    dense, clips = make_clips(lengths, KINECT_V1, CLASSES, test, device)
     trainer = Trainer(Config(theta=0.5, seg=SEG, num_classes=CLASSES), clips, Path())
-    net = SGN(CLASSES, joints).to(device)
+    net = SGN(CLASSES, clips.joints).to(device)
     forward = {n: Release(net, n) for n in (BATCH, test % BATCH)}
     step = training_step(net, forward[BATCH], None, None, fused=False)
 
@@ -290,43 +202,6 @@ def print_table(device, runs, compiled):
     return rows
 
 
-# ---- counting
-
-
-@torch.no_grad()
-def count(net):
-    """Prints parameters and multiply-adds (of matrix products and convolutions). Returns them as dicts.
-
-    Raises UserError if the release's formulation does not have the published numbers.
-    """
-    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
-    rows = []
-    for name, form in (
-        ("the release's formulation", lambda clips: Release(net, clips)),
-        ("the module", lambda clips: net),
-        ("the folded form", lambda clips: Folded(net)),
-    ):
-        total, layers = {}, {}
-        for clips in (1, BATCH):
-            network = form(clips)
-            with FlopCounterMode(display=False) as counter:
-                network(torch.zeros(clips, net.seg, 3 * net.num_joint))
-            flops = {str(op).split(".")[-1]: value for op, value in counter.get_flop_counts()["Global"].items()}
-            total[clips] = sum(flops.values()) / 2e9 / clips
-            layers[clips] = total[clips] - (flops.get("bmm", 0) + flops.get("baddbmm", 0)) / 2e9 / clips
-        parameters = sum(p.numel() for p in net.parameters())
-        if name == "the folded form":
-            parameters = sum(buffer.numel() for buffer in form(1).buffers())
-        print(f"{name:28}{parameters:12,}{total[1]:16.4f}{total[BATCH]:14.4f}{layers[BATCH]:11.4f}")
-        rows.append({"form": name, "parameters": parameters, "gmac": total, "gmac_without_graph": layers})
-    counts = {classes: sum(p.numel() for p in SGN(classes).parameters()) for classes in PARAMETERS}
-    if counts != PARAMETERS or round(rows[0]["gmac_without_graph"][1], 2) != GMAC:
-        raise util.UserError(f"not the published numbers: {PARAMETERS} parameters by classes, {GMAC} GMAC a clip")
-    known = ", ".join(f"{number:,} parameters with {classes} classes" for classes, number in PARAMETERS.items())
-    print(f"as published: {known}, and {GMAC} GMAC a clip without G")
-    return rows
-
-
 def main(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -334,11 +209,13 @@ def main(argv=None):
     add("--runs", type=util.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--compile", action="store_true", help="time compiled networks too")
     add("--busy", type=int, choices=range(65), default=0, metavar="N", help="processes beside, 0 to 64 (%(default)s)")
-    add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
+    add("--count", action="store_true", help="count parameters, multiply-adds, and kernels of a step, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
     if args.count:
-        result = count(SGN(CLASSES).eval())
+        from counting import count_launches, count_products  # adds a device to PyTorch
+
+        result = {"products": count_products(SGN(CLASSES).eval()), "training_step": count_launches()}
     else:
         device = distributed.pick_device(args.device)
         about = util.provenance("tools/benchmark.py", device, runs=args.runs, busy=args.busy)
