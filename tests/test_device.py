@@ -147,7 +147,7 @@ def test_what_a_device_wrote_is_fine_tuned_there_and_exported(h5, tmp_path):
     first, second = (str(tmp_path / "toy" / name / "0_best.pth") for name in ("SGN", "SGN-init"))
     run_on_device(h5, tmp_path, *short, "--init", first)
     run_on_device(h5, tmp_path, *short, "--train", "0", "--ensemble", first, second)
-    export.main([first, "--out", str(tmp_path / "sgn.pt2")])
+    export.main([first, "--out", str(tmp_path / "sgn.pt2"), "--runs", "1"])
     assert (tmp_path / "sgn.pt2").is_file()
 
 
