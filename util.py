@@ -69,6 +69,8 @@ def exit_on_error(reduce="the input"):
         code = 143 if isinstance(error, _Terminated) else 130
     except OSError as error:
         line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"(not enough|allocate|out of) memory", str(error)):
             raise
@@ -174,12 +176,13 @@ def exclusive_lock(path, wait=False):
 
 
 @contextmanager
-def name_file_in_errors(path):
-    """Adds the name of the file to errors of the system in the block, such as a full disk."""
+def name_file_in_errors(path, part=None):
+    """Adds the name of the file to errors of the system in the block, such as a full disk. part: its temporary name."""
     try:
         yield
     except (OSError, RuntimeError) as error:
-        number = None if getattr(error, "filename", None) else getattr(error, "errno", None)
+        unnamed = str(getattr(error, "filename", None)) in ("None", str(part))
+        number = getattr(error, "errno", None) if unnamed else None
         if found := re.search(r"errno = (\d+)", str(error)):  # HDF5's errors have many lines
             number = int(found[1])
         if number:
@@ -197,7 +200,7 @@ def atomic_write(path):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
-        with name_file_in_errors(path):
+        with name_file_in_errors(path, part):
             yield part
             with open(part, "r+b") as file:
                 os.fsync(file.fileno())

@@ -19,6 +19,7 @@ from util import UserError
     [
         (UserError("x.h5: no such file"), 2, "error: x.h5: no such file"),
         (OSError(28, "No space left on device", "a/b.h5"), 2, "error: a/b.h5: No space left on device"),
+        (PermissionError(13, "Permission denied", "a"), 2, "error: a: Permission denied; change its permissions, or"),
         (MemoryError("array of 9 GB"), 2, "error: out of memory (array of 9 GB); reduce --batch-size"),
         (RuntimeError("CUDA out of memory.\nTried"), 2, "error: out of memory (CUDA out of memory. Tried); reduce"),
         (KeyboardInterrupt(), 130, "interrupted: finished work is kept; run the same command again"),
