@@ -22,6 +22,9 @@ from logs import write_log
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
 ODD = [None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), "", "word", "a\nb", "\udcff"]
+SHARED = ["ha"] * 10  # in a pickle: a few bytes, and a billion texts if they are written out
+for _ in range(8):
+    SHARED = [SHARED] * 10
 ODD += ["x" * 10**5, [], {}, [[]], [[1, 2], [3]], {"a": 1}, b"\xff"]
 
 
@@ -41,22 +44,11 @@ def write_skeleton(rng, path):
     path.write_text("\n".join(map(str, lines)) + "\n", encoding="utf-8")
 
 
-def write_npz(rng, path):
-    x, y = rng.normal(size=(6, 9, 150)).astype("f4"), np.eye(3)[np.arange(6) % 3]
-    pick(rng, (np.savez, np.savez_compressed))(path, x_train=x, y_train=y, x_test=x, y_test=y)
-
-
 def write_h5(rng, path):
     labels = np.arange(9) % 3
     clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
     header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
     layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
-
-
-def write_zip(rng, path):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for action in (1, 2):
-            archive.writestr(f"a{action:02}_s01_e00_v01.json", json.dumps(nucla(rng) | {"label": action}))
 
 
 def write_index(rng, path):
@@ -70,7 +62,7 @@ def write_logs(rng, path):
     write_log(path, ["seed: 1"], [row] * 5)
 
 
-# ---- correct content of JSON, pickles and torch files
+# ---- correct content of JSON, pickles, torch files, and of files in a zip
 
 
 def nucla(rng):
@@ -104,6 +96,15 @@ def pyskl(rng):
     }
 
 
+def npz(rng):
+    x, y = rng.normal(size=(6, 9, 150)).astype("f4"), np.eye(3)[np.arange(6) % 3]
+    return {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+
+
+def nucla_clips(rng):
+    return {f"a{action:02}_s01_e00_v01": nucla(rng) | {"label": action} for action in (1, 2)}
+
+
 # ---- damage
 
 
@@ -128,12 +129,17 @@ def pick(rng, items):
     return items[int(rng.integers(len(items)))]
 
 
-def change(rng, value):
-    """A value with one of the values in it replaced, removed or moved."""
-    if isinstance(value, dict | list | tuple) and len(value) and rng.random() < 0.9:
+def change(rng, value, odd=ODD):
+    """A value with one of the values in it replaced, by one of `odd` if it is no array or tensor; removed; or moved.
+
+    Parts of many values are changed more often than those of few.
+    """
+    if isinstance(value, dict | list | tuple) and len(value) and rng.random() < 0.95:
         new = dict(value) if isinstance(value, dict) else dict(enumerate(value))
-        key, other = pick(rng, list(new)), pick(rng, list(new))
-        match rng.integers(8):
+        sizes = [1 + 10 * len(part) if isinstance(part, dict | list | tuple) else 1 for part in new.values()]
+        key, other = rng.choice(len(new), 2, p=np.array(sizes) / sum(sizes))
+        key, other = list(new)[key], list(new)[other]
+        match rng.integers(10):
             case 0:
                 del new[key]
             case 1:
@@ -141,11 +147,11 @@ def change(rng, value):
             case 2:
                 new[pick(rng, ["word", "\udcff", -1, 2**40])] = new[key]
             case _:
-                new[key] = change(rng, new[key])
+                new[key] = change(rng, new[key], odd)
         return new if isinstance(value, dict) else list(new.values())
     if isinstance(value, np.ndarray):
         return odd_array(rng, value)
-    return odd_tensor(rng, value) if isinstance(value, torch.Tensor) else pick(rng, ODD)
+    return odd_tensor(rng, value) if isinstance(value, torch.Tensor) else pick(rng, odd)
 
 
 def odd_array(rng, x):
@@ -155,12 +161,15 @@ def odd_array(rng, x):
 
 
 def odd_tensor(rng, x):
+    same = [torch.zeros(1).expand(x.shape), torch.zeros(x.numel() + 1).as_strided(x.shape, [1] * x.dim())]
+    same += [x.repeat_interleave(2, -1)[..., ::2], x.mT.clone().mT] if x.dim() > 1 else []
+    same += [torch.full_like(x, value) for value in (-1, 1e6)]
+    if rng.random() < 0.5:  # same shape and type, other strides or values
+        return pick(rng, same)
     others = [x.to(kind) for kind in (torch.float64, torch.float16, torch.int8, torch.bool, torch.complex64)]
-    others += [torch.full_like(x, value) for value in (-1, 1e6)] + [x.float() * torch.nan, x.float() / 0]
-    others += [x[None], x.flatten(), torch.zeros(4_000_000), x.to("meta"), torch.nn.Parameter(x.float())]
-    others += [torch.zeros(1).expand(x.shape), torch.zeros(x.numel() + 1).as_strided(x.shape, [1] * x.dim())]
-    others += [x[..., :0], x.repeat_interleave(2, -1)[..., ::2], x.mT.clone().mT] if x.dim() > 1 else []
-    others += [x.float().to_sparse(), torch.nested.nested_tensor([x.float()] * 2), torch.zeros(1).expand(10**9, 512)]
+    others += [x[None], x.flatten(), x[:0] if x.dim() else x, torch.zeros(4_000_000), torch.nn.Parameter(x.float())]
+    others += [x.float() * torch.nan, x.float() / 0, x.to("meta"), x.float().to_sparse()]
+    others += [torch.nested.nested_tensor([x.float()] * 2), torch.zeros(1).expand(10**9, 512)]
     return pick(rng, others)
 
 
@@ -168,7 +177,7 @@ def change_h5(rng, path):
     """Replaces an attribute, a link, or a data set by one of other values, shape, chunks or place."""
     with h5py.File(path, "r+") as file:
         key, name = pick(rng, list(file)), pick(rng, list(file.attrs))
-        x, source = file[key][()], h5py.VirtualSource("/dev/zero", "x", file[key].shape)
+        x, source = file[key][()], h5py.VirtualSource(path.with_name("fifo"), "x", file[key].shape)
         if rng.random() < 0.3:
             odd = [-1, 0, 2**63, 1.5, np.nan, "word", b"\xff", ["a", "b"], np.eye(2), file[key].ref]
             file.attrs[name] = pick(rng, odd)
@@ -177,7 +186,10 @@ def change_h5(rng, path):
         shape = tuple(pick(rng, [1, 9, 1000, 10**9]) if rng.random() < 0.3 else n for n in x.shape)
         virtual = h5py.VirtualLayout(x.shape, x.dtype)
         virtual[...] = source
-        paths = ("/dev/zero", str(path), "fifo")
+        fifo = path.with_name("fifo")  # to open it is to wait for ever
+        if not fifo.exists():
+            os.mkfifo(fifo)
+        paths = ("/dev/zero", str(path), str(fifo))
         options = pick(rng, [{"chunks": True}, {"compression": "gzip"}, {"fillvalue": 1}, {}])
         match rng.integers(6):
             case 0:
@@ -229,6 +241,20 @@ def dump_pickle(rng, content, path):
 def dump_npy(rng, content, path):
     with open(path, "wb") as file:
         np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
+
+
+def dump_zip(suffix, dump):
+    """A dump of {name: content} to files in a zip, each by `dump`."""
+
+    def dump_all(rng, content, path):
+        content, part = content if isinstance(content, dict) else {"a": content}, path.with_suffix(".part")
+        with zipfile.ZipFile(path, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+            for name, value in content.items():
+                dump(rng, value, part)
+                archive.write(part, f"{name}{suffix}".encode("utf-8", "replace").decode())
+        part.unlink(missing_ok=True)
+
+    return dump_all
 
 
 def save_torch(rng, content, path):

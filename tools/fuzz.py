@@ -57,6 +57,7 @@ class Kind(NamedTuple):
     write: callable = None  # of a generator and a path: a correct file
     content: callable = None  # or its content, which `dump` writes
     dump: callable = None
+    odd: list = damage.ODD  # what is put in place of its values
     change: callable = None  # changes a correct file in a way that only this kind knows
 
 
@@ -104,21 +105,24 @@ def kinds(folder):
             if clip.keypoint.any():
                 clip.rows()
 
+    shared = [*damage.ODD, damage.SHARED]
     return {
         "skeleton": Kind(".skeleton", read_recording, damage.write_skeleton),
         "nucla": Kind(".json", read_recording, content=damage.nucla, dump=damage.dump_json),
         "npy": Kind(".npy", read_recording, content=lambda rng: rng.normal(size=(6, 5, 3)), dump=damage.dump_npy),
         "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), content=damage.poses, dump=damage.dump_json),
         "kinetics": Kind(".json", make_kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
-        "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle),
-        "zip": Kind(".zip", read_zip, damage.write_zip),
-        "npz": Kind(".npz", read_npz, damage.write_npz),
+        "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle, odd=shared),
+        "zip": Kind(".zip", read_zip, content=damage.nucla_clips, dump=damage.dump_zip(".json", damage.dump_json)),
+        "npz": Kind(".npz", read_npz, content=damage.npz, dump=damage.dump_zip(".npy", damage.dump_npy)),
         "h5": Kind(".h5", read_h5, damage.write_h5, change=damage.change_h5),
         "index": Kind("", lambda path: blocks.read_index(path, "NTU", "step 1"), damage.write_index),
         "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng, path: path.write_text("a\nb\n")),
         "log": Kind(".csv", read_log, damage.write_logs),
-        "checkpoint": Kind(".pth", Classifier, content=lambda rng: dict(checkpoint), dump=damage.save_torch),
-        "state": Kind(".pth", resume, content=lambda rng: trainer.state(), dump=damage.save_torch),
+        "checkpoint": Kind(
+            ".pth", Classifier, content=lambda rng: dict(checkpoint), dump=damage.save_torch, odd=shared
+        ),
+        "state": Kind(".pth", resume, content=lambda rng: trainer.state(), dump=damage.save_torch, odd=shared),
     }
 
 
@@ -133,7 +137,7 @@ def make_input(rng, kind, path):
         if way < 0.6:
             for _ in range(rng.integers(1, 4)):
                 with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
-                    content = damage.change(rng, content)
+                    content = damage.change(rng, content, kind.odd)
         kind.dump(rng, content, path)
     else:
         kind.write(rng, path)
@@ -221,6 +225,7 @@ def main(argv=None):
         print(f"{'kind':12}{'files':>10}{'read':>10}{'refused':>10}{'faults':>10}")
         faults = sum(fuzz(name, kind, -(-args.files // len(every)), args, Path(folder)) for name, kind in every.items())
     print(f"{faults} faults")
+    (args.keep / "fifo").unlink(missing_ok=True)
     if not any(args.keep.iterdir()):
         args.keep.rmdir()
     return 1 if faults else 0
