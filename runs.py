@@ -30,6 +30,7 @@ class Run(NamedTuple):
     folder: Path  # of its results
     h5: Path
     init: Checkpoint | None = None  # what it starts from
+    command: str = ""  # of main.py that trains it, if that is not the program's own
 
 
 class Options(NamedTuple):
@@ -68,7 +69,8 @@ def train_and_test(run, options, position=None):
     """
     config, folder = run.config, run.folder
     clips = read_clips(run.h5, options.cache, options.device).resplit(config.split)
-    trainer = Trainer(config, clips, folder, options.command, options.print_freq, options.tensorboard, run.init)
+    command = run.command or options.command
+    trainer = Trainer(config, clips, folder, command, options.print_freq, options.tensorboard, run.init)
     trainer.bar |= {"desc": run.title or None, "position": position}
     distributed.run_on_main(lambda: util.remove_stale_parts(folder, f"{config.case}_"))
     if options.resume:

@@ -53,7 +53,8 @@ def parse_args(argv):
 
 def plan(variant, dataset, flags):
     """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
-    args = sgn.parse_args([*flags, "--dataset", dataset, *shlex.split(variant)])
+    flags_of_run = [*flags, "--dataset", dataset, *shlex.split(variant)]
+    args, command = sgn.parse_args(flags_of_run), shlex.join(["main.py", *flags_of_run])
     base = sgn.make_config(sgn.parse_args([*flags, "--dataset", dataset]))
     h5, name = find_h5(dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
@@ -67,7 +68,7 @@ def plan(variant, dataset, flags):
         args.results = args.results / "sweep" / re.sub(r"[^\w.,=+-]+", "_", variant).strip("-_")
     config, init = sgn.complete(args, clips, name)
     title = " ".join([variant or BASE, name])
-    return [run._replace(title=f"{title} {run.title}") for run in sgn.plan(args, config, init, h5)]
+    return [run._replace(title=f"{title} {run.title}", command=command) for run in sgn.plan(args, config, init, h5)]
 
 
 def make_row(variant, runs):
