@@ -58,6 +58,7 @@ class Checkpoint:
     stream: str  # skeletons.STREAMS
     class_names: tuple[str, ...]  # empty if unknown
     skeleton: Skeleton
+    origin: int | None  # the joint, from 1, that is the origin of the training clips; 0: none is; None: not known
     about: dict  # how it was trained, {str: str}: util.provenance
 
     @property
@@ -192,6 +193,7 @@ def _checkpoint(path, net, content):
         stream=read("stream", "joint", is_stream),
         class_names=tuple(map(readable, names)) if len(names) == net.num_classes else (),
         skeleton=skeleton,
+        origin=read("origin", None, lambda value: type(value) is int and 0 <= value <= net.num_joint),
         about={readable(key): readable(value) for key, value in about.items()},
     )
 

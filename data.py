@@ -23,7 +23,7 @@ from inputs import open_h5
 from layout import SPLITS, read_header
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
-HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that the cache keeps
+HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that are kept as they are
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Clips:
     start, length: (clips,) int64, each clip's first row in frames, and its number of rows.
     label: (clips,) int64.
     splits: the clips of each split, {"train": range, "valid": range, "test": range}.
-    joints, persons, class_names, protocol, axes, skeleton: from the h5's header.
+    joints, persons, class_names, protocol, axes, skeleton, origin: from the h5's header.
     sha256: digest of clips, labels and splits, the same for equal clips whichever program wrote the h5.
     resplits: (random splits, clips) uint8 on the CPU, from the h5 (data/layout.py), or None.
     """
@@ -51,6 +51,7 @@ class Clips:
     axes: str
     skeleton: Skeleton
     sha256: str
+    origin: int | None = None
     resplits: torch.Tensor | None = None
 
     @classmethod
@@ -144,6 +145,8 @@ class Clips:
                 file["resplits"] = self.resplits.numpy()
             file.attrs.update(state=state, splits=[len(ids) for ids in self.splits.values()])
             file.attrs.update({name: getattr(self, name) for name in HEADER} | self.skeleton.to_attributes())
+            if self.origin is not None:
+                file.attrs["origin"] = self.origin
 
     @classmethod
     def _read_cache(cls, packed, state):
@@ -158,6 +161,7 @@ class Clips:
                 header = {name: file.attrs[name] for name in HEADER}
                 header |= {"class_names": tuple(header["class_names"]), "joints": int(header["joints"])}
                 header["skeleton"] = read_skeleton(file.attrs, header["joints"])
+                header["origin"] = int(file.attrs["origin"]) if "origin" in file.attrs else None
                 sizes = [int(size) for size in file.attrs["splits"]]
                 if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
                     return None
@@ -263,4 +267,4 @@ def _ranges(sizes):
 def state_of(path):
     """A text that changes whenever the file does: every write sets its ctime, which no program can set back."""
     stat = path.stat()
-    return f"packed clips 4, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
+    return f"packed clips 5, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"

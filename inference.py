@@ -175,7 +175,7 @@ class Classifier:
     def __init__(self, path, classes=None):
         checkpoint = load_checkpoint(path)
         self.path, self.net, self.recipe = path, checkpoint.net, checkpoint.recipe
-        self.skeleton = checkpoint.skeleton
+        self.skeleton, self.trained_origin = checkpoint.skeleton, checkpoint.origin
         self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
         self.names = read_class_names(classes, n) if classes else checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
@@ -202,8 +202,10 @@ class Classifier:
         return poses.clip if fitting is poses else prepare(fitting.clip, self.origin(origin))
 
     def origin(self, joint=None):
-        """The joint, from 1, that becomes the origin, or 0; by default that of the skeleton. Raises UserError."""
-        joint = default_origin(self.skeleton.name) if joint is None else joint
+        """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not
+        known, the skeleton's. Raises UserError."""
+        known = default_origin(self.skeleton.name) if self.trained_origin is None else self.trained_origin
+        joint = known if joint is None else joint
         if not 0 <= joint <= self.joints:
             raise UserError(f"joint {joint} cannot be the origin: {self.path} has {self.joints} joints")
         return joint

@@ -59,6 +59,7 @@ class RunState:
                 "stream": config.stream,
                 "class_names": list(self.clips.class_names),
                 "skeleton": self.clips.skeleton.to_attributes(),
+                "origin": self.clips.origin,
                 "state_dict": dict(self.net.state_dict()),
             }
             save_torch_file(content, self.file("best.pth"))

@@ -12,6 +12,7 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     skeleton            a name of data/skeletons.py; or
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
                         number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
+    origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
     made_by             program and version that wrote the file
     made_from           a digest of what it was made from, for the script that made it
 
@@ -47,8 +48,8 @@ def write_h5(path, splits, **header):
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
     header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
-    parents and flip_pairs) and axes, as above; origin: the joint, from 1, that `prepare` makes each clip's origin, as
-    tools/predict.py --origin does before it predicts (by default 2, of 3D clips); 0 for clips that stay as they are.
+    parents and flip_pairs) and axes, as above; origin: as above, and `prepare` centers each clip there. Without it
+    clips stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
@@ -59,7 +60,7 @@ def write_h5(path, splits, **header):
 
 @contextmanager
 def open_writer(
-    path, labels, *, frames, joints, persons, class_names, protocol, made_by, origin=0, resplits=None, **more
+    path, labels, *, frames, joints, persons, class_names, protocol, made_by, origin=None, resplits=None, **more
 ):
     """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
@@ -68,8 +69,8 @@ def open_writer(
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
     names, protocol = list(map(util.readable, class_names)), util.readable(protocol)
-    if not 0 <= index(origin) <= joints:
-        raise util.UserError(f"origin {origin}: not a joint from 1 to {joints}, or 0 for none")
+    if origin is not None:
+        more["origin"] = _checked_origin(origin, joints)
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=names, protocol=protocol, made_by=made_by, **more)
@@ -110,6 +111,12 @@ def _checked_labels(labels, what, classes):
     if len(wrong):
         raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
     return labels.astype(np.int64)
+
+
+def _checked_origin(origin, joints):
+    if not 0 <= index(origin) <= joints:
+        raise util.UserError(f"origin {origin}: not a joint from 1 to {joints}, or 0 for none")
+    return index(origin)
 
 
 def _checked_clip(clip, what, shape, joints, origin):
@@ -194,10 +201,11 @@ def made_from(path):
 
 
 def read_header(file):
-    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes", "skeleton"}.
+    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes", "skeleton",
+    "origin"}.
 
     class_names is a tuple, ("class 0", ...) if the file has none; protocol is then "", axes "x, y, z". skeleton is a
-    skeletons.Skeleton.
+    skeletons.Skeleton, origin an int or None.
     Raises UserError if the file is not in this layout; the values of its arrays are not checked.
     """
     if problems := validate(file, values=False):
@@ -212,6 +220,7 @@ def read_header(file):
         "persons": persons,
         "class_names": tuple(map(util.readable, names)),
         "skeleton": _skeleton(file, joints),
+        "origin": int(file.attrs["origin"]) if "origin" in file.attrs else None,
         **text,
     }
 
@@ -264,6 +273,7 @@ def _class_names(file):
 
 def _check_attributes(file):
     width, classes = file["x"].shape[2], file["y"].shape[1]
+    joints = width // 3  # at most
     try:
         joints, persons = _joints_and_persons(file)
         if joints < 1 or persons < 1:
@@ -278,6 +288,12 @@ def _check_attributes(file):
             yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
     except (TypeError, ValueError):
         yield "attribute class_names: not a list of text"
+    try:
+        _checked_origin(file.attrs.get("origin", 0), max(joints, 0))
+    except util.UserError as error:
+        yield f"attribute {error}"
+    except TypeError:
+        yield "attribute origin: not a whole number"
 
 
 def _check_skeleton(file, joints=None):

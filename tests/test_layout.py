@@ -49,6 +49,7 @@ def test_what_is_written_is_read(tmp_path, joints, persons):
             "protocol": "made up",
             "axes": "x, y, z",
             "skeleton": unknown_skeleton(joints),
+            "origin": None,
         }
 
 
@@ -148,8 +149,9 @@ def replace(**new):
 
 def attribute(key, value):
     def change(file):
-        del file.attrs[key]
-        if value is not None:
+        if value is None:
+            del file.attrs[key]
+        else:
             file.attrs[key] = value
 
     return change
@@ -198,6 +200,8 @@ SPOILED = {
     "joints no number": (attribute("joints", "many"), ["attributes joints and persons"]),
     "no persons": (attribute("persons", 0), ["attributes: 25 joints and 0 persons, both must be 1 or more"]),
     "names too few": (attribute("class_names", ["wave"]), ["attribute class_names: 1 names, but y has 2 classes"]),
+    "an origin too far": (attribute("origin", 99), ["attribute origin 99: not a joint from 1 to "]),
+    "an origin in words": (attribute("origin", "spine"), ["attribute origin: not a whole number"]),
     "names are numbers": (attribute("class_names", [1, 2]), ["attribute class_names: not a list of text"]),
     "names are one text": (attribute("class_names", 5), ["attribute class_names: not a list of text"]),
 }

@@ -10,9 +10,11 @@ import torch
 
 import make_nucla
 from checkpoint import load_checkpoint
+from conftest import run as train
+from conftest import toy_clips, write_toy
 from data import Clips
 from evaluate import test_logits
-from inference import Classifier
+from inference import Classifier, StreamClassifier
 from layout import write_h5
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
@@ -90,6 +92,19 @@ def test_a_person_1_who_never_comes_is_no_origin(tmp_path):
     np.save(tmp_path / "a.npy", clip)
     read = read_recording(tmp_path / "a.npy")
     assert np.array_equal(read, clip[1:, 1:] - [4, 5, 6])
+
+
+def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
+    h5 = write_toy(tmp_path / "toy.h5", origin=3)
+    assert [Clips.read(h5, cache=True).origin for _ in range(2)] == [3, 3]
+    path = train(h5, tmp_path, epochs=1) / "0_best.pth"
+    classifier = Classifier(path)
+    assert classifier.origin() == StreamClassifier(classifier).origin == 3 and classifier.origin(0) == 0
+    np.save(tmp_path / "a.npy", toy_clips(1, 5)[0][0].reshape(-1, 5, 3))
+    capsys.readouterr()
+    origins = (), ("--origin", 3), ("--origin", 1)
+    printed = [run(capsys, tmp_path / "a.npy", "--checkpoint", path, "--json", *more) for more in origins]
+    assert printed[0] == printed[1] != printed[2]
 
 
 def nucla(folder, views, frames=60):

@@ -60,8 +60,10 @@ def parse_args(argv=None):
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
     add("--size", type=util.argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
     add("--persons", type=util.positive_int, default=2, help="most persons of poses and streams (%(default)s)")
-    origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (2, the "
-    add("--origin", type=int, help=origin + "spine; none for MediaPipe's skeleton and 2D ones)")
+    origin = (
+        "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (as in the "
+    )
+    add("--origin", type=int, help=origin + "clips that the network was trained on; if the checkpoint does not say, 2)")
     add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
     add("--scale", type=util.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     add("--stream", action="store_true", help="read frames from standard input")
@@ -138,7 +140,8 @@ class Inputs:
     def read(self, path):
         """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
         args = self.args
-        poses = read_any(path, self.skeleton, args.size, args.persons, args.origin, args.up, args.scale)
+        origin = self.classifier.trained_origin if args.origin is None else args.origin
+        poses = read_any(path, self.skeleton, args.size, args.persons, origin, args.up, args.scale)
         self.say_mapped(poses)
         try:
             return self.classifier.adapt(poses, args.origin)

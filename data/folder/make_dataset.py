@@ -31,7 +31,7 @@ import _path
 import layout
 from blocks import EXIT_CODES, Record, Skipped, report_skipped
 from poses import AXES_2D, MissingSize, picture_size
-from recordings import ORIGIN, UP, read_any
+from recordings import ORIGIN, UP, default_origin, read_any
 from skeletons import SKELETONS
 from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
 
@@ -200,6 +200,7 @@ def write(clips, folder, args):
         "protocol": f"train/ trains, test/ tests, {words}",
         "axes": clips[0].axes,
         "skeleton": clips[0].skeleton,
+        "origin": default_origin(clips[0].skeleton) if args.origin is None else args.origin,
         "made_by": f"make_dataset.py {__version__}",
     }
     with (
