@@ -40,7 +40,7 @@ from distributed import print_once, warn_once
 from ensemble import test_ensemble
 from evaluate import evaluate_and_write
 from model import ABLATIONS, parse_ablations
-from recipes import RECIPES, Config, parse_recipe
+from recipes import RECIPES, THETA, Config, parse_recipe
 from runs import Options, Run
 from skeletons import STREAMS
 
@@ -111,7 +111,7 @@ def parse_args(argv=None):
         if own and value is not None:
             raise UserError(f"{flag} {value}: --recipe {args.recipe.name} has its own")
     if args.theta is None and not args.recipe.has_rotation:
-        args.theta = 0.5 if cross_view else 0.3
+        args.theta = THETA[cross_view]
     if args.resume and not args.train:
         raise UserError("--resume continues training: leave out --train 0")
     if args.ensemble and (args.train or args.seeds or args.splits):

@@ -115,8 +115,9 @@ def describe(args, checkpoint):
     """What the exported file says of itself, {str: str}; a list or dict as JSON."""
     net = checkpoint.net
     names = read_class_names(args.classes, net.num_classes) if args.classes else checkpoint.class_names
+    values = "joint by joint x - 0.5, y - 0.5, score" if checkpoint.skeleton.is_2d else "metres, joint by joint x y z"
     about = {
-        "input": f"clips: float32 (batch, {net.seg}, {3 * net.num_joint}), metres, joint by joint x y z",
+        "input": f"clips: float32 (batch, {net.seg}, {3 * net.num_joint}), {values}",
         "output": f"logits: float32 (batch, {net.num_classes})",
         "form": args.form,
         "checkpoint": checkpoint.path.name,
