@@ -7,11 +7,13 @@ import torch
 from conftest import run, write_toy
 from model import SGN
 from skeletons import unknown_skeleton
-from util import UserError
+from util import ROOT, UserError
 
 pytest.importorskip("matplotlib")
 import plot_clips
 import plot_runs
+
+SHIPPED_LOG = ROOT / "pretrained/NUCLA/SGN-plus/0_log.csv"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,17 @@ def test_curves(place, tmp_path, kind):
     words = ["curves", place / "results/toy/SGN", "--label", "two seeds"]
     out = draw(plot_runs, words, tmp_path / f"a{kind}")
     assert out.stat().st_size > 5000
+
+
+def test_cost(place, tmp_path, capsys):
+    logs = [place / "results/toy/SGN" / name for name in ("seed1/0_log.csv", "seed2/0_log.csv", "0_log.csv")]
+    capsys.readouterr()
+    out = draw(plot_runs, ["cost", *logs, "--seconds", "paper=90"], tmp_path / "a.png")
+    assert out.stat().st_size > 5000
+    last = [plot_runs.figures_of(plot_runs.read_log(log)[0])[1] for log in logs]
+    rows = capsys.readouterr().out.splitlines()[2:4]
+    mean, std = np.mean(last[:2]), np.std(last[:2], ddof=1)
+    assert rows == [f"| `paper` | 1 | 1.5 | 1 | {last[2]:.2f} |", f"| `paper` | 2 | 3.0 | 2 | {mean:.2f} ± {std:.2f} |"]
 
 
 @pytest.mark.parametrize("command", ["confusion", "classes"])
@@ -107,6 +120,7 @@ def test_rows_of_g_and_shares_of_joints_sum_to_one():
     [
         (plot_runs, ["curves", "nothing.csv"], "nothing.csv"),
         (plot_runs, ["confusion", "--pred", "."], "0_lable.txt"),
+        (plot_runs, ["cost", SHIPPED_LOG, "--seconds", "paper=1"], "its recipe is plus; give the time of its epoch"),
         (plot_clips, ["clip", "--dataset", "nothing.h5"], "nothing.h5 is missing"),
     ],
 )

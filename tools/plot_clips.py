@@ -19,7 +19,7 @@ import util
 from evaluate import test_logits
 from inputs import open_h5
 from layout import SPLITS
-from plot_runs import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
+from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from util import UserError
 
 try:

@@ -4,122 +4,32 @@
     python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
     python tools/plot_runs.py confusion --pred results/NUCLA/SGN --out confusion.png         # reads what a test wrote
     python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
+    python tools/plot_runs.py cost LOGS --seconds paper=4 plus=4.2 --out cost.png            # top-1 and its time
 
 The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 import _path
 
-import distributed
 import util
 from checkpoint import find_checkpoint, load_checkpoint
-from data import Clips
-from datasets import DATASETS, find_h5
 from evaluate import evaluate
 from logs import read_log
+from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from util import UserError
+from verify import config_of_log, figures_of, mean_and_std
 
-try:
-    from matplotlib import style
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-except ModuleNotFoundError:
-    Figure = None
+with suppress(ModuleNotFoundError):  # `run` says so
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-# Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#777777"
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
-STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
 FEW = 20  # classes: a confusion matrix of more has no room for numbers in its cells
-
-
-# ---- the command line, also of plot_clips.py
-
-
-def picture(kinds):
-    """An argparse type: a path that ends in one of these."""
-
-    def parse(text):
-        path = Path(text)
-        if path.suffix.lower() not in kinds or path.is_dir():
-            raise ValueError(f"{text}: not a file that ends in {', '.join(kinds)}")
-        return path
-
-    return util.argument_type(parse)
-
-
-def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
-    """Adds the command of a picture; `function` takes the arguments and returns what is to be saved."""
-    command = commands.add_parser(function.__name__, help=what, description=what)
-    command.set_defaults(draw=function)
-    command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
-    command.add_argument("--dpi", type=util.positive_int, help="dots an inch of a .png (150) or .gif (100)")
-    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    return command
-
-
-def add_data(command):
-    """Adds the flags that `open_data` and `open_checkpoint` read. Returns the group of --dataset."""
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", help=f"{', '.join(DATASETS)}, or the path of an .h5")
-    add = command.add_argument
-    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
-    add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
-    add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
-    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--seed", type=util.seed, help="of the samples (the checkpoint's)")
-    return source
-
-
-def open_data(args):
-    """The data set of the flags: (path of its h5, its name, its Clips)."""
-    path, name = find_h5(args.dataset, args.case, args.data)
-    return path, name, Clips.read(path).to(distributed.pick_device(args.device))
-
-
-def open_checkpoint(args, name, clips, optional=False):
-    """The Checkpoint of the flags, which must fit the clips. optional: None if there is no file, and none is named."""
-    path = args.checkpoint or find_checkpoint(args.results, name, "SGN", args.case)
-    if optional and not args.checkpoint and not path.is_file():
-        return None
-    checkpoint = load_checkpoint(path)
-    checkpoint.check_fits(clips.joints, len(clips.class_names))
-    return checkpoint
-
-
-def run(args):
-    """Draws the picture of a command and writes it."""
-    if Figure is None:
-        raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
-    with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        save(args.draw(args), args.out, args.dpi)
-    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
-
-
-def save(drawn, out, dpi=None):
-    """Writes a Figure, or (RGB images, frames a second) as an animated GIF."""
-    from PIL import Image
-
-    kind = out.suffix[1:].lower()
-    with util.atomic_write(out) as part:
-        if kind == "gif":
-            images, fps = [*drawn[0]], drawn[1]
-            # One palette for all: what changes from image to image is then half as much
-            some = Image.fromarray(np.concatenate(images[:: len(images) // 8 + 1]))
-            palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
-            first, *rest = (Image.fromarray(image).quantize(palette=palette, dither=dither) for image in images)
-            # Milliseconds; viewers show a frame for 20 at least
-            first.save(part, "GIF", save_all=True, append_images=rest, duration=max(20, 1000 / fps), loop=0)
-        else:
-            options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
-            drawn.savefig(part, format=kind, dpi=dpi or 150, **options)
 
 
 # ---- training curves
@@ -187,6 +97,50 @@ def curves(args):
     fig.legend(loc="outside lower center", ncols=min(5, len(groups) + 2))
     band = "; mean and standard deviation over runs" if max(map(len, groups.values())) > 1 else ""
     fig.suptitle(f"Training curves{band}")
+    return fig
+
+
+# ---- accuracy for its cost
+
+
+def read_cost(paths, seconds):
+    """[(recipe, epochs, minutes of training, [top-1 of the last epoch, one for each log])] of finished runs' logs.
+
+    seconds: {recipe: seconds an epoch takes}. Raises UserError.
+    """
+    groups = {}
+    for path in paths:
+        comments, _ = read_log(path)
+        try:
+            last = figures_of(comments)[1]
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        config = config_of_log(comments)
+        if config.recipe.name not in seconds:
+            raise UserError(f"{path}: its recipe is {config.recipe.name}; give the time of its epoch in --seconds")
+        groups.setdefault((config.recipe.name, config.epochs), []).append(last)
+    return [(name, n, n * seconds[name] / 60, values) for (name, n), values in sorted(groups.items())]
+
+
+def cost(args):
+    rows = read_cost(args.logs, dict(args.seconds))
+    print("| recipe | epochs | minutes | seeds | top-1 |\n| --- | --- | --- | --- | --- |")
+    for name, epochs, minutes, values in rows:
+        print(f"| `{name}` | {epochs} | {minutes:.1f} | {len(values)} | {mean_and_std(values)} |")
+    fig = Figure(figsize=(6.4, 4), layout="constrained")
+    ax = fig.subplots()
+    for colour, recipe in zip(COLOURS, dict.fromkeys(row[0] for row in rows), strict=False):
+        points = [(minutes, epochs, np.array(values)) for name, epochs, minutes, values in rows if name == recipe]
+        mean = [values.mean() for *_, values in points]
+        spread = [values.std(ddof=1) if len(values) > 1 else 0 for *_, values in points]
+        x = [minutes for minutes, *_ in points]
+        ax.errorbar(x, mean, spread, color=colour, marker="o", capsize=3, label=recipe)
+        for (minutes, epochs, _), y in zip(points, mean, strict=True):
+            ax.annotate(epochs, (minutes, y), (6, -10), textcoords="offset points", fontsize=7, color=colour)
+    ax.set(xscale="log", xlabel="minutes of training (numbers: epochs)", ylabel="top-1 of the last epoch (%)")
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.grid(alpha=0.25)
+    ax.legend(title="recipe; mean and standard deviation", loc="lower right")
     return fig
 
 
@@ -320,12 +274,25 @@ def _draw_bars(ax, values, names, notes, colour, rows, longest):
     ax.set_xticks([tick for tick in MaxNLocator(5).tick_values(0, longest) if tick <= longest])
 
 
+@util.argument_type
+def seconds_of(text):
+    """An argparse type: "plus=4.2" -> ("plus", 4.2)."""
+    name, _, seconds = text.rpartition("=")
+    if not name or not 0 < float(seconds) < float("inf"):
+        raise ValueError(f"{text}: not a recipe and the seconds of its epoch, as in plus=4.2")
+    return name, float(seconds)
+
+
 def parse_args(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="picture")
     command = add_command(commands, curves, "training curves: mean and spread over the seeds of each setting")
     command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
     command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
+    command = add_command(commands, cost, "top-1 of the last epoch against minutes of training; prints a table too")
+    command.add_argument("logs", nargs="+", type=Path, help="logs of finished runs; recipe and epochs make a point")
+    time = "how long an epoch takes, for each recipe"
+    command.add_argument("--seconds", nargs="+", type=seconds_of, required=True, metavar="RECIPE=SECONDS", help=time)
     for function, what in (
         (confusion, "confusion matrix of the test clips"),
         (classes, "accuracy of each class, and the most frequent errors"),
