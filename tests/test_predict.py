@@ -206,6 +206,8 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         run(capsys, files[0], *flags)
     with pytest.raises(UserError, match="folder: a folder with no .json"):
         run(capsys, tmp_path / "folder", *flags)
+    with pytest.raises(UserError, match="--up, --scale: only for .npy files, and there are none"):
+        run(capsys, ntu / f"nturgb+d_skeletons/{ONE}.skeleton", *flags, "--scale", 0.001)
     with pytest.raises(UserError, match="no such checkpoint"):
         run(capsys, files[0], "--checkpoint", tmp_path / "none.pth")
     with pytest.raises(UserError, match="cannot be read safely"):

@@ -83,6 +83,8 @@ def parse_args(argv=None):
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
     files, done = [path for source in args.files for path in find_recordings(source)], 0
+    if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
+        raise UserError("--up, --scale: only for .npy files, and there are none")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
     for path in tqdm(files, unit="file", leave=False, disable=None if len(files) > 1 else True):
         try:
