@@ -222,7 +222,7 @@ def read_torch_file(path):
             warnings.simplefilter("ignore")
             return _plain(torch.load(path, map_location="cpu", weights_only=True), {})
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint; --train 1 writes one") from None
+        raise UserError(f"{path}: no such checkpoint; main.py writes one when it trains") from None
     except Exception as error:  # a damaged file can make the reader raise anything
         if isinstance(error, OSError) and error.filename:
             raise

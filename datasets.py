@@ -49,8 +49,10 @@ def find_h5(dataset, case, folder=None, make_demo=True):
         path, name, entry = Path(dataset), Path(dataset).stem, OTHER
         if case != 0:
             raise util.UserError(f"--case {case}: a data set given by its path has case 0 only")
-        if name in DATASETS or folder:
-            raise util.UserError(f"--dataset {dataset}: give a path without --data, to a file not called {name}.h5")
+        if folder:
+            raise util.UserError(f"--data: for a data set by its name; give the whole path with --dataset {dataset}")
+        if name in DATASETS:
+            raise util.UserError(f"--dataset {dataset}: {name} is a data set by its name; rename the file")
     else:
         name = dataset.upper()
         name = ALIASES.get(name, name)

@@ -224,13 +224,13 @@ def _remove_blocks(folder, dataset, keys):
 # ---- skipped files
 
 
-def report_skipped(records, folder):
-    """Writes skipped.csv and prints the first of the skipped files. Returns the exit code: 3 if there are any, else 0.
+def report_skipped(records, table):
+    """Writes `table`, a skipped.csv, and prints the first of the skipped files. Returns the exit code: 3 if there are
+    any, else 0.
 
     Empty if none is skipped, so that it never tells of an earlier run.
     """
     skipped = sorted((row for record in records for row in record.skipped), key=lambda row: row.file)
-    table = folder / "skipped.csv"
     with util.atomic_write(table) as part, open(part, "w", newline="", **util.UTF8) as file:
         csv.writer(file).writerows([Skipped._fields, *skipped])
     if not skipped:

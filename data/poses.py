@@ -226,7 +226,9 @@ def _read_file(path):
         content = content.get("instance_info", [content])
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
-    if is_frame(content):
+    if is_frame(content) and path.suffix != ".jsonl":
+        if len(content) > CROWD and "keypoints" in content[0]:
+            raise BadFile(None, f"one frame of {len(content)} persons; of frames with one person, each is a list of it")
         content = [content]
     frames = [(frame.get("frame_id", i) if isinstance(frame, dict) else i, frame) for i, frame in enumerate(content)]
     if not all(type(number) is int for number, _ in frames) or len({number for number, _ in frames}) < len(frames):
@@ -239,7 +241,8 @@ def _load(path, size):
         raise BadFile(None, f"more than {LARGEST >> 20} MB")
     text = regular(path).read_bytes()
     if path.suffix == ".jsonl":
-        return [_parse(line, i) for i, line in enumerate(text.splitlines(), 1)]
+        lines = text.rstrip().splitlines()
+        return [_parse(line, i) if line.strip() else None for i, line in enumerate(lines, 1)]  # None: nobody
     return _parse(text, None)
 
 
@@ -266,8 +269,9 @@ def _collect(frames):
                 numbers.append(number)
                 poses.append(pose)
         except WRONG as error:
-            why = f"{type(error).__name__}: {shorten(error, 100)}"
-            raise BadFile(None, f"frame {number}: not a frame of a pose estimator that is known ({why})") from None
+            why = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+            why = f"not a frame of a pose estimator that is known ({why}{shorten(error, 100)})"
+            raise BadFile(None, f"frame {number}: {why}") from None
     if not poses:
         raise BadFile(None, "nobody is in it")
     names = [f"{joints} joints of {estimator}" for estimator, joints in kinds]
@@ -295,6 +299,10 @@ def _persons(frame):
     if isinstance(frame, dict):
         if "landmark" in frame:
             return [frame["landmark"]] if frame["landmark"] else []
+        if "keypoints" in frame:
+            return [frame]
+        if frame.keys().isdisjoint({"people", "instances"}):
+            raise ValueError('no "people", "instances", "keypoints" or "landmark" in it')
         return frame["people"] if "people" in frame else frame["instances"]
     return [frame] if isinstance(frame[0], dict) and "x" in frame[0] else frame
 
@@ -309,4 +317,7 @@ def _pose(person):
     if isinstance(keypoints, dict):
         x = np.array(keypoints["x"])
         return "Ultralytics", np.stack([x, keypoints["y"], keypoints.get("visible", np.ones(len(x)))], axis=1)
-    return "MMPose", np.column_stack([np.array(keypoints).reshape(-1, 2), np.array(person["keypoint_scores"])])
+    points, scores = np.array(keypoints), np.array(person["keypoint_scores"])
+    if points.shape != (len(scores), 2):
+        raise ValueError(f"keypoints of shape {points.shape}, but {len(scores)} keypoint_scores")
+    return "MMPose", np.column_stack([points, scores])

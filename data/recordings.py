@@ -134,6 +134,9 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
     if known and known.is_2d:
         if up or scale != 1:
             raise BadFile(None, f"{skeleton} has no unit and no axis that points up: leave out --up and --scale")
+        score = clip[clip.any(axis=(2, 3))][..., 2]
+        if len(score) and (score.min() < 0 or np.median(score) > 1.5):
+            raise BadFile(None, f"the third values are no scores, but {skeleton} is 2D; is it another skeleton?")
         return Poses(clip, skeleton, AXES_2D)
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)

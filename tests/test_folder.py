@@ -162,7 +162,7 @@ def test_bad_clips_are_skipped_and_listed(tmp_path, capsys):
     (folder / "train" / ".hidden").write_text("")
     assert make(folder, "--size", "640x480") == 3
     assert "4 skipped" in capsys.readouterr().out
-    with open(folder / "skipped.csv", newline="") as file:
+    with open(folder / "my_skipped.csv", newline="") as file:
         _, *rows = csv.reader(file)
     assert [row[0] for row in rows] == [
         "test/clip.json",
@@ -171,6 +171,24 @@ def test_bad_clips_are_skipped_and_listed(tmp_path, capsys):
     assert rows[1][2].startswith("not JSON") and rows[2][2] == "a folder with no .json of a frame in it"
     with pytest.raises(UserError, match="clip.json: not in the folder of a class"):
         make(folder, "--size", "640x480", "--strict")
+
+
+def test_what_is_odd_is_noted(tmp_path, capsys):
+    folder = write_tree(tmp_path, lambda path, label, i: write_mmpose(path, label, i, frames=1))
+    (folder / "train" / "dance").mkdir()
+    for path in (folder / "test" / "wave").iterdir():
+        path.unlink()
+    assert make(folder, *SIZE) == 0
+    assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")] == [
+        "note: train: no clips of dance",
+        "note: test: no clips of dance, wave",
+        "note: 16 of 16 clips have 1 frame; the frames of a clip belong in a folder of its own",
+    ]
+
+
+def no_clip_of_a_class_can_be_read(folder):
+    for path in (folder / "train" / "wave").iterdir():
+        path.write_text("[")
 
 
 def only_in_test(folder):
@@ -192,6 +210,7 @@ WRONG = {
     "no size": (lambda folder: None, (), r"clip0.json: x and y are pixels: give the size .* \(--size 1280x720\)"),
     "no test": (lambda folder: (folder / "test").rename(folder / "other"), SIZE, "test: no such folder"),
     "class": (only_in_test, SIZE, "fly/clip0.json: no clip of its class in"),
+    "unreadable": (no_clip_of_a_class_can_be_read, SIZE, r"train that can be read \(train/wave/clip0.json.*not JSON"),
     "skeletons": (
         other_skeleton,
         (*SIZE, "--skeleton", "kinect_v2"),

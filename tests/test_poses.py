@@ -249,6 +249,16 @@ def test_a_frame_that_is_refused_changes_nothing():
         PoseStream().update([instance(FIGURE + 300)])
 
 
+def test_a_line_is_a_frame(tmp_path):
+    """A person without a list around it, and empty lines for nobody, but for the last."""
+    person, lists = instance(FIGURE + 300), save(tmp_path / "a.json", [[instance(FIGURE + 300)], [], []] * 5)
+    lines = save(tmp_path / "a.jsonl", f"{json.dumps(person)}\n \n\n" * 5 + "\n\n")
+    clip = read_poses(lines, SIZE).clip
+    assert len(clip) == 13 and np.array_equal(clip, read_poses(lists, SIZE).clip[:13])
+    stream = PoseStream(SIZE)
+    assert np.array_equal(stream.update(person).clip[0], clip[0, 0]) and stream.update([]) is None
+
+
 def test_folders_of_frames_and_of_recordings(tmp_path):
     frame = [instance(FIGURE + 300)]
     for name, contents, is_clip in (
@@ -279,6 +289,15 @@ WRONG = {
     "nan": (json.dumps(mmpose([FIGURE * np.nan])), "not three finite numbers"),
     "ragged": ([{"instances": [PERSON | {"keypoints": [[1, 2], [3]]}]}], "frame 0: not a frame"),
     "no score": ([{"instances": [{"keypoints": [[1, 2]]}]}], "KeyError: 'keypoint_scores'"),
+    "another file": (
+        [{"images": []}],
+        'frame 0: not a frame .*no "people", "instances", "keypoints" or "landmark" in it',
+    ),
+    "a score missing": (
+        [{"instances": [PERSON | {"keypoint_scores": [1] * 16}]}],
+        r"shape \(17, 2\), but 16 keypoint_sc",
+    ),
+    "a flat list": ([PERSON] * 21, "one frame of 21 persons; of frames with one person, each is a list of it"),
     "joints": ([{"instances": [instance(np.ones((133, 2)))]}], "133 joints of MMPose; those that can be read are"),
     "two kinds": ([{"instances": [PERSON]}, {"people": [{"pose_keypoints_2d": [9] * 54}]}], "and in frame 1 18 joints"),
     "nobody": ([[], None], "nobody is in it"),

@@ -291,6 +291,37 @@ def test_a_file_of_another_skeleton_is_refused(tmp_path, capsys, name):
         run(capsys, "--stream", *flags, stream=(tmp_path / "a.jsonl").read_bytes().splitlines())
 
 
+@pytest.mark.parametrize(
+    "skeleton, joints, factor, why",
+    [
+        ("kinect_v1", 20, 1000, "about 1,700 high: these look like millimetres; use --scale 0.001"),
+        ("kinect_v1", 20, 0.001, "about 0.0017 large: too small for metres; correct --scale"),
+        ("coco17", 17, [600, 400, 1], "about 680 high: these look like pixels"),
+        ("coco17", 17, [1, 1, -1], "the third values are no scores, but coco17 is 2D"),
+    ],
+)
+def test_numbers_in_another_unit_are_refused(tmp_path, capsys, skeleton, joints, factor, why):
+    clip = np.zeros((40, joints, 3)) + 0.5
+    clip[..., 1] = np.linspace(0, 1.7, joints)
+    np.save(tmp_path / "a.npy", clip * factor)
+    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", {"skeleton": skeleton}, joints))
+    with pytest.raises(UserError, match=f"a.npy: .*{why}"):
+        run(capsys, tmp_path / "a.npy", *flags)
+    lines = [" ".join(map(str, frame.ravel())).encode() for frame in clip * factor]
+    with pytest.raises(UserError, match=f"standard input, line 1: .*{why}"):
+        run(capsys, "--stream", *flags, stream=lines)
+
+
+def test_another_axis_is_noted_once(tmp_path, capsys):
+    clip = np.zeros((40, 20, 3))
+    clip[..., 2] = np.linspace(1.7, 0, 20)
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", clip)
+    checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "kinect_v1"}, 20)
+    _, _, err = run(capsys, tmp_path / "a.npy", tmp_path / "b.npy", "--checkpoint", checkpoint)
+    assert len(err) == 1 and "a.npy: y does not point from feet to heads; z points there: use --up=z" in err[0]
+
+
 def test_an_npy_in_other_units_and_axes_as_in_the_folder_importer(tmp_path, capsys):
     checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "kinect_v1"}, 20)
     clip = np.random.default_rng(0).normal(size=(40, 20, 3))

@@ -33,8 +33,9 @@ import util
 from blocks import BadFile
 from inference import Classifier, StreamClassifier
 from joint_map import MAPS
-from poses import PoseStream, is_frame, picture_size
+from poses import AXES_2D, PoseStream, is_frame, picture_size
 from recordings import UP, as_poses, find_recordings, read_any
+from units import check_unit, describe_up, find_size, find_up
 from util import UserError
 
 EXIT_CODES = """exit codes:
@@ -71,7 +72,7 @@ def parse_args(argv=None):
     add("--stride", type=util.positive_int, help="of a stream: frames between predictions (1)")
     args = parser.parse_args(argv)
     if args.stream == bool(args.files):
-        parser.error("give files or folders, or --stream")
+        parser.error("--stream reads standard input: leave out the files" if args.stream else "give files, or --stream")
     for name in ("window", "stride"):
         if getattr(args, name) and not args.stream:
             parser.error(f"--{name}: only with --stream")
@@ -137,7 +138,7 @@ class Inputs:
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
         self.stream = PoseStream(args.size, args.persons)
-        self.mapped = False  # said already
+        self.mapped = self.noted = False  # said already
 
     def read(self, path):
         """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
@@ -145,10 +146,23 @@ class Inputs:
         origin = self.classifier.trained_origin if args.origin is None else args.origin
         poses = read_any(path, self.skeleton, args.size, args.persons, origin, args.up, args.scale)
         self.say_mapped(poses)
+        if path.suffix == ".npy":
+            self.check(poses, path)
         try:
             return self.classifier.adapt(poses, args.origin)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
+
+    def check(self, poses, path):
+        """Raises UserError if numbers that do not say their unit are in another; notes another axis, once."""
+        try:
+            check_unit(find_size(poses.clip), poses.axes == AXES_2D, self.args.scale)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
+        up = None if poses.axes == AXES_2D else find_up(poses.clip, poses.skeleton)
+        if up is not None and not self.noted and (odd := describe_up(up, self.args.up)):
+            self.noted = True
+            print(f"note: {path}: {odd}", file=sys.stderr)
 
     def parse(self, line):
         """A line: (persons, joints, 3), or None if nobody is in it. Raises ValueError."""
@@ -187,8 +201,10 @@ class Inputs:
         if values.size % (3 * joints):
             raise ValueError(f"{values.size} numbers, not {3 * joints} for each person")
         try:
-            clip = values.reshape(1, -1, joints, 3)
-            return as_poses(clip, self.skeleton, self.args.up, self.args.scale).clip[0]
+            poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, self.args.scale)
+            if poses.clip.any():
+                check_unit(find_size(poses.clip), poses.axes == AXES_2D, self.args.scale)
+            return poses.clip[0]
         except BadFile as error:
             raise ValueError(error.args[1]) from None
 

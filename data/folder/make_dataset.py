@@ -14,7 +14,7 @@ training clips. A clip is one of these:
 
 All clips must have the same skeleton; --skeleton names that of the .npy files. With --skeleton mediapipe33 they hold
 MediaPipe's world landmarks as they are, unless --up says which axis points up. Frames without a person are dropped.
-Clips that cannot be read are skipped, reported, and listed in skipped.csv beside the h5.
+Clips that cannot be read are skipped, reported, and listed in <name of the h5>_skipped.csv beside it.
 """
 
 import os
@@ -33,6 +33,7 @@ from blocks import EXIT_CODES, Record, Skipped, report_skipped
 from poses import AXES_2D, MissingSize, picture_size
 from recordings import ORIGIN, UP, default_origin, read_any
 from skeletons import SKELETONS
+from units import check_unit, describe_up, find_size, find_up
 from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
@@ -49,8 +50,8 @@ class Clip(NamedTuple):
     joints: int
     skeleton: str
     axes: str
-    height: float  # median over frames and persons, in the unit of the clip
-    up: np.ndarray | None  # (3,) from an ankle to the head, the same; None if these joints are not known
+    size: np.ndarray  # (3,) of a person, in the unit of the clip
+    up: np.ndarray | None  # (3,) from an ankle to the head; None if these joints are not known
 
 
 # ---- reading
@@ -82,6 +83,10 @@ def find_clips(folder):
     return clips, beside
 
 
+def class_folders(folder):
+    return [entry.name for entry in entries(folder) if entry.is_dir()]
+
+
 def entries(folder):
     """The paths in a folder that are not hidden, in name order. Raises UserError."""
     names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
@@ -107,27 +112,23 @@ def read_all(folder, args):
             ).groups()
             skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
         else:
-            people = clip[clip.any(axis=(2, 3))]
-            height = float(np.median(np.ptp(people[..., 1], axis=1)))
-            about = skeleton, axes, height, find_up(people, skeleton)
+            about = skeleton, axes, find_size(clip), find_up(clip, skeleton)
             clips.append(Clip(path, split, label, *clip.shape[:3], *about))
         if args.strict and skipped:
             raise UserError(str(skipped[0]))
     return clips, skipped
 
 
-def find_up(people, skeleton):
-    """(frames, joints, 3) -> the median of the way from an ankle to the head, (3,); None if they are not known."""
-    joints = SKELETONS[skeleton].joints if skeleton in SKELETONS else ()
-    head = next((joints.index(name) for name in ("head", "nose") if name in joints), None)
-    return None if head is None else np.median(people[:, head] - people[:, joints.index("left ankle")], axis=0)
-
-
 # ---- checking
 
 
-def check(clips, folder, args):
-    """Raises UserError if the clips do not make a data set."""
+def note(text):
+    if text:
+        print(f"note: {text}", file=sys.stderr)
+
+
+def check(clips, skipped, folder, args):
+    """Raises UserError if the clips do not make a data set, and prints what is odd about it."""
     groups = {}
     for clip in clips:
         groups.setdefault((clip.skeleton, clip.joints), []).append(clip.path.relative_to(folder).as_posix())
@@ -143,36 +144,21 @@ def check(clips, folder, args):
     if args.origin is not None and not is_npy and skeleton != "mediapipe33":
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
     if is_npy and clips[0].up is not None:
-        check_up(np.median([clip.up for clip in clips], axis=0), args.up)
-    check_unit(float(np.median([clip.height for clip in clips])), is_2d, args.scale)
+        note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up))
+    check_unit(np.median([clip.size for clip in clips], axis=0), is_2d, args.scale)
     classes = {clip.label for clip in clips if not clip.split}
     for clip in clips:
         if clip.label not in classes:
-            raise UserError(f"{clip.path}: no clip of its class in {folder / 'train'}")
+            why = next((f" that can be read ({row})" for row in skipped if row.file.startswith("train/")), "")
+            raise UserError(f"{clip.path}: no clip of its class in {folder / 'train'}{why}")
     if len(classes) < 2:
         raise UserError(f"{folder / 'train'}: {len(classes)} class; at least two are needed")
-
-
-def check_unit(height, is_2d, scale):
-    if height > 10 and is_2d:
-        raise UserError(
-            f"persons are about {height:,.0f} high: these look like pixels; an .npy of a 2D skeleton must hold "
-            "x / width - 0.5, y / height - 0.5 and the score"
-        )
-    if height > 10:
-        unit, factor = ("centimetres", 0.01) if height <= 300 else ("millimetres", 0.001)
-        raise UserError(
-            f"persons are about {height:,.0f} high: these look like {unit}; use --scale {scale * factor:.6g}"
-        )
-
-
-def check_up(up, flag):
-    """A note if heads are not above feet. up: the median of the way from an ankle to the head, (3,)."""
-    axis = int(np.abs(up).argmax())
-    if axis != 1 or up[1] < 0:
-        name = f"{'-' if up[axis] < 0 else ''}{'xyz'[axis]}"
-        way = f"turned by --up={flag}, they are along {name}" if flag else f"{name} points there: use --up={name}"
-        print(f"note: y does not point from feet to heads; {way}, if people stand in most clips", file=sys.stderr)
+    for side, split in SPLITS.items():
+        labels = {clip.label for clip in clips if clip.split == split}
+        if side != "valid" and (missing := sorted({*classes, *class_folders(folder / side)} - labels)):
+            note(f"{side}: no clips of {', '.join(missing)}")
+    if (short := sum(clip.frames == 1 for clip in clips)) * 2 > len(clips):
+        note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
 
 
 # ---- writing
@@ -239,9 +225,10 @@ def main(argv=None):
     clips, skipped = read_all(args.folder, args)
     if not clips:
         raise UserError(f"{args.folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
-    check(clips, args.folder, args)
+    check(clips, skipped, args.folder, args)
     write(clips, args.folder, args)
-    return report_skipped([Record("", "", len(clips), tuple(skipped))], args.out.parent)
+    table = args.out.with_name(f"{args.out.stem}_skipped.csv")
+    return report_skipped([Record("", "", len(clips), tuple(skipped))], table)
 
 
 if __name__ == "__main__":

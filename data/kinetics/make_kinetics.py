@@ -197,7 +197,7 @@ def main(argv=None):
         paths = [files[name][0] for name in names]
         write(path, paths, labels, splits, args.workers, class_names=classes, made_from=made_from)
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, splits.values())))
-    return blocks.report_skipped(records, folder)
+    return blocks.report_skipped(records, folder / "skipped.csv")
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def main(argv=None):
     options = {"workers": args.workers, "strict": args.strict, "title": "denoising"}
     records = blocks.make_blocks(tasks, denoise_block, folder, dataset.name, **options)
     print(f"{folder}: {dataset.count(sum(record.clips for record in records))}")
-    return blocks.report_skipped(records, folder)
+    return blocks.report_skipped(records, folder / "skipped.csv")
 
 
 if __name__ == "__main__":

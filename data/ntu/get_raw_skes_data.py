@@ -245,7 +245,7 @@ def main(argv=None):
     for why, n in excluded.items():
         print(f"{n:,} left out: {why}")
     print(f"{folder}: {dataset.count(sum(record.clips for record in records))}")
-    return blocks.report_skipped(records, folder)
+    return blocks.report_skipped(records, folder / "skipped.csv")
 
 
 if __name__ == "__main__":
