@@ -181,7 +181,7 @@ def test_what_is_odd_is_noted(tmp_path, capsys):
     assert make(folder, *SIZE) == 0
     assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")] == [
         "note: train: no clips of dance",
-        "note: test: no clips of dance, wave",
+        "note: test: no clips of wave",
         "note: 16 of 16 clips have 1 frame; the frames of a clip belong in a folder of its own",
     ]
 
