@@ -23,7 +23,8 @@ from inputs import open_h5
 from layout import SPLITS, read_header
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
-HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # fields of Clips that are kept as they are
+# Fields of Clips that a cache keeps as they are
+HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,9 @@ def find_h5(dataset, case, folder=None, make_demo=True):
         if case != 0:
             raise util.UserError(f"--case {case}: a data set given by its path has case 0 only")
         if folder:
-            raise util.UserError(f"--data: for a data set by its name; give the whole path with --dataset {dataset}")
+            raise util.UserError(f"--data is for data sets given by name; write the folder into --dataset {dataset}")
         if name in DATASETS:
-            raise util.UserError(f"--dataset {dataset}: {name} is a data set by its name; rename the file")
+            raise util.UserError(f"--dataset {dataset}: {name} is the name of a known data set; rename the file")
     else:
         name = dataset.upper()
         name = ALIASES.get(name, name)

@@ -28,6 +28,7 @@ from inputs import open_h5
 from joint_map import MAPS, map_joints
 from layout import read_header
 from model import apply_stream
+from poses import AXES_2D
 from recordings import default_origin, prepare
 from util import UserError, readable, regular
 
@@ -168,7 +169,8 @@ class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
-    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of StreamClassifier, frames).
+    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of StreamClassifier, frames),
+    trained_origin (the h5's, data/layout.py).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
 
@@ -197,9 +199,10 @@ class Classifier:
         return poses
 
     def adapt(self, poses, origin=None):
-        """The clip of Poses from read_any, as this network takes it; mapped joints are centered as in training."""
+        """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training."""
         fitting = self.fit(poses)
-        return poses.clip if fitting is poses else prepare(fitting.clip, self.origin(origin))
+        as_read = fitting is poses and origin is None and self.trained_origin is None
+        return fitting.clip if as_read or fitting.axes == AXES_2D else prepare(fitting.clip, self.origin(origin))
 
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not
@@ -238,8 +241,6 @@ def read_class_names(path, n):
             names = tuple(map(readable, regular(path).read_text(encoding="utf-8").splitlines()))
     except UnicodeDecodeError:
         raise UserError(f"{path}: not a text of names, one a line") from None
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}") from None
     if len(names) != n:
         raise UserError(f"{path}: {len(names)} names, but there are {n} classes")
     return tuple(names)
@@ -251,7 +252,7 @@ class StreamClassifier:
     checkpoint: a path or a Classifier. window: frames, at least the network's segments; by default about the mean
     length of the training clips, so that as much time passes between sampled frames as in training. stride: frames
     between predictions. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged.
-    origin: as in read_any. classes: as in Classifier. Raises UserError for arguments that do not fit.
+    origin: as in Classifier.origin. classes: as in Classifier. Raises UserError for arguments that do not fit.
 
     Samples are random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's.
     """

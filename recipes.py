@@ -119,9 +119,9 @@ RECIPES = {
     ),
 }
 PAPER = RECIPES["paper"]
-# What follows from whether test clips are seen from other directions than training clips (`cross_view`): the rotation
-# theta, as in the release; and what changes if they are not. Direction and side may then tell classes apart: walking to
-# the left from walking to the right, the one hand from the other
+# What depends on `cross_view`, whether test clips are seen from other directions than training clips. THETA is the
+# release's. Where the directions are the same, they may tell classes apart: walking to the left from walking to the
+# right, the one hand from the other
 THETA = {True: 0.5, False: 0.3}
 SAME_VIEWS = {"paper": {}, "plus": {"rotate_y": 0.3, "flip": False}}
 

@@ -66,7 +66,7 @@ class Trainer(RunState):
         """Raises UserError for settings that cannot work."""
         batch_size, n = self.config.batch_size, len(self.train_ids)
         if n < batch_size:
-            raise UserError(f"--batch-size {batch_size} (default: 64): only {n} training clips; take at most that many")
+            raise UserError(f"--batch-size {batch_size}: only {n} training clips; take at most that many")
         check_size(self.config.seg, self.clips.joints)
         if batch_size < distributed.world_size():
             raise UserError(f"--batch-size {batch_size}: too few for {distributed.world_size()} processes")

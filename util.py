@@ -69,7 +69,7 @@ def exit_on_error(reduce="the input"):
         code = 143 if isinstance(error, _Terminated) else 130
     except OSError as error:
         line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if error.errno in (errno.EACCES, errno.EPERM):
             line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and not re.search(r"(not enough|allocate|out of) memory", str(error)):

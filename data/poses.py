@@ -228,7 +228,8 @@ def _read_file(path):
         raise BadFile(None, "not a list of frames")
     if is_frame(content) and path.suffix != ".jsonl":
         if len(content) > CROWD and "keypoints" in content[0]:
-            raise BadFile(None, f"one frame of {len(content)} persons; of frames with one person, each is a list of it")
+            why = "if these are frames, make each a list of persons"
+            raise BadFile(None, f"one frame with {len(content)} persons; {why}")
         content = [content]
     frames = [(frame.get("frame_id", i) if isinstance(frame, dict) else i, frame) for i, frame in enumerate(content)]
     if not all(type(number) is int for number, _ in frames) or len({number for number, _ in frames}) < len(frames):

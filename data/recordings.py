@@ -135,8 +135,8 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
         if up or scale != 1:
             raise BadFile(None, f"{skeleton} has no unit and no axis that points up: leave out --up and --scale")
         score = clip[clip.any(axis=(2, 3))][..., 2]
-        if len(score) and (score.min() < 0 or np.median(score) > 1.5):
-            raise BadFile(None, f"the third values are no scores, but {skeleton} is 2D; is it another skeleton?")
+        if len(score) and not 0 <= np.median(score) <= 1.5:
+            raise BadFile(None, f"the third value of a joint is not a score, but {skeleton} is 2D; is it another one?")
         return Poses(clip, skeleton, AXES_2D)
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)

@@ -163,7 +163,7 @@ def test_data_sets_are_found_by_name_alias_and_path(tmp_path):
         ("NUCLA", -1, "--case -1: NUCLA has 0"),
         ("nuclea", 0, "--dataset nuclea: .*; did you mean NUCLA"),
         ("mine.h5", 1, "a data set given by its path has case 0 only"),
-        ("some/NTU.h5", 0, "NTU is a data set by its name; rename the file"),
+        ("some/NTU.h5", 0, "NTU is the name of a known data set; rename the file"),
         ("nowhere/mine.h5", 0, "nowhere/mine.h5 is missing; docs/data.md shows how to write one"),
     ],
 )

@@ -217,7 +217,7 @@ def subset(h5, out, *more):
 
 
 def test_a_subset_has_the_clips_of_its_classes(tmp_path):
-    h5 = write_toy(tmp_path / "whole.h5", joints=20, skeleton="kinect_v1")
+    h5 = write_toy(tmp_path / "whole.h5", joints=20, skeleton="kinect_v1", origin=3)
     with h5py.File(h5) as whole, subset(h5, tmp_path / "two.h5", "--classes", "d,1") as two:
         for split, n in (("", 24), ("valid_", 4), ("test_", 9)):
             chosen = np.isin(whole[f"{split}y"][:].argmax(1), (1, 3))
@@ -225,6 +225,7 @@ def test_a_subset_has_the_clips_of_its_classes(tmp_path):
             assert np.array_equal(two[f"{split}y"][:], whole[f"{split}y"][:][chosen][:, [3, 1]])
         attributes = dict(two.attrs)
         assert list(attributes["class_names"]) == ["d", "b"] and attributes["skeleton"] == "kinect_v1"
+        assert attributes["origin"] == 3
         assert attributes["protocol"] == "toy; classes d,1"
 
 

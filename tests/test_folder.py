@@ -100,7 +100,7 @@ def test_a_line_says_which_axis_points_up(tmp_path, capsys, up):
     folder = write_tree(tmp_path, write, suffix="npy")
     make(folder, "--skeleton", "kinect_v2")
     err = capsys.readouterr().err
-    assert (f"note: y does not point from feet to heads; {up} points there: use --up={up}" in err) == (up != "y")
+    assert (f"note: heads lie towards {up} from the feet, not y; use --up={up}" in err) == (up != "y")
     make(folder, "--skeleton", "kinect_v2", f"--up={up}")
     assert "note" not in capsys.readouterr().err
     make(folder, "--skeleton", "unknown")

@@ -13,6 +13,7 @@ pytest.importorskip("matplotlib")
 import plot_clips
 import plot_runs
 
+OF_TWO_NETWORKS = [ROOT / f"pretrained/NUCLA/logs/ablate-{name}_seed1.csv" for name in ("whole", "one-gcn")]
 SHIPPED_LOG = ROOT / "pretrained/NUCLA/SGN-plus/0_log.csv"
 
 
@@ -121,6 +122,7 @@ def test_rows_of_g_and_shares_of_joints_sum_to_one():
         (plot_runs, ["curves", "nothing.csv"], "nothing.csv"),
         (plot_runs, ["confusion", "--pred", "."], "0_lable.txt"),
         (plot_runs, ["cost", SHIPPED_LOG, "--seconds", "paper=1"], "its recipe is plus; give the time of its epoch"),
+        (plot_runs, ["cost", *OF_TWO_NETWORKS, "--seconds", "paper=1"], "differs from .* in ablate"),
         (plot_clips, ["clip", "--dataset", "nothing.h5"], "nothing.h5 is missing"),
     ],
 )

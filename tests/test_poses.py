@@ -297,7 +297,7 @@ WRONG = {
         [{"instances": [PERSON | {"keypoint_scores": [1] * 16}]}],
         r"shape \(17, 2\), but 16 keypoint_sc",
     ),
-    "a flat list": ([PERSON] * 21, "one frame of 21 persons; of frames with one person, each is a list of it"),
+    "a flat list": ([PERSON] * 21, "one frame with 21 persons; if these are frames, make each a list of persons"),
     "joints": ([{"instances": [instance(np.ones((133, 2)))]}], "133 joints of MMPose; those that can be read are"),
     "two kinds": ([{"instances": [PERSON]}, {"people": [{"pose_keypoints_2d": [9] * 54}]}], "and in frame 1 18 joints"),
     "nobody": ([[], None], "nobody is in it"),

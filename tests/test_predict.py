@@ -144,7 +144,7 @@ def test_class_names(ntu, tmp_path):
     (tmp_path / "names").write_text("walk\nsit\nstand\n")
     assert names(3, 5, classes=tmp_path / "names") == ("walk", "sit", "stand")
     assert names(60, classes=ntu / "ntu.h5") == tuple(f"class {i}" for i in range(60))
-    for wrong, why in (("names", "3 names, but there are 60"), ("none", "No such file"), ("a.pth", "not a text")):
+    for wrong, why in (("names", "3 names, but there are 60"), ("a.pth", "not a text")):
         with pytest.raises(UserError, match=why):
             names(60, classes=tmp_path / wrong)
 
@@ -295,9 +295,9 @@ def test_a_file_of_another_skeleton_is_refused(tmp_path, capsys, name):
     "skeleton, joints, factor, why",
     [
         ("kinect_v1", 20, 1000, "about 1,700 high: these look like millimetres; use --scale 0.001"),
-        ("kinect_v1", 20, 0.001, "about 0.0017 large: too small for metres; correct --scale"),
+        ("kinect_v1", 20, 0.001, "about 0.0017 high: too small for metres; correct --scale"),
         ("coco17", 17, [600, 400, 1], "about 680 high: these look like pixels"),
-        ("coco17", 17, [1, 1, -1], "the third values are no scores, but coco17 is 2D"),
+        ("coco17", 17, [1, 1, -1], "the third value of a joint is not a score, but coco17 is 2D"),
     ],
 )
 def test_numbers_in_another_unit_are_refused(tmp_path, capsys, skeleton, joints, factor, why):
@@ -319,7 +319,7 @@ def test_another_axis_is_noted_once(tmp_path, capsys):
         np.save(tmp_path / f"{name}.npy", clip)
     checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "kinect_v1"}, 20)
     _, _, err = run(capsys, tmp_path / "a.npy", tmp_path / "b.npy", "--checkpoint", checkpoint)
-    assert len(err) == 1 and "a.npy: y does not point from feet to heads; z points there: use --up=z" in err[0]
+    assert len(err) == 1 and "a.npy: heads lie towards z from the feet, not y; use --up=z" in err[0]
 
 
 def test_an_npy_in_other_units_and_axes_as_in_the_folder_importer(tmp_path, capsys):

@@ -31,7 +31,7 @@ def count_products(net):
 
     Raises UserError if the release's formulation does not have the published numbers.
     """
-    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
+    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>13}")
     rows = []
     for name, form in (
         ("the release's formulation", lambda clips: Release(net, clips)),
@@ -74,12 +74,12 @@ def launches(recipe, batch_size=4):
 def count_launches():
     """Prints the kernels and waits of a training step, part by part. Returns them as dicts."""
     parts = [*dict.fromkeys(PARTS.values()), "backward", ""]
-    print(f"\n{'kernels of a training step':28}", *(f"{part or 'other':>11}" for part in parts), "      total  waits")
+    print(f"\n{'kernels of a training step':28}", *(f"{part or 'other':>13}" for part in parts), "      total  waits")
     rows = []
     for name, recipe in RECIPES.items():
         device = launches(recipe)
         kernels = {part: sum(n for (where, _), n in device.kernels.items() if where == part) for part in parts}
         total, waits = device.kernels.total(), device.syncs.total()
-        print(f"{name:28}", *(f"{n:11}" for n in kernels.values()), f"{total:11}{waits:7}")
+        print(f"{name:28}", *(f"{n:13}" for n in kernels.values()), f"{total:11}{waits:7}")
         rows.append({"recipe": name, "kernels": kernels, "total": total, "waits": waits})
     return rows

@@ -22,10 +22,10 @@ from logs import write_log
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
 ODD = [None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), "", "word", "a\nb", "\udcff"]
+ODD += ["x" * 10**5, [], {}, [[]], [[1, 2], [3]], {"a": 1}, b"\xff"]
 SHARED = ["ha"] * 10  # in a pickle: a few bytes, and a billion texts if they are written out
 for _ in range(8):
     SHARED = [SHARED] * 10
-ODD += ["x" * 10**5, [], {}, [[]], [[1, 2], [3]], {"a": 1}, b"\xff"]
 
 
 # ---- correct files: functions of a generator and a path
@@ -48,6 +48,7 @@ def write_h5(rng, path):
     labels = np.arange(9) % 3
     clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
     header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
+    header |= dict(origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
     layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
 
 

@@ -225,9 +225,8 @@ def main(argv=None):
         print(f"{'kind':12}{'files':>10}{'read':>10}{'refused':>10}{'faults':>10}")
         faults = sum(fuzz(name, kind, -(-args.files // len(every)), args, Path(folder)) for name, kind in every.items())
     print(f"{faults} faults")
-    (args.keep / "fifo").unlink(missing_ok=True)
-    if not any(args.keep.iterdir()):
-        args.keep.rmdir()
+    if not {path.name for path in args.keep.iterdir()} - {"fifo"}:  # to which a kept file may lead
+        shutil.rmtree(args.keep)
     return 1 if faults else 0
 
 

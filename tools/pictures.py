@@ -44,7 +44,6 @@ def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
     command.set_defaults(draw=function)
     command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
     command.add_argument("--dpi", type=util.positive_int, help="dots an inch of a .png (150) or .gif (100)")
-    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     return command
 
 
@@ -53,6 +52,7 @@ def add_data(command):
     source = command.add_mutually_exclusive_group(required=True)
     source.add_argument("--dataset", help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add = command.add_argument
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
     add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")

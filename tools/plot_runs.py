@@ -12,6 +12,7 @@ The end of --out decides the format: .png, .svg or .pdf.
 import re
 import textwrap
 from contextlib import suppress
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,19 +107,24 @@ def curves(args):
 def read_cost(paths, seconds):
     """[(recipe, epochs, minutes of training, [top-1 of the last epoch, one for each log])] of finished runs' logs.
 
-    seconds: {recipe: seconds an epoch takes}. Raises UserError.
+    seconds: {recipe: seconds an epoch takes}. Raises UserError, also for runs of a recipe that differ in more than
+    epochs and seeds.
     """
-    groups = {}
-    for path in paths:
+    groups, first = {}, {}
+    for path in dict.fromkeys(paths):
         comments, _ = read_log(path)
         try:
-            last = figures_of(comments)[1]
+            last, config = figures_of(comments)[1], config_of_log(comments)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-        config = config_of_log(comments)
-        if config.recipe.name not in seconds:
-            raise UserError(f"{path}: its recipe is {config.recipe.name}; give the time of its epoch in --seconds")
-        groups.setdefault((config.recipe.name, config.epochs), []).append(last)
+        name = config.recipe.name
+        if name not in seconds:
+            raise UserError(f"{path}: its recipe is {name}; give the time of its epoch in --seconds")
+        config, epochs = replace(config, epochs=0), config.epochs
+        same, other = first.setdefault(name, (config, path))
+        if different := [f.name for f in fields(same) if getattr(same, f.name) != getattr(config, f.name)]:
+            raise UserError(f"{path}: differs from {other} in {', '.join(different)}; only epochs and seeds may differ")
+        groups.setdefault((name, epochs), []).append(last)
     return [(name, n, n * seconds[name] / 60, values) for (name, n), values in sorted(groups.items())]
 
 
@@ -288,6 +294,7 @@ def parse_args(argv=None):
     commands = parser.add_subparsers(required=True, metavar="picture")
     command = add_command(commands, curves, "training curves: mean and spread over the seeds of each setting")
     command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
+    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
     command = add_command(commands, cost, "top-1 of the last epoch against minutes of training; prints a table too")
     command.add_argument("logs", nargs="+", type=Path, help="logs of finished runs; recipe and epochs make a point")

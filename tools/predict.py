@@ -33,7 +33,7 @@ import util
 from blocks import BadFile
 from inference import Classifier, StreamClassifier
 from joint_map import MAPS
-from poses import AXES_2D, PoseStream, is_frame, picture_size
+from poses import PoseStream, is_frame, picture_size
 from recordings import UP, as_poses, find_recordings, read_any
 from units import check_unit, describe_up, find_size, find_up
 from util import UserError
@@ -61,10 +61,9 @@ def parse_args(argv=None):
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
     add("--size", type=util.argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
     add("--persons", type=util.positive_int, default=2, help="most persons of poses and streams (%(default)s)")
-    origin = (
-        "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (as in the "
-    )
-    add("--origin", type=int, help=origin + "clips that the network was trained on; if the checkpoint does not say, 2)")
+    origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
+    origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
+    add("--origin", type=int, help=origin)
     add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
     add("--scale", type=util.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     add("--stream", action="store_true", help="read frames from standard input")
@@ -72,7 +71,8 @@ def parse_args(argv=None):
     add("--stride", type=util.positive_int, help="of a stream: frames between predictions (1)")
     args = parser.parse_args(argv)
     if args.stream == bool(args.files):
-        parser.error("--stream reads standard input: leave out the files" if args.stream else "give files, or --stream")
+        why = "--stream reads standard input: leave out the files"
+        parser.error(why if args.stream else "give files or folders, or --stream")
     for name in ("window", "stride"):
         if getattr(args, name) and not args.stream:
             parser.error(f"--{name}: only with --stream")
@@ -156,11 +156,11 @@ class Inputs:
     def check(self, poses, path):
         """Raises UserError if numbers that do not say their unit are in another; notes another axis, once."""
         try:
-            check_unit(find_size(poses.clip), poses.axes == AXES_2D, self.args.scale)
+            check_unit(find_size(poses.clip), poses.skeleton, self.args.scale)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
-        up = None if poses.axes == AXES_2D else find_up(poses.clip, poses.skeleton)
-        if up is not None and not self.noted and (odd := describe_up(up, self.args.up)):
+        up = find_up(poses.clip, poses.skeleton)
+        if up is not None and not self.noted and (odd := describe_up(up, self.args.up, poses.skeleton)):
             self.noted = True
             print(f"note: {path}: {odd}", file=sys.stderr)
 
@@ -179,6 +179,8 @@ class Inputs:
         poses = self.stream.update(content)
         if poses is None:
             return None
+        if self.args.up or self.args.scale != 1:
+            raise ValueError("--up and --scale are for lines of numbers, not for poses")
         self.say_mapped(poses)
         return self.classifier.fit(poses).clip
 
@@ -203,7 +205,7 @@ class Inputs:
         try:
             poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, self.args.scale)
             if poses.clip.any():
-                check_unit(find_size(poses.clip), poses.axes == AXES_2D, self.args.scale)
+                check_unit(find_size(poses.clip), poses.skeleton, self.args.scale)
             return poses.clip[0]
         except BadFile as error:
             raise ValueError(error.args[1]) from None

@@ -1,4 +1,4 @@
-"""A device beside the CPU for trials without a GPU: its tensors do not meet the CPU's, and its work is counted.
+"""A device beside the CPU for trials without a GPU: tensors of both cannot be mixed, and its work is counted.
 
     with second_device() as device:
         main.main(["--device", DEVICE, ...])
@@ -29,7 +29,13 @@ WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal",
 WAITS |= {"_unique2", "unique_consecutive", "unique_dim_consecutive", "_linalg_check_errors", "repeat_interleave"}
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 # Where an operation belongs, by the innermost of these functions that runs
-PARTS = {"sample": "drawing", "augment": "augmenting", "forward": "forward", "criterion": "loss", "step": "optimizer"}
+PARTS = {
+    "sample": "sampling",
+    "augment": "augmentation",
+    "forward": "forward",
+    "criterion": "loss",
+    "step": "optimizer",
+}
 
 
 class _Module(_DummyBackendModule):
@@ -54,6 +60,9 @@ class _Generator(torch._C.Generator):
     def __init__(self, device="cpu"):
         pass
 
+    def __del__(self):
+        self.addresses.discard(self._cdata)  # another generator may come to lie there
+
     @property
     def device(self):
         return self.place
@@ -62,7 +71,7 @@ class _Generator(torch._C.Generator):
 class _Tensor(torch.Tensor):
     @staticmethod
     def __new__(cls, value):
-        with torch.inference_mode(value.is_inference()):  # a view of a tensor from before that mode is none of its own
+        with torch.inference_mode(value.is_inference()):  # a view of an older tensor is no inference tensor
             self = torch.Tensor._make_wrapper_subclass(
                 cls,
                 value.size(),

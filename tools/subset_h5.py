@@ -89,7 +89,7 @@ def write_subset(file, args):
         split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])
         for split, places in chosen.items()
     }
-    more = header["skeleton"].to_attributes() | {"axes": header["axes"]}
+    more = header["skeleton"].to_attributes() | {"axes": header["axes"], "origin": header["origin"]}
     write_h5(
         args.out,
         splits,

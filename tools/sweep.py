@@ -53,8 +53,8 @@ def parse_args(argv):
 
 def plan(variant, dataset, flags):
     """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
-    flags_of_run = [*flags, "--dataset", dataset, *shlex.split(variant)]
-    args, command = sgn.parse_args(flags_of_run), shlex.join(["main.py", *flags_of_run])
+    words = [*flags, "--dataset", dataset, *shlex.split(variant)]
+    args = sgn.parse_args(words)
     base = sgn.make_config(sgn.parse_args([*flags, "--dataset", dataset]))
     h5, name = find_h5(dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
@@ -66,8 +66,9 @@ def plan(variant, dataset, flags):
     named = NAMING + (IMPLIED if config.recipe != base.recipe else ())
     if replace(config, **{field: getattr(base, field) for field in named}) != base:  # such runs share a folder's name
         args.results = args.results / "sweep" / re.sub(r"[^\w.,=+-]+", "_", variant).strip("-_")
+        words += ["--results", str(args.results)]
     config, init = sgn.complete(args, clips, name)
-    title = " ".join([variant or BASE, name])
+    title, command = " ".join([variant or BASE, name]), shlex.join(["main.py", *words])
     return [run._replace(title=f"{title} {run.title}", command=command) for run in sgn.plan(args, config, init, h5)]
 
 

@@ -69,8 +69,12 @@ def config_of_command(command):
 
 
 def config_of_log(comments):
-    """The Config of a log's run, without its seed. The recipe is that of its values, which a name once had."""
-    config = config_of_command(search(comments, r"^(?:command: )?(main\.py .*)$"))
+    """The Config of a log's run, without its seed. The recipe is that of its values, which a name once had. Raises
+    UserError."""
+    command = search(comments, r"^(?:command: )?(main\.py .*)$")
+    if command is None:
+        raise UserError("without the command of main.py that trained it")
+    config = config_of_command(command)
     recipe = search(comments, r"^recipe: (.*)$")
     return replace(config, recipe=parse_recipe(recipe)) if recipe else config
 

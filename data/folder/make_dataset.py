@@ -144,12 +144,13 @@ def check(clips, skipped, folder, args):
     if args.origin is not None and not is_npy and skeleton != "mediapipe33":
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
     if is_npy and clips[0].up is not None:
-        note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up))
-    check_unit(np.median([clip.size for clip in clips], axis=0), is_2d, args.scale)
+        note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up, skeleton))
+    check_unit(np.median([clip.size for clip in clips], axis=0), skeleton, args.scale)
     classes = {clip.label for clip in clips if not clip.split}
     for clip in clips:
         if clip.label not in classes:
-            why = next((f" that can be read ({row})" for row in skipped if row.file.startswith("train/")), "")
+            of_class = (row for row in skipped if row.file.startswith(f"train/{clip.label}/"))
+            why = next((f" that can be read ({row})" for row in of_class), "")
             raise UserError(f"{clip.path}: no clip of its class in {folder / 'train'}{why}")
     if len(classes) < 2:
         raise UserError(f"{folder / 'train'}: {len(classes)} class; at least two are needed")
