@@ -120,7 +120,9 @@ def read_cost(paths, seconds):
         name = config.recipe.name
         if name not in seconds:
             raise UserError(f"{path}: its recipe is {name}; give the time of its epoch in --seconds")
-        config, epochs = replace(config, epochs=0), config.epochs
+        epochs = config.epochs
+        # The last epoch is the same whether the best on the test clips is kept or not
+        config = replace(config, epochs=0, select="val" if config.select == "val" else "last")
         same, other = first.setdefault(name, (config, path))
         if different := [f.name for f in fields(same) if getattr(same, f.name) != getattr(config, f.name)]:
             raise UserError(f"{path}: differs from {other} in {', '.join(different)}; only epochs and seeds may differ")
@@ -144,7 +146,9 @@ def cost(args):
         for (minutes, epochs, _), y in zip(points, mean, strict=True):
             ax.annotate(epochs, (minutes, y), (6, -10), textcoords="offset points", fontsize=7, color=colour)
     ax.set(xscale="log", xlabel="minutes of training (numbers: epochs)", ylabel="top-1 of the last epoch (%)")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.set_xticks(sorted({row[2] for row in rows}))
+    ax.minorticks_off()
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}"))
     ax.grid(alpha=0.25)
     ax.legend(title="recipe; mean and standard deviation", loc="lower right")
     return fig
