@@ -20,7 +20,7 @@ from tqdm import tqdm
 import util
 from checks import is_one_hot
 from inputs import open_h5
-from layout import SPLITS, read_header
+from layout import SPLITS, read_header, read_origin
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
 # Fields of Clips that a cache keeps as they are
@@ -162,7 +162,7 @@ class Clips:
                 header = {name: file.attrs[name] for name in HEADER}
                 header |= {"class_names": tuple(header["class_names"]), "joints": int(header["joints"])}
                 header["skeleton"] = read_skeleton(file.attrs, header["joints"])
-                header["origin"] = int(file.attrs["origin"]) if "origin" in file.attrs else None
+                header["origin"] = read_origin(file.attrs)
                 sizes = [int(size) for size in file.attrs["splits"]]
                 if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
                     return None

@@ -220,9 +220,14 @@ def read_header(file):
         "persons": persons,
         "class_names": tuple(map(util.readable, names)),
         "skeleton": _skeleton(file, joints),
-        "origin": int(file.attrs["origin"]) if "origin" in file.attrs else None,
+        "origin": read_origin(file.attrs),
         **text,
     }
+
+
+def read_origin(attributes):
+    """The joint, from 1, at the origin of clips; 0 for none; None if the attributes do not say."""
+    return int(attributes["origin"]) if "origin" in attributes else None
 
 
 def validate(file, values=True, step=None, notes=None):

@@ -15,9 +15,9 @@ def allow_interrupt():
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start_script(script, *args, **kwargs):
-    """Starts a program of the project: a Popen. script: its path below the project's root."""
-    command = [sys.executable, str(ROOT / script), *map(str, args)]
+def start_script(script, *args, prefix=(), **kwargs):
+    """Starts a program of the project: a Popen. script: its path below the project's root. prefix: what runs it."""
+    command = [*prefix, sys.executable, str(ROOT / script), *map(str, args)]
     kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
     return subprocess.Popen(command, preexec_fn=allow_interrupt, **kwargs)
 

@@ -2,13 +2,11 @@
 
 import os
 import shutil
-import subprocess
-import sys
 
 import pytest
 
 from conftest import flags, run, same, weights
-from helpers import ROOT, wait_for
+from helpers import run_script, start_script, wait_for
 
 # Root may read and write everything, unless it gives up its capabilities
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -19,16 +17,11 @@ pytestmark = pytest.mark.skipif(
 DENIED = "Permission denied; change its permissions, or choose another file or folder"
 
 
-def start(script, *args):
-    command = [*PREFIX, sys.executable, str(ROOT / script), *map(str, args)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def last_error(process):
-    """(exit code, last line of errors)"""
-    _, err = process.communicate(timeout=120)
-    assert "Traceback" not in err
-    return process.returncode, err.splitlines()[-1]
+def last_error(script, *args):
+    """(exit code, last line of errors) of a program that has no more rights than an ordinary user."""
+    code, _, err = run_script(script, *args, prefix=PREFIX)
+    assert not any("Traceback" in line for line in err)
+    return code, err[-1]
 
 
 def test_files_that_may_not_be_read(toy, trained, tmp_path):
@@ -43,7 +36,7 @@ def test_files_that_may_not_be_read(toy, trained, tmp_path):
         ("a.pth", "tools/export.py", tmp_path / "a.pth", "--out", tmp_path / "a.pt2"),
         ("a.npy", "tools/predict.py", tmp_path / "a.npy", "--checkpoint", trained / "0_best.pth"),
     ):
-        assert last_error(start(script, *args)) == (2, f"error: {tmp_path / name}: {DENIED}")
+        assert last_error(script, *args) == (2, f"error: {tmp_path / name}: {DENIED}")
 
 
 def test_folders_that_may_not_be_written(toy, trained, tmp_path):
@@ -54,17 +47,23 @@ def test_folders_that_may_not_be_written(toy, trained, tmp_path):
         ("a.pt2", "tools/export.py", trained / "0_best.pth", "--out", tmp_path / "a.pt2", "--runs", 1),
         ("a.h5", "tools/subset_h5.py", "--dataset", toy, "--classes", "0-1", "--out", tmp_path / "a.h5"),
     ):
-        assert last_error(start(script, *args)) == (2, f"error: {tmp_path / name}: {DENIED}")
+        assert last_error(script, *args) == (2, f"error: {tmp_path / name}: {DENIED}")
     assert sorted(os.listdir(tmp_path)) == files
 
 
 def test_a_folder_that_becomes_read_only_loses_no_epoch(toy, trained, tmp_path):
     folder, command = tmp_path / "toy" / "SGN", flags(toy, tmp_path, "--resume", epochs=12)
-    process = start("main.py", *command)
+    process = start_script("main.py", *command, prefix=PREFIX)
     wait_for((folder / "0_state.pth").exists, process)
     folder.chmod(0o555)
-    code, line = last_error(process)
-    assert code == 2 and line.startswith(f"error: {folder}") and line.endswith(DENIED)
+    _, err = process.communicate(timeout=120)
+    line = err.splitlines()[-1]
+    assert (
+        process.returncode == 2
+        and "Traceback" not in err
+        and line.startswith(f"error: {folder}")
+        and line.endswith(DENIED)
+    )
     folder.chmod(0o755)
     assert 1 <= sum(line[0].isdigit() for line in (folder / "0_log.csv").read_text().splitlines()) < 12
     run(toy, tmp_path, "--resume", epochs=12)

@@ -6,10 +6,9 @@
     python tools/benchmark.py --busy 2                 # while two other processes keep a core busy each
     python tools/benchmark.py --count                  # parameters, multiply-adds, kernels; no timing
 
-"release" computes the same logits from the same weights in the way of the authors' release, in float32: channels first,
-1x1 convolutions, one-hot inputs repeated for every clip, permutations before each graph product, a loader that goes
-frame by frame. A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows
-down slows both; batches of 256 are timed three times and the epoch once.
+"release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
+A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows down slows both;
+batches of 256 are timed three times and the epoch once.
 """
 
 import json

@@ -31,7 +31,7 @@ def count_products(net):
 
     Raises UserError if the release's formulation does not have the published numbers.
     """
-    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>13}")
+    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
     rows = []
     for name, form in (
         ("the release's formulation", lambda clips: Release(net, clips)),

@@ -19,6 +19,7 @@ import numpy as np
 
 import _path
 
+import runs
 import util
 from checkpoint import find_checkpoint, load_checkpoint
 from evaluate import evaluate
@@ -138,13 +139,12 @@ def cost(args):
     fig = Figure(figsize=(6.4, 4), layout="constrained")
     ax = fig.subplots()
     for colour, recipe in zip(COLOURS, dict.fromkeys(row[0] for row in rows), strict=False):
-        points = [(minutes, epochs, np.array(values)) for name, epochs, minutes, values in rows if name == recipe]
-        mean = [values.mean() for *_, values in points]
-        spread = [values.std(ddof=1) if len(values) > 1 else 0 for *_, values in points]
-        x = [minutes for minutes, *_ in points]
+        of_recipe = [row[1:] for row in rows if row[0] == recipe]
+        points = [(minutes, epochs, *runs.mean_and_std(values)) for epochs, minutes, values in of_recipe]
+        x, labels, mean, spread = zip(*points, strict=True)
         ax.errorbar(x, mean, spread, color=colour, marker="o", capsize=3, label=recipe)
-        for (minutes, epochs, _), y in zip(points, mean, strict=True):
-            ax.annotate(epochs, (minutes, y), (6, -10), textcoords="offset points", fontsize=7, color=colour)
+        for epochs, *point in zip(labels, x, mean, strict=True):
+            ax.annotate(epochs, point, (6, -10), textcoords="offset points", fontsize=7, color=colour)
     ax.set(xscale="log", xlabel="minutes of training (numbers: epochs)", ylabel="top-1 of the last epoch (%)")
     ax.set_xticks(sorted({row[2] for row in rows}))
     ax.minorticks_off()
