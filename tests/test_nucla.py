@@ -92,3 +92,20 @@ def test_some_performers_test_and_the_others_train(make, tmp_path):
         make("--out", str(out), "--test-performers", *"12345")
     with pytest.raises(UserError, match="name the file too"):
         make("--test-performers", "2")
+
+
+def test_exchanged_labels_are_corrected(tmp_path, capsys):
+    clips = [f"all_sqe/a{a:02}_s{s:02}_e00_v{v:02}.json" for a in (5, 6, 7, 8) for s in (4, 5, 6) for v in (1, 2, 3)]
+    source = write_zip(tmp_path / "all_sqe.zip", clips)
+
+    def labels(view, *flags):
+        out, train = tmp_path / "out.h5", "3" if view == 1 else "1"
+        views = ("--test-view", str(view), "--train-views", train)
+        make_nucla.main([str(source), *views, "--out", str(out), *flags])
+        clips = Clips.read(out)
+        assert clips.protocol.endswith("; labels of view 2 corrected") == bool(flags)
+        return clips.label[clips.splits["test"]].tolist()
+
+    as_published = [label for label in (4, 5, 6, 7) for _ in (4, 5, 6)]
+    assert labels(2) == labels(1) == labels(1, "--correct-labels") == as_published
+    assert labels(2, "--correct-labels") == [5, 4, 4, 4, 5, 5, 6, 7, 6, 7, 6, 7]
