@@ -53,9 +53,10 @@ def parse_args(argv):
 
 def plan(variant, dataset, flags):
     """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
-    words = [*flags, "--dataset", dataset, *shlex.split(variant)]
-    args = sgn.parse_args(words)
-    base = sgn.make_config(sgn.parse_args([*flags, "--dataset", dataset]))
+    if sgn.parse_args(flags).dataset != dataset:
+        flags = [*flags, "--dataset", dataset]
+    words = [*flags, *shlex.split(variant)]
+    args, base = sgn.parse_args(words), sgn.make_config(sgn.parse_args(flags))
     h5, name = find_h5(dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)
