@@ -1,8 +1,9 @@
-"""What can be wrong with the arrays of an h5: their shapes, values and labels, and bones that change their length.
+"""What can be wrong with the arrays of an h5: shapes, values, labels, copies, and bones that change their length.
 
 layout.validate calls these checks, and tools/check_h5.py prints what they find.
 """
 
+import hashlib
 import math
 
 import h5py
@@ -80,16 +81,24 @@ def check_values(file, splits, skeleton, step, notes):
     called with the number of clips after each part, or None. notes: gets what is odd but allowed; a list, or None.
     """
     bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) and notes is not None else None
+    trained = set()  # digests of the clips that train
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
-        infinite, unlabelled, empty = [], [], []
+        infinite, unlabelled, empty, copies = [], [], [], []
         clips = max(1, BLOCK // max(x.shape[1] * x.shape[2] * 4, y.shape[1] * 8))
         for at in range(0, len(x), clips):
             values = x[at : at + clips]
             finite = np.isfinite(values).all(axis=(1, 2))
             infinite.extend(at + np.flatnonzero(~finite))
             unlabelled.extend(at + np.flatnonzero(~is_one_hot(y[at : at + clips])))
-            empty.extend(at + np.flatnonzero(~values.any(axis=(1, 2))))
+            filled = values.any(axis=(1, 2))
+            empty.extend(at + np.flatnonzero(~filled))
+            if notes is not None:
+                digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in values]
+                if split == "test_":
+                    copies.extend(i for i, one in enumerate(digests, at) if filled[i - at] and one in trained)
+                else:
+                    trained.update(digests)
             if bones:
                 bones.add(values[finite])
             if step:
@@ -100,6 +109,8 @@ def check_values(file, splits, skeleton, step, notes):
             yield _line(f"{split}y", unlabelled, "has a label that is not one-hot")
         if empty and notes is not None:
             notes.append(_line(f"{split}x", empty, "is empty: all its values are 0"))
+        if copies:
+            notes.append(_line(f"{split}x", copies, "is a copy of a clip that trains"))
     if bones:
         notes.extend(bones.notes())
 

@@ -234,7 +234,7 @@ def validate(file, values=True, step=None, notes=None):
     """What is wrong with an open h5: a list of strings, empty if it is in this layout.
 
     values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
-    notes: a list to which what is odd but allowed is added: empty clips, which some data sets have, and bones whose
+    notes: a list to which what is odd but allowed is added: empty clips, test clips that also train, and bones whose
     lengths do not look like those of the skeleton.
     """
     problems = [*check_shapes(file, SPLITS)] or [*_check_attributes(file)] or [*_check_skeleton(file)]

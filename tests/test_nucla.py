@@ -12,11 +12,11 @@ from util import UserError
 
 
 def write_zip(path, names, frames=2):
-    """A zip of clips by these names in which joint i of frame t is at (i + 1, t, view)."""
+    """A zip of clips by these names in which joint i of frame t is at (i + 1, t * view, view)."""
     with zipfile.ZipFile(path, "w") as archive:
         for name in names:
             label, view = int(name.split("/")[-1][1:3]), int(name[-7:-5])
-            skeletons = [[[i + 1.0, t, view] for i in range(20)] for t in range(frames)]
+            skeletons = [[[i + 1.0, t * view, view] for i in range(20)] for t in range(frames)]
             archive.writestr(name, json.dumps({"skeletons": skeletons, "label": label}))
     return path
 
@@ -109,3 +109,14 @@ def test_exchanged_labels_are_corrected(tmp_path, capsys):
     as_published = [label for label in (4, 5, 6, 7) for _ in (4, 5, 6)]
     assert labels(2) == labels(1) == labels(1, "--correct-labels") == as_published
     assert labels(2, "--correct-labels") == [5, 4, 4, 4, 5, 5, 6, 7, 6, 7, 6, 7]
+
+
+def test_copies_of_training_clips_do_not_test(tmp_path, capsys):
+    source = write_zip(tmp_path / "all_sqe.zip", names(1, 5) + names(2, 5) + names(3, 5))
+    with zipfile.ZipFile(source, "a") as archive:
+        archive.writestr("all_sqe/a01_s02_e00_v03.json", archive.read(names(2, 1)[0]))
+    for flags, clips in (((), 6), (("--distinct",), 5)):
+        make_nucla.main([str(source), "--out", str(tmp_path / "out.h5"), *flags])
+        out, err = capsys.readouterr()
+        assert f" and {clips} test clips" in out
+        assert ("note: 1 test clips are copies of training clips (--distinct)" in err) == (not flags)

@@ -11,6 +11,7 @@ A clip is a json whose name gives action, subject, execution and view: {"skeleto
 
 import json
 import re
+import sys
 import zipfile
 import zlib
 from itertools import pairwise
@@ -111,6 +112,7 @@ def main(argv=None):
     add("--train-views", **views, help="views that train (the others; with --test-performers, those that test)")
     add("--test-performers", type=int, nargs="+", metavar="PERFORMER", help="performers that test; the others train")
     add("--correct-labels", action="store_true", help="correct the labels of 24 clips of view 2 (docs/results.md)")
+    add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
     args = parser.parse_args(argv)
     test_views, test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
@@ -120,7 +122,8 @@ def main(argv=None):
         raise UserError(f"--train-views: view {both.pop()} tests; take others")
     if (test_performers or len(test_views) > 1 or train_views != default) and not args.out:
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
-    variant = f"_test{test_views[0]}" * (test_views != [3]) + "_corrected" * args.correct_labels
+    variant = f"_test{test_views[0]}" * (test_views != [3])
+    variant += "_corrected" * args.correct_labels + "_distinct" * args.distinct
     out = args.out or HERE / f"NUCLA_CV{variant}.h5"
 
     clips, labels, performers, views = [], [], [], []
@@ -134,6 +137,10 @@ def main(argv=None):
     labels, chosen = np.array(labels), np.isin(performers, test_performers)
     test = np.flatnonzero(np.isin(views, test_views) & (chosen | (not test_performers)))
     train = np.flatnonzero(np.isin(views, train_views) & ~chosen)
+    trained = {clips[i].tobytes() for i in train}
+    copies = np.array([clips[i].tobytes() in trained for i in test], dtype=bool)
+    if args.distinct:
+        test = test[~copies]
     if len(train) < 2 or not len(test):
         found = f"of {len(views)} clips {len(train)} would train and {len(test)} test"
         raise UserError(f"{args.source}: {found}; at least two and one are needed")
@@ -142,7 +149,7 @@ def main(argv=None):
     if people:
         of = f" of views {tests}" if test_views == train_views else f"; {protocol}"
         protocol = f"cross-subject: performers {people} test, the others train{of}"
-    protocol += "; labels of view 2 corrected" * args.correct_labels
+    protocol += "; labels of view 2 corrected" * args.correct_labels + "; no copies" * args.distinct
     training, validation = split_validation(train)
     write_h5(
         out,
@@ -158,6 +165,8 @@ def main(argv=None):
         protocol=protocol,
         made_by=f"make_nucla.py {__version__}",
     )
+    if copies.any() and not args.distinct:
+        print(f"note: {copies.sum()} test clips are copies of training clips (--distinct)", file=sys.stderr)
     print(f"{out}: {len(training)} training, {len(validation)} validation and {len(test)} test clips")
 
 
