@@ -80,7 +80,7 @@ def test_check_h5_notes_another_order_and_names_the_skeleton(tmp_path):
     def write(**header):
         write_h5(
             path,
-            {"": (clips, [0, 1] * 20), "valid_": ([], []), "test_": (clips[:4], [0, 1, 0, 1])},
+            {"": (clips[4:], [0, 1] * 18), "valid_": ([], []), "test_": (clips[:4], [0, 1, 0, 1])},
             **dict(frames=30, joints=20, persons=1, class_names=["a", "b"], protocol="", made_by="me") | header,
         )
 
