@@ -5,6 +5,7 @@ layout.validate calls these checks, and tools/check_h5.py prints what they find.
 
 import hashlib
 import math
+from itertools import compress
 
 import h5py
 import numpy as np
@@ -81,7 +82,7 @@ def check_values(file, splits, skeleton, step, notes):
     called with the number of clips after each part, or None. notes: gets what is odd but allowed; a list, or None.
     """
     bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) and notes is not None else None
-    trained = set()  # digests of the clips that train
+    trained = set()  # digests of the clips that train, without empty ones
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
         infinite, unlabelled, empty, copies = [], [], [], []
@@ -96,9 +97,9 @@ def check_values(file, splits, skeleton, step, notes):
             if notes is not None:
                 digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in values]
                 if split == "test_":
-                    copies.extend(i for i, one in enumerate(digests, at) if filled[i - at] and one in trained)
+                    copies.extend(i for i, digest in enumerate(digests, at) if digest in trained)
                 else:
-                    trained.update(digests)
+                    trained.update(compress(digests, filled))
             if bones:
                 bones.add(values[finite])
             if step:

@@ -20,9 +20,9 @@ def table(path):
 
 
 def test_runs_side_by_side_are_those_of_one_after_another(toy, tmp_path, capsys):
-    run(toy, tmp_path / "one", "--seeds", "3", epochs=1)
+    run(toy, tmp_path / "one", "--seeds", "3", epochs=2)
     printed = capsys.readouterr().out
-    done, out, err = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "3", "--jobs", "2", epochs=1))
+    done, out, err = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "3", "--jobs", "2", epochs=2))
     assert done == 0, err
     assert out == printed.splitlines()
     for seed in ("seed1", "seed2", "seed3"):
@@ -31,7 +31,7 @@ def test_runs_side_by_side_are_those_of_one_after_another(toy, tmp_path, capsys)
         assert len({(folder / "0_pred.txt").read_bytes() for folder in folders}) == 1
     states = sorted(tmp_path.glob("two/**/0_state.pth"))
     before = [path.stat().st_mtime_ns for path in states]
-    resumed = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "3", "--jobs", "2", "--resume", epochs=1))
+    resumed = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "3", "--jobs", "2", "--resume", epochs=2))
     assert resumed[:2] == (0, out)  # all is there, so nothing is trained
     assert [path.stat().st_mtime_ns for path in states] == before and len(states) == 3
 

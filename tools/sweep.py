@@ -37,7 +37,7 @@ IMPLIED = ("theta", "lr_factor")  # and those that follow from a recipe
 
 
 def parse_args(argv):
-    """The variants, the data sets or None, and the flags for main.py."""
+    """The variants, and for each data set the flags for main.py."""
     parser = util.ArgumentParser(description=__doc__)
     parser.add_argument("--vary", action="append", default=[], metavar="'FLAGS'", help="a variant: flags of main.py")
     parser.add_argument("--ablations", action="store_true", help=f"{len(ABLATED)} variants: the names of --ablate")
@@ -47,17 +47,14 @@ def parse_args(argv):
     if not variants:
         parser.error("give the variants: --vary or --ablations")
     flags = ["--resume", "--seeds", "3", *passed_on]
-    base = sgn.parse_args(flags)
-    return variants, args.datasets or [base.dataset], flags
+    return variants, [[*flags, "--dataset", name] for name in args.datasets] if args.datasets else [flags]
 
 
-def plan(variant, dataset, flags):
-    """The runs of a variant on a data set, a list of runs.Run; none if it is not possible there, which a line says."""
-    if sgn.parse_args(flags).dataset != dataset:
-        flags = [*flags, "--dataset", dataset]
+def plan(variant, flags):
+    """The runs of a variant of these flags, a list of runs.Run; none if it is not possible there, which a line says."""
     words = [*flags, *shlex.split(variant)]
     args, base = sgn.parse_args(words), sgn.make_config(sgn.parse_args(flags))
-    h5, name = find_h5(dataset, args.case, args.data)
+    h5, name = find_h5(args.dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)
     config = sgn.make_config(args)
@@ -118,15 +115,15 @@ def to_markdown(rows):
 
 
 def main(argv=None):
-    variants, datasets, flags = parse_args(argv)
-    args = sgn.parse_args([*flags, "--dataset", datasets[0]])
+    variants, commands = parse_args(argv)
+    args = sgn.parse_args(commands[0])
     device = distributed.pick_device(args.device)
     command = shlex.join(["tools/sweep.py", *(sys.argv[1:] if argv is None else argv)])
     comments = [f"{key}: {value}" for key, value in util.provenance(command, device).items()]
-    groups = [(variant, plan(variant, dataset, flags)) for variant in ["", *variants] for dataset in datasets]
+    groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
     prepare(groups[0][1][0].config)
-    path = args.results / (groups[0][1][0].config.dataset if len(datasets) == 1 else "sweep") / f"{args.case}_sweep"
+    path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)
     for variant, runs in groups:
