@@ -23,7 +23,7 @@ from second_device import DEVICE, second_device
 from skeletons import STREAMS
 from train import Trainer
 
-PLUS = ("--recipe", "plus", "--views", "other", "-b", "8", "--print-freq", "2")
+PLUS = ("--recipe", "plus,test_samples=2", "--views", "other", "-b", "28", "--print-freq", "2")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def run_on_device(h5, results, *more):
     command[command.index("cpu")] = DEVICE
     with second_device() as device:
         main.main(command)
-    return results / "toy" / "SGN-plus", device
+    return results / "toy" / "SGN-plus,test_samples=2", device
 
 
 def make_trainer(h5, folder, recipe="plus", **settings):
@@ -52,7 +52,7 @@ def make_trainer(h5, folder, recipe="plus", **settings):
 
 def test_a_run_that_is_stopped_and_resumed_there_has_the_bits_of_the_cpu(h5, tmp_path, monkeypatch):
     run(h5, tmp_path / "cpu", *PLUS, epochs=2)
-    cpu, step = tmp_path / "cpu" / "toy" / "SGN-plus", Trainer.train_step
+    cpu, step = tmp_path / "cpu" / "toy" / "SGN-plus,test_samples=2", Trainer.train_step
 
     def stop(self, *args):
         if self.log:

@@ -23,7 +23,7 @@ from data import Clips
 from helpers import start_script, wait_for
 from util import UserError
 
-EPOCHS = 14
+EPOCHS = 9
 SMALL_STEPS = ("-b", "8", "--print-freq", "1")
 
 
