@@ -1,11 +1,15 @@
-"""Files from anywhere: h5 files that are whole in themselves, and what a pickle would run."""
+"""Files from anywhere: h5 files that are whole in themselves, damaged zips, and what a pickle would run."""
 
 import pickletools
+import zipfile
+import zlib
 from contextlib import contextmanager, suppress
 
 import h5py
 
 from util import UserError, name_file_in_errors, regular, shorten
+
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading a member may raise
 
 
 class Unreadable(UserError):

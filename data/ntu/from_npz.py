@@ -10,7 +10,6 @@ not, and nothing is unpickled.
 
 import math
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ import layout
 import protocols
 from blocks import digest
 from checks import is_one_hot
+from inputs import DAMAGED_ZIP
 from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular
 
 HERE = Path(__file__).resolve().parent
@@ -147,7 +147,7 @@ def main(argv=None):
     try:
         with name_file_in_errors(args.npz), zipfile.ZipFile(args.npz) as archive:
             sizes = convert(archive, out, made_from)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except DAMAGED_ZIP as error:
         raise UserError(f"{args.npz}: cannot be read as an .npz ({error})") from None
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(out, *sizes.values()))
 

@@ -13,7 +13,6 @@ import json
 import re
 import sys
 import zipfile
-import zlib
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 import _path
 
+from inputs import DAMAGED_ZIP
 from layout import center, split_validation, write_h5
 from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular, shorten
 
@@ -90,7 +90,7 @@ def read_all(source):
         try:
             with name_file_in_errors(source):
                 text = read()
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except DAMAGED_ZIP as error:
             raise UserError(f"{source}: {name} in it is damaged ({error})") from None
         yield name, text
 
