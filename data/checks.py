@@ -82,7 +82,7 @@ def check_values(file, splits, skeleton, step, notes):
     called with the number of clips after each part, or None. notes: gets what is odd but allowed; a list, or None.
     """
     bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) and notes is not None else None
-    trained = set()  # digests of the clips that train, without empty ones
+    trained = set()  # digests of the training and validation clips, without empty ones
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
         infinite, unlabelled, empty, copies = [], [], [], []
@@ -111,7 +111,7 @@ def check_values(file, splits, skeleton, step, notes):
         if empty and notes is not None:
             notes.append(_line(f"{split}x", empty, "is empty: all its values are 0"))
         if copies:
-            notes.append(_line(f"{split}x", copies, "is a copy of a clip that trains"))
+            notes.append(_line(f"{split}x", copies, "is also a training or validation clip"))
     if bones:
         notes.extend(bones.notes())
 

@@ -260,7 +260,7 @@ def test_check_h5_as_a_program(path, tmp_path):
         file["x"][0, 0, 0] = 0
         file["test_x"][1] = file["valid_x"][0]
     code, out, err = run_script(CHECK, path)
-    copy = f"{path}: note: test_x: clip 1 is a copy of a clip that trains"
+    copy = f"{path}: note: test_x: clip 1 is also a training or validation clip"
     assert (code, out[:2], len(out + err)) == (0, [empty, copy], 3)
 
 

@@ -103,7 +103,7 @@ def test_exchanged_labels_are_corrected(tmp_path, capsys):
         views = ("--test-view", str(view), "--train-views", train)
         make_nucla.main([str(source), *views, "--out", str(out), *flags])
         clips = Clips.read(out)
-        assert clips.protocol.endswith("; labels of view 2 corrected") == bool(flags)
+        assert clips.protocol.endswith("; labels of view 2 corrected") == (view == 2 and bool(flags))
         return clips.label[clips.splits["test"]].tolist()
 
     as_published = [label for label in (4, 5, 6, 7) for _ in (4, 5, 6)]
@@ -115,8 +115,12 @@ def test_copies_of_training_clips_do_not_test(tmp_path, capsys):
     source = write_zip(tmp_path / "all_sqe.zip", names(1, 5) + names(2, 5) + names(3, 5))
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("all_sqe/a01_s02_e00_v03.json", archive.read(names(2, 1)[0]))
-    for flags, clips in (((), 6), (("--distinct",), 5)):
+        one = json.loads(archive.read(names(2, 1)[0]))
+        one["skeletons"] += [[[0.0] * 3] * 20] * 2  # empty frames at the end
+        archive.writestr("all_sqe/a02_s02_e00_v03.json", json.dumps(one))
+    for flags, clips in (((), 7), (("--distinct",), 5)):
         make_nucla.main([str(source), "--out", str(tmp_path / "out.h5"), *flags])
         out, err = capsys.readouterr()
         assert f" and {clips} test clips" in out
-        assert ("note: 1 test clips are copies of training clips (--distinct)" in err) == (not flags)
+        assert ("note: copies of training clips among the test clips: 2; see --distinct" in err) == (not flags)
+        assert Clips.read(tmp_path / "out.h5").protocol.endswith("; no copies") == bool(flags)

@@ -20,20 +20,20 @@ def table(path):
 
 
 def test_runs_side_by_side_are_those_of_one_after_another(toy, tmp_path, capsys):
-    run(toy, tmp_path / "one", "--seeds", "2", epochs=2)
+    run(toy, tmp_path / "one", "--seeds", "3", epochs=2)
     printed = capsys.readouterr().out
-    done, out, err = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "2", "--jobs", "2", epochs=2))
+    done, out, err = run_script("main.py", *flags(toy, tmp_path / "two", "--seeds", "3", "--jobs", "2", epochs=2))
     assert done == 0, err
     assert out == printed.splitlines()
-    for seed in ("seed1", "seed2"):
+    for seed in ("seed1", "seed2", "seed3"):
         folders = [tmp_path / which / "toy" / "SGN" / seed for which in ("one", "two")]
         assert same(*map(weights, folders))
         assert len({(folder / "0_pred.txt").read_bytes() for folder in folders}) == 1
     states = sorted(tmp_path.glob("two/**/0_state.pth"))
     before = [path.stat().st_mtime_ns for path in states]
-    run(toy, tmp_path / "two", "--seeds", "2", "--resume", epochs=2)  # all is there, so nothing is trained
+    run(toy, tmp_path / "two", "--seeds", "3", "--resume", epochs=2)  # all is there, so nothing is trained
     assert capsys.readouterr().out.splitlines() == out
-    assert [path.stat().st_mtime_ns for path in states] == before and len(states) == 2
+    assert [path.stat().st_mtime_ns for path in states] == before and len(states) == 3
 
 
 def test_an_error_of_one_of_several_runs_is_one_line(toy, tmp_path):
@@ -99,7 +99,11 @@ def test_ablations_leave_out_what_the_data_do_not_allow(toy, tmp_path, capsys, m
 
 
 def test_a_sweep_refuses_what_it_does_not_take(toy):
-    for words, why in ((["--splits", "2"], "--seeds and --splits"), (["--train", "0"], "leave out --train 0")):
+    for words, why in (
+        (["--splits", "2"], "--seeds and --splits"),
+        (["--train", "0"], "leave out --train 0"),
+        (["--vary=--dataset DEMO"], "the same data set"),
+    ):
         with pytest.raises(UserError, match=why):
             sweep.main(["--dataset", str(toy), "--vary=-b 8", *words])
     for words in ([], ["--vary=--ablate gcn"], ["--vary=-b 8", "--no-such-flag"], ["--vary=-b 8", "--seeds", "0"]):

@@ -53,7 +53,10 @@ def parse_args(argv):
 def plan(variant, flags):
     """The runs of a variant of these flags, a list of runs.Run; none if it is not possible there, which a line says."""
     words = [*flags, *shlex.split(variant)]
-    args, base = sgn.parse_args(words), sgn.make_config(sgn.parse_args(flags))
+    args, base = sgn.parse_args(words), sgn.parse_args(flags)
+    if args.dataset != base.dataset:
+        raise util.UserError("--vary: a variant is of the same data set; take --datasets")
+    base = sgn.make_config(base)
     h5, name = find_h5(args.dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)

@@ -39,8 +39,8 @@ ACTIONS = (
     "carry",
 )
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
-# Performers whose two actions have exchanged labels in view 2: docs/results.md
-EXCHANGED = {4: ("sit down", "stand up"), 5: ("donning", "doffing")}
+# The right class of (performer, class) in view 2, where two pairs of labels are swapped: docs/results.md
+CORRECT = {(4, 4): 5, (4, 5): 4, (5, 6): 7, (5, 7): 6}
 JOINTS = 20
 LARGEST = 2**26  # bytes of a json; those of the data set have less than one million
 
@@ -95,14 +95,6 @@ def read_all(source):
         yield name, text
 
 
-def correct_labels(labels, performers, views):
-    """Gives the clips of EXCHANGED each other's class index, in place."""
-    for i, (label, performer, view) in enumerate(zip(labels, performers, views, strict=True)):
-        pair = [ACTIONS.index(action) for action in EXCHANGED.get(performer, ())]
-        if view == 2 and label in pair:
-            labels[i] = sum(pair) - label
-
-
 def main(argv=None):
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -130,26 +122,28 @@ def main(argv=None):
     for name, text in read_all(args.source):
         clip, label = read_json(text, name)
         _, performer, _, view = map(int, NAME.fullmatch(name).groups())
+        if args.correct_labels and view == 2:
+            label = CORRECT.get((performer, label), label)
         for values, value in zip((clips, labels, performers, views), (clip, label, performer, view), strict=True):
             values.append(value)
-    if args.correct_labels:
-        correct_labels(labels, performers, views)
     labels, chosen = np.array(labels), np.isin(performers, test_performers)
     test = np.flatnonzero(np.isin(views, test_views) & (chosen | (not test_performers)))
     train = np.flatnonzero(np.isin(views, train_views) & ~chosen)
-    trained = {clips[i].tobytes() for i in train}
-    copies = np.array([clips[i].tobytes() in trained for i in test], dtype=bool)
+    values = [clip.tobytes().rstrip(b"\0") for clip in clips]  # empty frames at the end are padding in an h5
+    trained = {values[i] for i in train} - {b""}
+    copies = np.array([values[i] in trained for i in test], dtype=bool)
     if args.distinct:
         test = test[~copies]
     if len(train) < 2 or not len(test):
-        found = f"of {len(views)} clips {len(train)} would train and {len(test)} test"
+        found = f"of {len(views)} clips {len(train)} would train and {len(test)} test" + " (--distinct)" * args.distinct
         raise UserError(f"{args.source}: {found}; at least two and one are needed")
     trains, tests, people = (", ".join(map(str, values)) for values in (train_views, test_views, test_performers))
     protocol = f"cross-view: views {trains} train, view {tests} tests"
     if people:
         of = f" of views {tests}" if test_views == train_views else f"; {protocol}"
         protocol = f"cross-subject: performers {people} test, the others train{of}"
-    protocol += "; labels of view 2 corrected" * args.correct_labels + "; no copies" * args.distinct
+    protocol += "; labels of view 2 corrected" * (args.correct_labels and 2 in train_views + test_views)
+    protocol += "; no copies" * args.distinct
     training, validation = split_validation(train)
     write_h5(
         out,
@@ -166,7 +160,7 @@ def main(argv=None):
         made_by=f"make_nucla.py {__version__}",
     )
     if copies.any() and not args.distinct:
-        print(f"note: {copies.sum()} test clips are copies of training clips (--distinct)", file=sys.stderr)
+        print(f"note: copies of training clips among the test clips: {copies.sum()}; see --distinct", file=sys.stderr)
     print(f"{out}: {len(training)} training, {len(validation)} validation and {len(test)} test clips")
 
 
