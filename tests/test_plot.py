@@ -13,7 +13,7 @@ pytest.importorskip("matplotlib")
 import plot_clips
 import plot_runs
 
-OF_TWO_NETWORKS = [ROOT / f"pretrained/NUCLA/logs/ablate-{name}_seed1.csv" for name in ("whole", "one-gcn")]
+OF_TWO_NETWORKS = [ROOT / f"pretrained/NUCLA/logs/{name}_seed1.csv" for name in ("amp_batch16", "ablate120-one-gcn")]
 SHIPPED_LOG = ROOT / "pretrained/NUCLA/SGN-plus/0_log.csv"
 
 
