@@ -1,6 +1,7 @@
 """make_nucla.py on made-up clips, as many of each view as in the public data set."""
 
 import json
+import re
 import zipfile
 
 import numpy as np
@@ -111,16 +112,19 @@ def test_exchanged_labels_are_corrected(tmp_path, capsys):
     assert labels(2, "--correct-labels") == [5, 4, 4, 4, 5, 5, 6, 7, 6, 7, 6, 7]
 
 
-def test_copies_of_training_clips_do_not_test(tmp_path, capsys):
+def test_copies_of_training_clips_do_not_test(tmp_path, monkeypatch, capsys):
     source = write_zip(tmp_path / "all_sqe.zip", names(1, 5) + names(2, 5) + names(3, 5))
     with zipfile.ZipFile(source, "a") as archive:
         archive.writestr("all_sqe/a01_s02_e00_v03.json", archive.read(names(2, 1)[0]))
         one = json.loads(archive.read(names(2, 1)[0]))
         one["skeletons"] += [[[0.0] * 3] * 20] * 2  # empty frames at the end
         archive.writestr("all_sqe/a02_s02_e00_v03.json", json.dumps(one))
-    for flags, clips in (((), 7), (("--distinct",), 5)):
-        make_nucla.main([str(source), "--out", str(tmp_path / "out.h5"), *flags])
+    monkeypatch.setattr(make_nucla, "HERE", tmp_path)
+    both = ["--correct-labels", "--distinct"]
+    for flags, name, clips in (([], "", 7), (["--distinct"], "_distinct", 5), (both, "_corrected_distinct", 5)):
+        make_nucla.main([str(source), *flags])
+        h5 = tmp_path / f"NUCLA_CV{name}.h5"
         out, err = capsys.readouterr()
-        assert f" and {clips} test clips" in out
+        assert re.fullmatch(rf"{h5}: 9 training, 1 validation and {clips} test clips\n", out)
         assert ("note: copies of training clips among the test clips: 2; see --distinct" in err) == (not flags)
-        assert Clips.read(tmp_path / "out.h5").protocol.endswith("; no copies") == bool(flags)
+        assert Clips.read(h5).protocol.endswith("; no copies") == bool(flags)
