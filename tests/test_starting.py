@@ -45,7 +45,7 @@ def start_with(redirection, *command):
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux has it")
 def test_a_run_survives_streams_that_are_closed_or_full(toy, tmp_path):
     names = {"0_best.pth", "0_lable.txt", "0_log.csv", "0_pred.txt", "0_state.pth"}
-    for i, (redirection, code) in enumerate(((">&- 2>&- <&-", 0), ("2>/dev/full", 0), (">/dev/full", 2))):
+    for i, (redirection, code) in enumerate((("2>&- <&-", 0), (">&-", 0), ("2>/dev/full", 0), (">/dev/full", 2))):
         done, _, err = start_with(redirection, ROOT / "main.py", *flags(toy, tmp_path / str(i), epochs=1))
         assert done == code and (code or names <= set(os.listdir(tmp_path / str(i) / "toy" / "SGN")))
         assert "Traceback" not in err and "ignored" not in err

@@ -53,14 +53,13 @@ def parse_args(argv):
 def plan(variant, flags):
     """The runs of a variant of these flags, a list of runs.Run; none if it is not possible there, which a line says."""
     words = [*flags, *shlex.split(variant)]
-    args, base = sgn.parse_args(words), sgn.parse_args(flags)
-    if args.dataset != base.dataset:
+    args, unvaried = sgn.parse_args(words), sgn.parse_args(flags)
+    if args.dataset != unvaried.dataset:
         raise util.UserError("--vary: a variant is of the same data set; take --datasets")
-    base = sgn.make_config(base)
     h5, name = find_h5(args.dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)
-    config = sgn.make_config(args)
+    config, base = sgn.make_config(args), sgn.make_config(unvaried)
     if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
         print(f"{name}: without {variant}: the h5 does not state its skeleton")
         return []

@@ -129,9 +129,9 @@ def main(argv=None):
     labels, chosen = np.array(labels), np.isin(performers, test_performers)
     test = np.flatnonzero(np.isin(views, test_views) & (chosen | (not test_performers)))
     train = np.flatnonzero(np.isin(views, train_views) & ~chosen)
-    values = [clip.tobytes().rstrip(b"\0") for clip in clips]  # empty frames at the end are padding in an h5
-    trained = {values[i] for i in train} - {b""}
-    copies = np.array([values[i] in trained for i in test], dtype=bool)
+    contents = [clip.tobytes().rstrip(b"\0") for clip in clips]  # empty frames at the end are padding in an h5
+    trained = {contents[i] for i in train} - {b""}
+    copies = np.array([contents[i] in trained for i in test], dtype=bool)
     if args.distinct:
         test = test[~copies]
     if len(train) < 2 or not len(test):
