@@ -66,7 +66,7 @@ def parse_args(argv=None):
     views = "whether the test clips are seen from other directions than the training clips (as the data set's case; of"
     add("--views", choices=("same", "other"), help=f"{views} an .h5 same): sets the rotation and whether plus flips")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
-    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint")
+    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint (%(default)s)")
     together = "of --train 0: test these checkpoints together, their softmax scores added"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
     add("--weights", type=util.number_list, metavar="X,X", help="of the checkpoints of --ensemble (1 each)")
@@ -82,7 +82,7 @@ def parse_args(argv=None):
     add("--deterministic", action="store_true", help="on a GPU, use only kernels that always give the same bits")
     select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
     add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
-    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help="what makes it the best (%(default)s)")
+    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help="by which figure an epoch is the best (%(default)s)")
     add("--amp", action="store_true", help="matrix products in bfloat16, in training and testing")
     add("--compile", action="store_true", help="torch.compile the network for training, if that works")
     epochs = ("--epochs", "--max-epochs", "--max-epoches")
@@ -92,14 +92,14 @@ def parse_args(argv=None):
     steps = "factor of the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
     add("--lr-factor", type=util.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
     add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
-    theta = "training rotation, radians (0.3; with other --views 0.5; --recipe plus has its own)"
+    theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"
     add("--theta", type=nonnegative_float, help=theta)
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
     add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
     add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
-    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss")
+    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss (%(default)s)")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
     args = parser.parse_args(argv)
     cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
@@ -117,9 +117,9 @@ def parse_args(argv=None):
     if args.ensemble and (args.train or args.seeds or args.splits):
         raise UserError("--ensemble: tests checkpoints, with --train 0 and without --seeds and --splits")
     if args.weights and not args.ensemble:
-        raise UserError("--weights: of the checkpoints of --ensemble")
+        raise UserError("--weights: only with --ensemble")
     if args.jobs > 1 and not (args.train and (args.seeds or args.splits)):
-        raise UserError("--jobs: for the runs of --seeds or --splits")
+        raise UserError("--jobs: only for the runs of --seeds or --splits")
     if args.freeze and not args.init:
         raise UserError("--freeze trains the last layer of a checkpoint: give one with --init")
     if args.seeds and (args.splits or args.seed is not None):

@@ -26,7 +26,7 @@ EXIT_CODES = """exit codes:
   0  done
   2  wrong or missing input, one line says which; or, with --strict, a file that would be skipped
   3  done, but files were skipped: they are listed at the end and in a ...skipped.csv
-  130, 143  interrupted or terminated; run the same command again to continue
+  130, 143  interrupted or terminated; run the same command again
 """
 
 

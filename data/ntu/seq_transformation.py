@@ -5,7 +5,7 @@
 
 Reads DIR/denoised_data/, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
 DEMO_CV.h5), in the layout of data/layout.py. With two workers both are written at the same time. A file that is
-complete and made from the same clips is not written again. --strict, of the other two, makes no difference here.
+complete and made from the same clips is not written again.
 """
 
 import sys
