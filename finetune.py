@@ -59,4 +59,4 @@ def report(checkpoint, class_names, runs):
     trained_on = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
     same_data = trained_on["dataset"] == config.dataset
     if same_data and any(trained_on[key] != str(getattr(run.config, key)) for run in runs for key in trained_on):
-        warn_once(f"{path} was trained on another split of {config.dataset}: clips that test here may have trained it")
+        warn_once(f"{path} was trained on another split of {config.dataset}: it may have seen these test clips")

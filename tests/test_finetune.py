@@ -162,7 +162,7 @@ def test_two_processes_train_a_frozen_network_like_one(five, init, tmp_path):
 def test_a_note_where_clips_that_test_may_have_trained_the_checkpoint(init, tmp_path, capsys):
     rng = np.random.default_rng(0)
     h5 = write_toy(tmp_path / "toy.h5", resplits=rng.permuted(np.repeat([[0, 1, 2]] * 2, [48, 8, 18], axis=1), axis=1))
-    note = f"note: {init} was trained on another split of toy: clips that test here may have trained it\n"
+    note = f"note: {init} was trained on another split of toy: it may have seen these test clips\n"
     run(h5, tmp_path, "--init", str(init), epochs=1)
     assert note not in capsys.readouterr().err
     run(h5, tmp_path, "--init", str(init), "--splits", "2", epochs=1)

@@ -9,7 +9,7 @@ the command without any variant; the others state their difference to it, over t
 says otherwise) and data sets. --jobs N trains N runs at a time, of all variants. After an interruption the same command
 continues, and what main.py has trained already is not trained again. After each variant the table is written, to
 results/<dataset>/<case>_sweep.csv and .md, or, of several data sets, results/sweep/: top-1 in percent, mean and
-standard deviation over the seeds, and the cross entropy of the test clips in the last epoch.
+standard deviation over the seeds, and the loss of the test clips (smoothed labels) in the last epoch.
 """
 
 import csv
@@ -105,7 +105,7 @@ def write_table(path, rows, comments):
 
 
 def to_markdown(rows):
-    head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "cross entropy"]
+    head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
         cells = [f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}" for key in RESULTS]

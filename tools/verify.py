@@ -30,7 +30,7 @@ from recipes import parse_recipe
 from util import UserError
 
 FOLDER = util.ROOT / "pretrained"
-RESULT = "top-1, best / last"
+RESULT = "top-1, selected / last"
 
 
 def read_table(path=FOLDER / "README.md"):
