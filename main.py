@@ -66,7 +66,7 @@ def parse_args(argv=None):
     views = "whether the test clips are seen from other directions than the training clips (as the data set's case; of"
     add("--views", choices=("same", "other"), help=f"{views} an .h5 same): sets the rotation and whether plus flips")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
-    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: test the checkpoint (%(default)s)")
+    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: only test (%(default)s)")
     together = "of --train 0: test these checkpoints together, their softmax scores added"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
     add("--weights", type=util.number_list, metavar="X,X", help="of the checkpoints of --ensemble (1 each)")
@@ -82,7 +82,8 @@ def parse_args(argv=None):
     add("--deterministic", action="store_true", help="on a GPU, use only kernels that always give the same bits")
     select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
     add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
-    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help="by which figure an epoch is the best (%(default)s)")
+    monitor = "figure by which an epoch is the best (%(default)s)"
+    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help=monitor)
     add("--amp", action="store_true", help="matrix products in bfloat16, in training and testing")
     add("--compile", action="store_true", help="torch.compile the network for training, if that works")
     epochs = ("--epochs", "--max-epochs", "--max-epoches")
@@ -99,7 +100,7 @@ def parse_args(argv=None):
     add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
     add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
-    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the progress bar's loss (%(default)s)")
+    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the bar's loss (%(default)s)")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
     args = parser.parse_args(argv)
     cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)

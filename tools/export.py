@@ -9,8 +9,8 @@
 
 The batch size is free. Before the file is written, its content is loaded and run on random clips; if the logits differ
 from the module's, nothing is written. Then its latency is printed beside that of model.SGN and inference.Folded. The
-file also holds the shapes of input and output, the class names if they are known, and how the checkpoint was trained: in
-the metadata_props of an .onnx, and in the extra file about.json of a .pt2.
+file also holds the shapes of input and output, the class names if they are known, and how the checkpoint was trained:
+in the metadata_props of an .onnx, and in the extra file about.json of a .pt2.
 """
 
 import hashlib

@@ -102,7 +102,7 @@ def main(argv=None):
     add("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     add("--test-view", **views, default=[3], help="test views (3)")
     add("--train-views", **views, help="training views (the others; with --test-performers, the test views)")
-    add("--test-performers", type=int, nargs="+", metavar="PERFORMER", help="test performers; the others are for training")
+    add("--test-performers", type=int, nargs="+", metavar="PERFORMER", help="test performers; the others train")
     add("--correct-labels", action="store_true", help="correct the labels of 24 clips of view 2 (docs/results.md)")
     add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
