@@ -63,13 +63,13 @@ def parse_args(argv=None):
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--stream", choices=STREAMS, default="joint", help="what the network takes: see the end (%(default)s)")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or the path of an .h5 (%(default)s)")
-    views = "whether the test clips are seen from other directions than the training clips (as the data set's case; of"
-    add("--views", choices=("same", "other"), help=f"{views} an .h5 same): sets the rotation and whether plus flips")
+    views = "whether test clips are seen from other directions than training clips: sets the rotation, and whether plus"
+    add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
     add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: only test (%(default)s)")
-    together = "of --train 0: test these checkpoints together, their softmax scores added"
+    together = "with --train 0: test these checkpoints together, adding their softmax scores"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
-    add("--weights", type=util.number_list, metavar="X,X", help="of the checkpoints of --ensemble (1 each)")
+    add("--weights", type=util.number_list, metavar="X,X", help="weights of the checkpoints of --ensemble (1 each)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--cache", action="store_true", help="keep the packed clips beside the h5, for a faster start")
     add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
@@ -100,7 +100,7 @@ def parse_args(argv=None):
     add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
     add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
-    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the bar's loss (%(default)s)")
+    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
     args = parser.parse_args(argv)
     cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
