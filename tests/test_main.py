@@ -217,9 +217,9 @@ def error_of(command, capsys):
         ("--seed 3 --seeds 2", "--seeds and --seed: take one of them"),
         ("--recipe plus --views other --theta 0", "--theta 0.0: --recipe plus has its own"),
         ("--dataset NUCLA --recipe plus --lr-factor 0.2", "--lr-factor 0.2: --recipe plus has its own"),
-        ("--jobs 2", "--jobs: for the runs of --seeds or --splits"),
+        ("--jobs 2", "--jobs: only for the runs of --seeds or --splits"),
         ("--ensemble a.pth", "--ensemble: tests checkpoints, with --train 0"),
-        ("--train 0 --weights 1,2", "--weights: of the checkpoints of --ensemble"),
+        ("--train 0 --weights 1,2", "--weights: only with --ensemble"),
         ("--recipe paper,tilt=0.3 --theta 0.2", "--theta 0.2: --recipe paper,rotate_xz=0.3 has its own"),
     ],
 )
