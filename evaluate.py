@@ -5,26 +5,29 @@ import torch
 
 import distributed
 from checkpoint import load_checkpoint
-from inference import inference_form
 from util import UserError, atomic_write
 
-EVAL_BATCH = 256  # clips; results do not depend on it
+# Clips that are computed at a time. On a CPU what is between two layers then fits into its caches
+EVAL_BATCH = {"cpu": 8}
+EVAL_BATCH_GPU = 256
 
 
 @torch.inference_mode()
 def predict_logits(net, clips, ids, generator, samples=1, whole_clip=False, amp=False):
     """Logits of clips, averaged over `samples` samples of each: (n, classes) float32.
 
-    Several processes share the clips, and all get all logits. amp: products in bfloat16.
+    The network itself is scored, as model.py has it, in evaluation mode and uncompiled. Several processes share the
+    clips, and all get all logits. amp: products in bfloat16.
     """
+    net.eval()
     frames = [clips.sample_frames(ids, generator, net.seg, whole_clip) for _ in range(samples)]
     logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
-    forward = inference_form(net, clips.gather(ids[:4], frames[0][:4]), amp)
-    mine = distributed.shard(len(ids))
-    for i in range(mine.start, mine.stop, EVAL_BATCH):
-        batch = slice(i, min(i + EVAL_BATCH, mine.stop))
-        of_samples = [forward(clips.gather(ids[batch], chosen[batch])) for chosen in frames]
-        logits[batch] = torch.stack(of_samples).float().mean(dim=0)
+    mine, step = distributed.shard(len(ids)), EVAL_BATCH.get(ids.device.type, EVAL_BATCH_GPU)
+    with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp):
+        for i in range(mine.start, mine.stop, step):
+            batch = slice(i, min(i + step, mine.stop))
+            of_samples = [net.forward(clips.gather(ids[batch], chosen[batch])).float() for chosen in frames]
+            logits[batch] = torch.stack(of_samples).mean(dim=0)
     return distributed.all_reduce_sum(logits)
 
 

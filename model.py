@@ -126,7 +126,8 @@ class SGN(nn.Module):
             raise ValueError(f"SGN takes (batch, {self.seg}, {3 * self.num_joint}), not {tuple(x.shape)}")
         b, t, j = len(x), self.seg, self.num_joint
         if self.stream is not None:
-            x = apply_stream(x, self.stream)
+            with torch.autocast(x.device.type, enabled=False):  # bfloat16 would round centimetres away
+                x = apply_stream(x, self.stream)
 
         # Dynamics (section 3.1): position and velocity, v_t = p_t - p_(t-1) with v_0 = 0, are embedded and added
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))

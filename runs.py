@@ -83,15 +83,14 @@ def train_and_test(run, options, position=None):
             trainer.train()
             minutes = (time.perf_counter() - start) / 60
             lines = [f"note: trained {len(trainer.log)} epochs, {minutes:.1f} minutes in this run"]
-            ids = clips.ids("test")
-            logits = test_logits(trainer.net, clips, ids, config.recipe, config.seed, config.amp)
             checkpoint, top1 = evaluate_and_write(best, config, clips, folder)
-            trainer.results = {
-                "epoch": checkpoint.epoch,
-                "selected": checkpoint.selected,
-                "top1": top1,
-                "last_top1": accuracy(logits, clips.label[ids]),
-            }
+            last_top1 = top1
+            if checkpoint.epoch != config.epochs:
+                ids = clips.ids("test")
+                logits = test_logits(trainer.net, clips, ids, config.recipe, config.seed, config.amp)
+                last_top1 = accuracy(logits, clips.label[ids])
+            trainer.results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1}
+            trainer.results["last_top1"] = last_top1
             distributed.run_on_main(trainer.save)
         except KeyboardInterrupt as interrupt:
             done = f"{len(trainer.log)} of {config.epochs} epochs are in {folder}"
