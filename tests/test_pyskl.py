@@ -186,7 +186,7 @@ def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
     with h5py.File(tmp_path / "ucf101_hrnet_1.h5") as file:
         assert layout.validate(file) == []
         header = layout.read_header(file)
-        assert (header["joints"], header["persons"], header["axes"]) == (17, 2, from_pyskl.AXES_2D)
+        assert (header["joints"], header["persons"], header["axes"]) == (17, 2, layout.AXES_2D)
         assert header["class_names"] == ("run", "jump", "sit")
         assert [len(file[f"{split}x"]) for split in layout.SPLITS] == [8, 1, 3]
         x = file["test_x"][2, 0].reshape(2, 17, 3)  # v11 has three persons: scores 0.5, 1 and 1.5

@@ -23,13 +23,13 @@ import _path
 import blocks
 import protocols
 from blocks import BadFile
+from units import FARTHEST
 from util import UserError, exit_on_error, regular
 
 SCRIPT = Path(__file__).name
 JOINTS = 25
 LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
 TEXT_A_BLOCK = 256 * 2**20  # bytes of the files of a block; NTU's blocks have 36 MB
-INFINITE = 2.0**128 - 2.0**103  # the smallest number that rounds to float32's infinity
 
 
 class Body(NamedTuple):
@@ -146,7 +146,7 @@ def read_joints(data, lines, starts):
         add(np.nan)
     with np.errstate(over="ignore"):
         values = np.fromiter(values, np.float32, len(values))
-    if not np.isfinite(values).all():
+    if not (np.abs(values) < FARTHEST).all():
         check_fields(lines, starts)
     return values.reshape(-1, JOINTS, 3)
 
@@ -154,7 +154,8 @@ def read_joints(data, lines, starts):
 def check_fields(lines, starts):
     """Checks the bodies of a text field by field: raises BadFile for the first that is wrong.
 
-    NaN and infinity are wrong in x, y, z only: Kinect itself writes them in other fields, which are not used.
+    NaN, infinity and what is too large are wrong in x, y, z only: Kinect itself writes them in other fields, which are
+    not used.
     """
     for start in starts:
         for at in (start - 2, *range(start, start + JOINTS)):
@@ -168,7 +169,7 @@ def check_fields(lines, starts):
                     value = None
                 if value is None:
                     raise BadFile(at + 1, f"{quote(token)} is not a number")
-                if wanted == 12 and i < 3 and not abs(value) < INFINITE:
+                if wanted == 12 and i < 3 and not abs(value) < FARTHEST:
                     raise BadFile(at + 1, f"{'xyz'[i]} of a joint is {quote(token)}")
 
 

@@ -29,9 +29,9 @@ import protocols
 import safe_pickle
 from safe_pickle import show
 from seq_transformation import center_clip
+from units import FARTHEST
 from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
 
-AXES_2D = "x - 0.5, y - 0.5, score"
 # The data set and the protocol of the split lists of NTU's files
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
 
@@ -112,8 +112,8 @@ def read_clip(annotation, path, i):
     if not is_numbers(keypoint) or keypoint.ndim != 4 or not keypoint.size:
         found = f"{getattr(keypoint, 'dtype', 'that is damaged')} {getattr(keypoint, 'shape', '')}"
         raise error(f"has a keypoint {found}, not (persons, frames, joints, 2 or 3)")
-    if not np.isfinite(keypoint).all():
-        raise error("has NaN or infinity in its keypoint")
+    if not (np.abs(keypoint) < FARTHEST).all():
+        raise error("has NaN, infinity or too large a number in its keypoint")
     name = plain_name(name)
     if keypoint.shape[2:] == (25, 3):
         return Clip(name, label, keypoint, None, None)
@@ -198,7 +198,7 @@ def write(path, words, classes, clips, train, test):
             persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
             class_names=classes,
             protocol=words,
-            axes=AXES_2D if is_2d else "x, y, z",
+            axes=layout.AXES_2D if is_2d else layout.AXES_3D,
             skeleton="coco17" if is_2d else "kinect_v2",
             made_by=f"from_pyskl.py {__version__}",
         )
