@@ -208,7 +208,7 @@ def find_files(root, dataset):
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
-    files, excluded = {}, Counter()
+    files, excluded, other = {}, Counter(), f"not one of the {len(dataset.classes)} actions of {dataset.name}"
     for entry in chain.from_iterable(map(os.scandir, folders)):
         name = entry.name.removesuffix(".skeleton")
         if name == entry.name or not protocols.NAME.fullmatch(name):
@@ -216,13 +216,15 @@ def find_files(root, dataset):
         elif name in dataset.missing:
             excluded["known to lack skeletons (missing_skeletons.txt)"] += 1
         elif not dataset.has(name):
-            excluded[f"not one of the {len(dataset.classes)} actions of {dataset.name}"] += 1
+            excluded[other] += 1
         elif name in files:
             excluded["a file of this name is in another of the folders too"] += 1
         else:
             files[name] = blocks.file_state(entry)
     if not files:
-        raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it")
+        there = "; ".join(f"{n:,} {why}" for why, n in excluded.items()) or "it is empty"
+        flag = "; for clips of NTU RGB+D 120 add --dataset NTU120" * (other in excluded and dataset.name != "NTU120")
+        raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it ({there}){flag}")
     return dict(sorted(files.items())), excluded
 
 
