@@ -32,7 +32,7 @@ import safe_pickle
 from safe_pickle import show
 from seq_transformation import center_clip
 from units import FARTHEST
-from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, readable, shorten
 
 # The data set and the protocol of the split lists of NTU's files
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
@@ -145,7 +145,7 @@ def plain_name(name):
 
 
 def note(text):
-    print(f"note: {text}", file=sys.stderr)
+    print(f"note: {readable(text)}", file=sys.stderr)
 
 
 def some(names, what):
