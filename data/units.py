@@ -32,7 +32,7 @@ def check_size(clip, skeleton, scale=None):
     skeletons, which are of whole bodies.
     """
     if not (np.abs(clip) < FARTHEST).all():
-        raise BadFile(None, "a coordinate is not finite, or too large")
+        raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
     size, known = find_size(clip), SKELETONS.get(skeleton)
     is_2d = known is not None and known.is_2d
     height = size[1] if is_2d else max(size)

@@ -188,7 +188,7 @@ BAD = {
     "flat.npy": (np.ones((30, 75)), r"flat.npy: float64 of shape \(30, 75\), not \(frames, joints, 3\)"),
     "nan.npy": (np.full((30, 25, 3), np.nan), "nan.npy: NaN or infinity in frame 1"),
     "zeros.npy": (np.zeros((30, 25, 3)), "zeros.npy: nobody is in it"),
-    "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: a coordinate is not finite, or too large"),
+    "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: NaN or infinity, or a coordinate too large"),
     "giant.npy": (
         np.arange(2250).reshape(30, 25, 3) * 100,
         "giant.npy: persons are about 7,200 high: these look like mill",
@@ -345,7 +345,7 @@ def test_no_person_s_size_in_a_stream(tmp_path, capsys):
     code, out, err = run(capsys, "--stream", "--window", 30, "--checkpoint", checkpoint, stream=lines)
     assert (code, len(out)) == (3, 1) and re.search("line 31: .*no person's size", err[0])
     numbers = [b" ".join([b"nan"] * 99)]
-    with pytest.raises(UserError, match="line 1: a coordinate is not finite"):
+    with pytest.raises(UserError, match="line 1: NaN or infinity"):
         run(capsys, "--stream", "--checkpoint", checkpoint, stream=numbers)
 
 
