@@ -190,13 +190,17 @@ class Classifier:
     def logits(self, clip, generator, samples=None):
         """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32.
 
-        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit.
+        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit,
+        or if the logits are not finite.
         """
         if clip.shape[2] != self.joints:
             raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
         ids = torch.zeros(samples or self.recipe.test_samples, dtype=torch.int64)
         x = Clips.from_clip(clip).sample(ids, generator, self.seg, self.recipe.whole_clip)
-        return self.forward(x).mean(dim=0)
+        logits = self.forward(x).mean(dim=0)
+        if not logits.isfinite().all():
+            raise UserError(f"{self.path} gives logits that are not finite: are these joints of a person, in metres?")
+        return logits
 
     def top(self, probabilities, n=5):
         """The n likeliest classes: [{"label": from 0, "name": str, "probability": float}], the likeliest first."""
@@ -248,7 +252,8 @@ class StreamClassifier:
 
         joints: (joints, 3) or (persons, joints, 3), metres in the camera's frame, zeros for an absent person; None for
         an empty frame. Returns None until the window is full, between strides, and while fewer of its frames than the
-        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity.
+        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity;
+        UserError if the logits of a window are not finite.
         """
         _, persons, *skeleton = self.ring.shape
         with np.errstate(over="ignore"):

@@ -14,7 +14,7 @@ import data
 from conftest import write_toy
 from data import Clips
 from datasets import DATASETS, find_h5, is_cross_view
-from layout import write_h5
+from layout import AXES_2D, write_h5
 from ntu_text import CLIPS
 from util import UserError
 
@@ -84,7 +84,7 @@ def test_reading_does_not_depend_on_the_block(tmp_path):
 
 def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch):
     path = tmp_path / "x.h5"
-    write(path, [straight(30), straight(7)], axes="x, y, score")
+    write(path, [straight(30), straight(7)], axes=AXES_2D)
     first = Clips.read(path, cache=True)
     monkeypatch.setattr(Clips, "_pack", None)  # the second time, the h5 is not read
     again = Clips.read(path, cache=True)

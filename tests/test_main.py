@@ -22,6 +22,7 @@ import util
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from data import Clips
 from helpers import start_script
+from layout import AXES_2D
 from logs import read_log
 from model import SGN
 from util import UserError
@@ -154,9 +155,9 @@ def test_every_parameter_group_has_the_learning_rate(toy, tmp_path, monkeypatch)
 
 
 def test_a_2d_data_set_is_not_rotated(tmp_path, capsys):
-    h5 = write_toy(tmp_path / "flat.h5", axes="x, y, score")
+    h5 = write_toy(tmp_path / "flat.h5", axes=AXES_2D)
     folder = run(h5, tmp_path, "--theta", "1", epochs=1)
-    note = "note: the axes are x, y, score: clips are not rotated, scaled or given noise\n"
+    note = f"note: the axes are {AXES_2D}: clips are not rotated, scaled or given noise\n"
     assert note in capsys.readouterr().err
     assert "# theta: 0.0\n" in (folder / "0_log.csv").read_text()
 
