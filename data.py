@@ -18,12 +18,11 @@ import torch
 from tqdm import tqdm
 
 import util
-from checks import is_one_hot
+from checks import FARTHEST, is_one_hot
 from inputs import open_h5
 from layout import SPLITS, read_header, read_origin
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
-LARGEST = 1e6  # of a coordinate, in whatever unit: a kilometre in millimetres
 # Fields of Clips that a cache keeps as they are
 CACHE = "packed clips"  # how the state of a cache begins
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")
@@ -108,8 +107,8 @@ class Clips:
                     if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
                     block_frames = dense[present]
-                    if not (np.abs(block_frames) < LARGEST).all():
-                        clip = i + (~(np.abs(dense) < LARGEST)).any(axis=(1, 2, 3)).argmax()
+                    if not (np.abs(block_frames) < FARTHEST).all():
+                        clip = i + (~(np.abs(dense) < FARTHEST)).any(axis=(1, 2, 3)).argmax()
                         raise util.UserError(f"{path}: {split}x: clip {clip} has NaN, infinity or a value above 1e6")
                     frames[used : used + len(block_frames)] = block_frames
                     used += len(block_frames)

@@ -28,10 +28,9 @@ import h5py
 import numpy as np
 
 import util
-from checks import check_resplits, check_shapes, check_values
+from checks import FARTHEST, check_resplits, check_shapes, check_values
 from inputs import open_h5
 from skeletons import KINECT_V2, MADE_BY, read_skeleton
-from units import FARTHEST
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"

@@ -3,9 +3,8 @@
 import numpy as np
 
 from blocks import BadFile
+from checks import FARTHEST
 from skeletons import SKELETONS
-
-FARTHEST = 1e6  # no coordinate of a person, in metres, pictures or pixels, is as large
 
 
 def find_size(clip):

@@ -183,10 +183,10 @@ SPOILED = {
     ),
     "other classes": (replace(test_y=np.eye(3)), ["test_y has classes (3,), but y has (2,)"]),
     "no test clips": (replace(test_x=np.ones((0, 120, 150), "f4"), test_y=np.ones((0, 2))), ["test_x has no clips"]),
-    "nan": (value("x", (1, 3, 7), np.nan), ["x: clip 1 has NaN or infinity"]),
+    "nan": (value("x", (1, 3, 7), np.nan), ["x: clip 1 has NaN, infinity or a value above 1e6"]),
     "infinity in several": (
         value("test_x", np.s_[:, 3, 7], np.inf),
-        ["test_x: clip 0 has NaN or infinity (and 2 more clips)"],
+        ["test_x: clip 0 has NaN, infinity or a value above 1e6 (and 2 more clips)"],
     ),
     "two labels": (value("y", 2, 1), ["y: clip 2 has a label that is not one-hot"]),
     "no label": (value("y", 0, 0), ["y: clip 0 has a label that is not one-hot"]),
@@ -277,7 +277,7 @@ def test_check_h5_as_a_program(path, tmp_path):
         file["test_x"][0] = 0
     code, out, err = run_script(CHECK, path)
     empty = f"{path}: note: test_x: clip 0 is empty: all its values are 0"
-    assert (code, out + err) == (2, [empty, f"{path}: x: clip 0 has NaN or infinity"])
+    assert (code, out + err) == (2, [empty, f"{path}: x: clip 0 has NaN, infinity or a value above 1e6"])
     with h5py.File(path, "r+") as file:
         file["x"][0, 0, 0] = 0
         file["test_x"][1] = file["valid_x"][0]

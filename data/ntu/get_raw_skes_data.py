@@ -23,7 +23,7 @@ import _path
 import blocks
 import protocols
 from blocks import BadFile
-from units import FARTHEST
+from checks import FARTHEST
 from util import UserError, exit_on_error, regular
 
 SCRIPT = Path(__file__).name

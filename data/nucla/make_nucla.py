@@ -21,9 +21,9 @@ from tqdm import tqdm
 
 import _path
 
+from checks import FARTHEST
 from inputs import DAMAGED_ZIP
 from layout import center, split_validation, write_h5
-from units import FARTHEST
 from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular, shorten
 
 HERE = Path(__file__).resolve().parent

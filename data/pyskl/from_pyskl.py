@@ -29,9 +29,9 @@ import _path
 import layout
 import protocols
 import safe_pickle
+from checks import FARTHEST
 from safe_pickle import show
 from seq_transformation import center_clip
-from units import FARTHEST
 from util import ArgumentParser, UserError, __version__, exit_on_error, readable, shorten
 
 # The data set and the protocol of the split lists of NTU's files
