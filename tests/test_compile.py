@@ -33,6 +33,7 @@ def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, cap
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.device
 def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
     folder = run(toy, tmp_path, "--amp", epochs=2)
     assert all(value.dtype in (torch.float32, torch.int64) for value in weights(folder).values())

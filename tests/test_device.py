@@ -235,7 +235,7 @@ def test_testing_waits_for_nothing_however_many_clips_there_are(h5, tmp_path, mo
             assert not device.syncs
             kernels.append(device.kernels.total())
     a_batch = kernels[1] - kernels[0]
-    assert a_batch == kernels[2] - kernels[1] <= 45
+    assert a_batch == kernels[2] - kernels[1] <= 90, a_batch
 
 
 # ---- kernels
