@@ -231,8 +231,8 @@ def epochs(args, report):
         report.add("clips", clips=len(clips.label), frames=len(clips.frames), bytes=clips.frames.nbytes)
 
     class Timed(Trainer):
-        def save_epoch(self, *figures):
-            super().save_epoch(*figures)
+        def save_epoch(self, *args, **kwargs):
+            super().save_epoch(*args, **kwargs)
             ends.append(time.perf_counter())
 
     ways = [("paper", precision, True) for precision in PRECISIONS] + [("plus", "bfloat16", True)]
@@ -438,13 +438,15 @@ def main(argv=None):
             {part.__name__: part for part in (machine, tests, speed, epochs, nucla)}[args.part](args, report)
         return 0
     start, report = time.monotonic(), {}
-    chosen = [name for name in PARTS if name in args.parts and (args.nucla or name != "nucla")]
+    chosen = [name for name in PARTS if name in ("machine", *args.parts) and (args.nucla or name != "nucla")]
     for name in chosen:
         path, began = args.out / f"{name}.jsonl", time.monotonic()
         path.unlink(missing_ok=True)
         for row in run_part(name, words, path, start + PARTS[name] - began):
             report.setdefault(row.pop("table"), []).append(row)
         path.unlink(missing_ok=True)
+        if "about" not in report:  # without a device there is nothing to show
+            raise util.UserError(report["errors"][0]["error"].removeprefix("UserError: "))
         report.setdefault("parts", []).append({"part": name, "seconds": time.monotonic() - began})
         for file, text in (("gpu.json", json.dumps(report, indent=1) + "\n"), ("gpu.md", to_markdown(report))):
             with util.atomic_write(args.out / file) as part:

@@ -66,7 +66,7 @@ def test_the_paper_rotates_each_clip_by_up_to_theta():
     z = torch.zeros(500, 1, 3, device=DEVICE)
     z[..., 2] = 1
     cosine = PAPER.augment(z, 0.3, generator())[:, 0, 2]  # of the z axis and its image: cos x cos y
-    assert np.cos(0.3) ** 2 - 1e-6 < cosine.min() < np.cos(0.3) ** 2 + 0.03
+    assert np.cos(0.3) ** 2 - 1e-6 < cosine.min().item() < np.cos(0.3) ** 2 + 0.03
 
 
 @pytest.mark.device
