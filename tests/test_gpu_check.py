@@ -1,14 +1,11 @@
 """benchmarks/gpu.py: what it reports."""
 
 import json
-import sys
 
 import pytest
 
-from helpers import ROOT, run_script
-
-sys.path.append(str(ROOT / "benchmarks"))
-import gpu  # noqa: E402
+import gpu
+from helpers import run_script
 
 
 def test_it_writes_a_report_and_a_page(tmp_path):
