@@ -315,9 +315,9 @@ def to_markdown(report):
     tests, reasons = report.get("tests", []), {row["name"]: row["reason"] for row in report.get("reasons", [])}
     if tests:
         counts = {outcome: sum(row["outcome"] == outcome for row in tests) for outcome in {r["outcome"] for r in tests}}
-        lines += ["", "## Tests", "", ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items())), ""]
+        lines += ["", "## Tests", "", ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))]
         failed = [row["name"] for row in tests if row["outcome"] in ("failed", "error")]
-        lines += [f"- `{name}`: {reasons.get(name, 'see tests.txt')}" for name in failed]
+        lines += [""] * bool(failed) + [f"- `{name}`: {reasons.get(name, 'see tests.txt')}" for name in failed]
     if errors := report.get("errors"):
         lines += ["", "## Not measured", "", *(f"- {row['what']}: {row['error']}" for row in errors)]
     times = ("release", "ours", "whole", "graph")
