@@ -38,8 +38,22 @@ def init(device=None):
     return device
 
 
+def use_tf32(on):
+    """Whether GPUs may round the factors of float32 products to TF32's 10 bits: in matrix products and convolutions.
+
+    PyTorch's own default is no for the one and yes for the other. This is the older of its two interfaces: after it
+    both can be asked, but after the newer one the older raises.
+    """
+    torch.backends.cuda.matmul.allow_tf32 = on
+    torch.backends.cudnn.allow_tf32 = on
+
+
 def pick_device(name=None):
-    """The torch.device of that name; by default CUDA if there is a GPU, else the CPU. Raises UserError."""
+    """The torch.device of that name; by default CUDA if there is a GPU, else the CPU. Raises UserError.
+
+    From then on float32 means float32, until `use_tf32`.
+    """
+    use_tf32(False)
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.backends.cuda.is_built():
         raise UserError(f"--device {shorten(name)}: this PyTorch ({torch.__version__}) is built for the CPU only")

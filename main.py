@@ -93,6 +93,7 @@ def parse_args(argv=None):
     monitor = "figure by which an epoch is the best (%(default)s)"
     add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help=monitor)
     add("--amp", action="store_true", help="matrix products in bfloat16, in training and testing")
+    add("--tf32", action="store_true", help="on a GPU, products of float32 in TF32, in training and testing")
     add("--compile", action="store_true", help="torch.compile the network for training, if that works")
     epochs = ("--epochs", "--max-epochs", "--max-epoches")
     add(*epochs, type=positive_int, default=120, help="epochs of training (%(default)s)")
@@ -149,6 +150,8 @@ def complete(args, clips, name):
     name: of the data set. Raises UserError for what does not fit.
     """
     config, init = make_config(args), None
+    if config.tf32 and clips.label.device.type != "cuda":
+        raise UserError(f"--tf32: only a GPU has it, and this is on {clips.label.device}; leave it out")
     if args.train and args.init:
         config, init = finetune.read_init(config, clips)
     classes, longest = len(clips.class_names), max(20, int(clips.length.max()))

@@ -154,6 +154,7 @@ class Config:
     init: str | None = None  # SHA-256 of the checkpoint that training starts from; in a command line its path
     freeze: bool = False  # train the last layer alone
     amp: bool = False
+    tf32: bool = False
     compile: bool = False
     deterministic: bool = False
 

@@ -57,10 +57,12 @@ def _read_clips(h5, _, cache, device):
 
 
 def prepare(config):
-    """Settings of the process that the runs need."""
-    if config.deterministic:
+    """Settings of the process that a run needs."""
+    if config.deterministic:  # read at the first matrix product on a GPU
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    if torch.are_deterministic_algorithms_enabled() != config.deterministic:
+        torch.use_deterministic_algorithms(config.deterministic)
+    distributed.use_tf32(config.tf32)
     util.keep_freed_memory()
 
 
@@ -70,6 +72,7 @@ def train_and_test(run, options, position=None):
     position: the line of its progress bar, of several.
     """
     config, folder = run.config, run.folder
+    prepare(config)
     clips = read_clips(run.h5, options.cache, options.device)
     if clips.sha256 != run.data_sha256:
         raise UserError(f"{run.h5}: it has been replaced since this command started; start it again")
@@ -105,7 +108,6 @@ def train_and_test(run, options, position=None):
 
 def train_in_worker(run, options, threads, position):
     """`train_and_test` in a process of its own."""
-    prepare(run.config)
     torch.set_num_threads(threads)
     return train_and_test(run, options, position)
 

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 import distributed
 import finetune
+import graphed
 from checkpoint import check_size
 from evaluate import accuracy, predict_logits
 from model import SGN
@@ -31,7 +32,17 @@ def criterion(logits, label):
 
 def make_optimizer(net, lr, weight_decay):
     trained = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if trained[0].is_cuda:  # a CUDA graph reads the rate where it was captured: set_learning_rate
+        lr = torch.tensor(lr, device=trained[0].device)
     return torch.optim.Adam(trained, lr=lr, weight_decay=weight_decay, fused=True)
+
+
+def set_learning_rate(optimizer, lr):
+    for group in optimizer.param_groups:
+        if isinstance(group["lr"], torch.Tensor):
+            group["lr"].fill_(lr)
+        else:
+            group["lr"] = lr
 
 
 class Trainer(RunState):
@@ -60,6 +71,7 @@ class Trainer(RunState):
         self.net.to(self.device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.generator = torch.Generator(self.device)
+        self.graphed = None  # the training step as a CUDA graph
         self.bar = {"unit": "step"}  # further arguments of the progress bar
 
     def check(self, tensorboard):
@@ -79,6 +91,9 @@ class Trainer(RunState):
         """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
         config = self.config
         forward = self.wrapped_net()
+        if len(self.log) < config.epochs and graphed.is_wanted(self, forward):
+            self.net.train(not config.freeze)
+            self.graphed = graphed.graph_step(self, forward)
         eval_generator, whole_clip = torch.Generator(self.device), config.recipe.whole_clip
         steps, done = len(self.train_ids) // config.batch_size, len(self.log)
         quiet = not distributed.is_main_process()
@@ -86,8 +101,7 @@ class Trainer(RunState):
         with bar, self.open_tensorboard() as writer:
             for epoch in range(done + 1, config.epochs + 1):
                 lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = lr
+                set_learning_rate(self.optimizer, lr)
                 train_loss, train_acc = self.train_epoch(forward, epoch, bar)
                 distributed.broadcast(self.net.buffers())
                 eval_generator.manual_seed(derive_seed(config.seed))  # the same frames after every epoch
@@ -134,7 +148,7 @@ class Trainer(RunState):
         # On the device, which is waited for every print_freq steps, not at every step
         losses, correct = torch.zeros(2, steps, device=ids.device)
         for step, batch in enumerate(batches):
-            losses[step], correct[step] = self.train_step(forward, batch)
+            losses[step], correct[step] = self.graphed(batch) if self.graphed else self.train_step(forward, batch)
             if (step + 1) % self.print_freq == 0 or step + 1 == steps:
                 loss, acc = self.mean_loss(losses, correct, step + 1, epoch)
                 bar.set_postfix(epoch=f"{epoch}/{config.epochs}", loss=f"{loss:.3f}", acc=f"{acc:.1f}")

@@ -12,6 +12,35 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and ne
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
 
 CLASSES, JOINTS = 4, 5
+DEVICE = "cpu"  # that --device names
+
+
+def pytest_addoption(parser):
+    parser.addoption("--device", default="cpu", help="with -m device: where tests compute that are marked `device`")
+
+
+def pytest_configure(config):
+    global DEVICE
+    DEVICE = config.getoption("device")
+    config.addinivalue_line("markers", "device: computes on the device that --device names")
+    if DEVICE != "cpu":
+        if config.option.markexpr != "device":
+            raise pytest.UsageError("--device: only with -m device")
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of --deterministic; read once in a process
+
+
+def pytest_ignore_collect(collection_path, config):
+    """With -m device: files without such tests, as they import what need not be there, or add a device of their own."""
+    if config.option.markexpr == "device" and collection_path.name.startswith("test_"):
+        return True if "mark.device" not in collection_path.read_text(encoding="utf-8") else None
+
+
+@pytest.fixture(scope="session")
+def device():
+    """The torch.device that --device names."""
+    from distributed import pick_device
+
+    return pick_device(DEVICE)
 
 
 def toy_clips(n, seed, persons=1, joints=JOINTS):
@@ -37,9 +66,10 @@ def write_toy(path, test=18, joints=JOINTS, **header):
 
 
 def flags(h5, results, *more, epochs=3):
-    """A command line of main.py for a run on the CPU."""
+    """A command line of main.py for a run on the tests' device, on a GPU with bits that can be compared."""
     paths = ["--dataset", str(h5), "--results", str(results)]
-    return [*paths, "--epochs", str(epochs), "-b", "16", "--device", "cpu", *more]
+    bits = ["--deterministic"] * DEVICE.startswith("cuda")
+    return [*paths, "--epochs", str(epochs), "-b", "16", "--device", DEVICE, *bits, *more]
 
 
 def run(h5, results, *more, epochs=3):

@@ -1,4 +1,4 @@
-"""--compile where there is no compiler, and --amp."""
+"""--compile where there is no compiler, --amp and --tf32."""
 
 import re
 
@@ -7,9 +7,11 @@ import torch
 import torch._inductor.config
 
 from conftest import run, same, weights
+from distributed import pick_device, use_tf32
 from logs import read_log
 from model import SGN
 from train import try_compile
+from util import UserError
 
 
 @pytest.mark.filterwarnings("ignore")  # of PyTorch about itself
@@ -33,6 +35,7 @@ def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, cap
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
+@pytest.mark.device
 def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
     folder = run(toy, tmp_path, "--amp", epochs=2)
     assert all(value.dtype in (torch.float32, torch.int64) for value in weights(folder).values())
@@ -40,3 +43,15 @@ def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
     assert "amp: True" in comments
     assert log["train_loss"][1] < log["train_loss"][0]
     assert not same(weights(folder), weights(run(toy, tmp_path / "plain", epochs=2)))
+
+
+def test_float32_means_float32_unless_both_kinds_of_product_are_in_tf32(toy, tmp_path):
+    def allowed():  # the second raises where PyTorch's two interfaces do not agree
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    use_tf32(True)
+    assert allowed() == (True, True) and torch.get_float32_matmul_precision() == "high"
+    pick_device("cpu")
+    assert allowed() == (False, False) and torch.get_float32_matmul_precision() == "highest"
+    with pytest.raises(UserError, match="--tf32: only a GPU has it"):
+        run(toy, tmp_path, "--tf32")

@@ -3,11 +3,12 @@
 import inspect
 import sys
 import textwrap
+from pathlib import Path
 
+import numpy as np
 import pytest
 from tqdm import tqdm
 
-import counting
 import evaluate
 import export
 import main
@@ -19,8 +20,9 @@ from evaluate import predict_logits
 from logs import read_log
 from model import ABLATIONS, SGN
 from recipes import RECIPES, Config, Recipe, parse_recipe
+from release import make_clips
 from second_device import DEVICE, second_device
-from skeletons import STREAMS
+from skeletons import KINECT_V2, STREAMS
 from train import Trainer
 
 PLUS = ("--recipe", "plus,test_samples=2", "--views", "other", "-b", "28", "--print-freq", "2")
@@ -217,13 +219,12 @@ def test_a_run_waits_a_few_times_an_epoch(h5, tmp_path):
     assert device.syncs.pop(("_to_copy", "checkpoint.py: _canonical")) > 2 * tensors  # a copy of each tensor
     assert device.syncs == {
         ("_to_copy", "train.py: mean_loss"): 2,  # at the end of 7 steps, fewer than print_freq
-        ("_local_scalar_dense", "inference.py: inference_form"): 2,
         ("_local_scalar_dense", "train.py: train"): 4,  # whether all is finite; the loss
         ("_local_scalar_dense", "evaluate.py: accuracy"): 2,
     }
 
 
-def test_testing_waits_once_however_many_clips_there_are(h5, tmp_path, monkeypatch):
+def test_testing_waits_for_nothing_however_many_clips_there_are(h5, tmp_path, monkeypatch):
     kernels = []
     with second_device() as device:
         trainer = make_trainer(h5, tmp_path)
@@ -231,10 +232,10 @@ def test_testing_waits_once_however_many_clips_there_are(h5, tmp_path, monkeypat
             monkeypatch.setattr(evaluate, "EVAL_BATCH", batch)
             device.reset()
             predict_logits(trainer.net, trainer.clips, trainer.eval_ids, trainer.generator)
-            assert device.syncs == {("_local_scalar_dense", "inference.py: inference_form"): 1}
+            assert not device.syncs
             kernels.append(device.kernels.total())
     a_batch = kernels[1] - kernels[0]
-    assert a_batch == kernels[2] - kernels[1] <= 45
+    assert a_batch == kernels[2] - kernels[1] <= 90, a_batch
 
 
 # ---- kernels
@@ -242,15 +243,20 @@ def test_testing_waits_once_however_many_clips_there_are(h5, tmp_path, monkeypat
 
 @pytest.mark.parametrize("recipe, budget", [("paper", 289), ("plus", 314)])
 def test_a_step_waits_for_nothing_and_keeps_to_its_budget_of_kernels(recipe, budget):
-    device = counting.launches(RECIPES[recipe])
+    device = launches(RECIPES[recipe])
     assert not device.syncs
     assert device.kernels.total() <= budget, "a step launches more than it did: fuse what is new, or raise the budget"
-    assert device.kernels["optimizer", "_fused_adam_"] == 1
-    assert counting.launches(RECIPES[recipe], 7).kernels == device.kernels
+    assert device.kernels["_fused_adam_"] == 1
+    assert launches(RECIPES[recipe], 7).kernels == device.kernels
 
 
-def test_the_parts_of_a_step_add_up():
-    rows = counting.count_launches()
-    assert [row["recipe"] for row in rows] == list(RECIPES)
-    for row in rows:
-        assert sum(row["kernels"].values()) == row["total"] and all(row["kernels"].values())
+def launches(recipe, batch_size=4):
+    """The SecondDevice that counted a training step with this Recipe. The batch size makes no difference."""
+    with second_device() as device:
+        _, clips = make_clips(np.full(batch_size + 1, 30), KINECT_V2, 60, 1, DEVICE)
+        config = Config(recipe=recipe, theta=0.3, seg=20, num_classes=60, batch_size=batch_size)
+        trainer = Trainer(config, clips, Path())
+        trainer.train_step(trainer.net, trainer.train_ids)  # the first creates the optimizer's state
+        device.reset()
+        trainer.train_step(trainer.net, trainer.train_ids)
+    return device

@@ -81,6 +81,7 @@ def test_the_release_s_checkpoints_have_no_names_so_the_number_of_classes_decide
     assert same(state, content["state_dict"])
 
 
+@pytest.mark.device
 def test_a_fine_tuned_run_has_its_own_folder_and_says_what_it_started_from(five, init, tmp_path, capsys):
     scratch = run(five, tmp_path, epochs=1)
     before = (scratch / "0_best.pth").read_bytes()
@@ -96,6 +97,7 @@ def test_a_fine_tuned_run_has_its_own_folder_and_says_what_it_started_from(five,
     assert (scratch / "0_best.pth").read_bytes() == before
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("amp", [[], ["--amp"]])
 def test_frozen_layers_and_their_statistics_stay_as_they_are(five, init, tmp_path, amp):
     run(five, tmp_path, "--init", str(init), "--freeze", "--weight-decay", "0.5", "--lr", "0.01", *amp)
@@ -112,6 +114,7 @@ def test_frozen_layers_and_their_statistics_stay_as_they_are(five, init, tmp_pat
     assert [name for name in before if after[name].equal(before[name])] == []
 
 
+@pytest.mark.device
 @pytest.mark.parametrize("more", [[], ["--freeze"]])
 def test_a_resumed_run_ends_with_the_same_bits(five, init, tmp_path, monkeypatch, more):
     more, name = ["--init", str(init), *more], "SGN-init-freeze" if more else "SGN-init"

@@ -13,19 +13,19 @@ from model import SGN
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
-def load_golden(name):
+def load_golden(name, device):
     with np.load(FIXTURES / name, allow_pickle=False) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])) for name in file.files}
+        return {name: torch.from_numpy(np.asarray(file[name])).to(device) for name in file.files}
 
 
 @pytest.fixture(scope="module")
-def golden():
-    return load_golden("sgn_ntu60_batch8.npz")
+def golden(device):
+    return load_golden("sgn_ntu60_batch8.npz", device)
 
 
 @pytest.fixture
-def net(golden):
-    net = SGN()
+def net(golden, device):
+    net = SGN().to(device)
     net.load_state_dict(state_of(golden), strict=True)
     return net.eval()
 
@@ -40,16 +40,18 @@ def test_state_dict_has_the_names_shapes_and_order_of_the_release(golden):
     assert all(ours[name].shape == theirs[name].shape and ours[name].dtype == theirs[name].dtype for name in ours)
 
 
+@pytest.mark.device
 @torch.no_grad()
 def test_evaluation_logits_are_golden(net, golden):
     torch.testing.assert_close(net(golden["x"]), golden["logits_eval"], rtol=0, atol=1e-5)
     torch.testing.assert_close(net.double()(golden["x"].double()), golden["logits_eval64"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.device
 @torch.no_grad()
-def test_evaluation_logits_with_120_classes_are_golden():
-    golden = load_golden("sgn_ntu120_batch2.npz")
-    net = SGN(120)
+def test_evaluation_logits_with_120_classes_are_golden(device):
+    golden = load_golden("sgn_ntu120_batch2.npz", device)
+    net = SGN(120).to(device)
     net.load_state_dict(state_of(golden), strict=True)
     for form in (net.eval(), Folded(net)):
         torch.testing.assert_close(form(golden["x"]), golden["logits_eval"], rtol=0, atol=1e-5)
@@ -58,11 +60,13 @@ def test_evaluation_logits_with_120_classes_are_golden():
         torch.testing.assert_close(form(golden["x"].double()), golden["logits_eval64"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.device
 def test_three_training_steps_are_golden(net, golden):
     net.double().train()
     net.cnn.dropout.p = 0.0
     x, y = golden["x"].double(), golden["y"]
     optimizer = train.make_optimizer(net, lr=0.001, weight_decay=0.0001)
+    optimizer.param_groups[0]["lr"] = 0.001  # in float64, which the rate of a CUDA graph is not
     for step in range(3):
         logits = net(x)
         loss = train.criterion(logits, y)
@@ -85,6 +89,7 @@ def test_three_training_steps_are_golden(net, golden):
         torch.testing.assert_close(ours, golden[name].double(), rtol=0, atol=1e-9, msg=name)
 
 
+@pytest.mark.device
 @torch.no_grad()
 def test_the_folded_form_gives_golden_logits(net, golden):
     x, logits = golden["x"], golden["logits_eval"]
@@ -96,6 +101,7 @@ def test_the_folded_form_gives_golden_logits(net, golden):
     torch.testing.assert_close(Folded(net.double())(x.double()), golden["logits_eval64"], rtol=0, atol=1e-9)
 
 
+@pytest.mark.device
 @torch.no_grad()
 def test_a_clip_s_logits_do_not_depend_on_the_batch(net, golden):
     order = torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
@@ -128,7 +134,8 @@ def test_initial_values():
     assert net.cnn.cnn1.weight.std().item() == pytest.approx((2 / (3 * 256)) ** 0.5, rel=0.02)
 
 
-def test_dropout_drops_whole_channels():
-    dropped = SGN().train().cnn.dropout(torch.ones(50, 256, 20))
+@pytest.mark.device
+def test_dropout_drops_whole_channels(device):
+    dropped = SGN().train().cnn.dropout(torch.ones(50, 256, 20, device=device))
     assert ((dropped == 0).all(dim=2) | (dropped == 1.25).all(dim=2)).all()
     assert 0.15 < (dropped == 0).float().mean() < 0.25

@@ -6,7 +6,7 @@ import torch
 
 import main
 from checkpoint import load_checkpoint
-from conftest import flags, run, write_toy
+from conftest import DEVICE, flags, run, write_toy
 from ensemble import add_scores, compare
 from inference import Folded
 from model import ABLATIONS, SGN
@@ -84,6 +84,7 @@ def test_the_stream_of_an_unknown_skeleton_is_refused(toy, tmp_path):
         run(toy, tmp_path, "--stream", "bone")
 
 
+@pytest.mark.device
 def test_a_run_of_a_stream_from_training_to_testing(tmp_path, capsys):
     toy = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
     run(toy, tmp_path, "--stream", "bone", epochs=1)
@@ -164,12 +165,13 @@ def test_answers_are_compared_clip_by_clip():
     assert compare(right, right).endswith("(p = 1)")
 
 
+@pytest.mark.device
 def test_a_network_twice_is_the_network(trained, toy, tmp_path, capsys):
     path = str(trained / "0_best.pth")
     main.main(flags(toy, tmp_path, "--train", "0", "--ensemble", path, path, "--weights", "1,0.25"))
     *members, last = capsys.readouterr().out.splitlines()[1:]
     assert members[0] == members[1] and "0 clips that it has wrong are right in the ensemble, 0 the other" in members[0]
-    main.main(["--dataset", str(toy), "--results", str(trained.parents[1]), "--train", "0", "--device", "cpu"])
+    main.main(["--dataset", str(toy), "--results", str(trained.parents[1]), "--train", "0", "--device", DEVICE])
     top1 = capsys.readouterr().out.splitlines()[-1].split("top-1 ")[1].split("%")[0]
     assert f"ensemble of 2, {2 * sum(p.numel() for p in SGN(4, 5).parameters()):,} parameters: top-1 {top1}%" in last
     scores = np.loadtxt(tmp_path / "toy" / "ensemble" / "0_pred.txt")

@@ -4,7 +4,7 @@
     python tools/benchmark.py --device cuda --json speed.json
     python tools/benchmark.py --compile                # compiled networks too, some minutes
     python tools/benchmark.py --busy 2                 # while two other processes keep a core busy each
-    python tools/benchmark.py --count                  # parameters, multiply-adds, kernels; no timing
+    python tools/benchmark.py --count                  # parameters and multiply-adds; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
 A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows down slows both;
@@ -28,6 +28,7 @@ import _path
 
 import distributed
 import util
+from counting import count_products
 from evaluate import predict_logits
 from inference import Folded
 from model import SGN
@@ -208,13 +209,11 @@ def main(argv=None):
     add("--runs", type=util.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--compile", action="store_true", help="time compiled networks too")
     add("--busy", type=int, choices=range(65), default=0, metavar="N", help="processes beside, 0 to 64 (%(default)s)")
-    add("--count", action="store_true", help="count parameters, multiply-adds, and kernels of a step, without timing")
+    add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
     if args.count:
-        from counting import count_launches, count_products  # adds a device to PyTorch
-
-        result = {"products": count_products(SGN(CLASSES).eval()), "training_step": count_launches()}
+        result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
         about = util.provenance("tools/benchmark.py", device, runs=args.runs, busy=args.busy)

@@ -1,11 +1,5 @@
-"""What SGN costs on any machine: parameters, multiply-adds, and what a training step asks of a GPU.
+"""What SGN costs on any machine: parameters and multiply-adds. tools/benchmark.py --count prints it."""
 
-tools/benchmark.py --count prints it.
-"""
-
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,11 +8,7 @@ import _path
 import util
 from inference import Folded
 from model import SGN
-from recipes import RECIPES, Config
-from release import Release, make_clips
-from second_device import DEVICE, PARTS, second_device
-from skeletons import KINECT_V2
-from train import Trainer
+from release import Release
 
 PARAMETERS = {60: 691_048, 120: 721_828}  # of the release's network, by classes
 GMAC = 0.17  # a clip, without the products that make and use G
@@ -56,30 +46,4 @@ def count_products(net):
         raise util.UserError(f"not the published numbers: {PARAMETERS} parameters by classes, {GMAC} GMAC a clip")
     known = ", ".join(f"{number:,} parameters with {classes} classes" for classes, number in PARAMETERS.items())
     print(f"as published: {known}, and {GMAC} GMAC a clip without G")
-    return rows
-
-
-def launches(recipe, batch_size=4):
-    """The SecondDevice that counted a training step with this Recipe. The batch size makes no difference."""
-    with second_device() as device:
-        _, clips = make_clips(np.full(batch_size + 1, 30), KINECT_V2, 60, 1, DEVICE)
-        config = Config(recipe=recipe, theta=0.3, seg=20, num_classes=60, batch_size=batch_size)
-        trainer = Trainer(config, clips, Path())
-        trainer.train_step(trainer.net, trainer.train_ids)  # the first creates the optimizer's state
-        device.reset()
-        trainer.train_step(trainer.net, trainer.train_ids)
-    return device
-
-
-def count_launches():
-    """Prints the kernels and waits of a training step, part by part. Returns them as dicts."""
-    parts = [*dict.fromkeys(PARTS.values()), "backward", ""]
-    print(f"\n{'kernels of a training step':28}", *(f"{part or 'other':>13}" for part in parts), "      total  waits")
-    rows = []
-    for name, recipe in RECIPES.items():
-        device = launches(recipe)
-        kernels = {part: sum(n for (where, _), n in device.kernels.items() if where == part) for part in parts}
-        total, waits = device.kernels.total(), device.syncs.total()
-        print(f"{name:28}", *(f"{n:13}" for n in kernels.values()), f"{total:11}{waits:7}")
-        rows.append({"recipe": name, "kernels": kernels, "total": total, "waits": waits})
     return rows

@@ -47,9 +47,14 @@ def names(clips):
         yield f"S{setup:03}C{camera:03}P{performer:03}R{k // 60 + 1:03}A{(k * 7 + group) % 60 + 1:03}"
 
 
+def lengths(rng, n=None):
+    """Frames of a clip, or of n clips."""
+    return np.clip(32 + rng.gamma(1.7, 31, n), 32, 300).astype(int)
+
+
 def bodies(rng):
     """A clip: (valid frames, [Body]). One or two bodies are persons."""
-    frames = int(np.clip(32 + rng.gamma(1.7, 31), 32, 300))
+    frames = int(lengths(rng))
     found = [make_body(rng, frames, 0)]
     if rng.random() < 0.2:
         found.append(make_body(rng, frames, 0))

@@ -27,7 +27,7 @@ import util
 from checkpoint import load_checkpoint, read_torch_file
 from datasets import find_h5
 from model import ABLATIONS
-from runs import mean_and_std, prepare, read_clips, train_all
+from runs import mean_and_std, read_clips, train_all
 
 BASE = "as it is"
 ABLATED = [f"--ablate {name}" for name in (*ABLATIONS, "joint-type,frame-index")]  # the last has none of the semantics
@@ -125,7 +125,6 @@ def main(argv=None):
     comments = [f"{key}: {value}" for key, value in util.provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
-    prepare(groups[0][1][0].config)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)

@@ -11,7 +11,6 @@ elsewhere (PrivateUse1), for the rest of the process.
 """
 
 import sys
-import threading
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,14 +27,6 @@ DEVICE = "second"
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "multinomial", "histc", "unique_dim"}
 WAITS |= {"_unique2", "unique_consecutive", "unique_dim_consecutive", "_linalg_check_errors", "repeat_interleave"}
 NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
-# Where an operation belongs, by the innermost of these functions that runs
-PARTS = {
-    "sample": "sampling",
-    "augment": "augmentation",
-    "forward": "forward",
-    "criterion": "loss",
-    "step": "optimizer",
-}
 
 
 class _Module(_DummyBackendModule):
@@ -108,8 +99,7 @@ def second_device():
 class SecondDevice(TorchDispatchMode):
     """Computes what is on DEVICE, and counts it.
 
-    kernels: Counter of (part, operation) that launch at least one kernel each on a GPU. part: of PARTS, or "backward",
-        which runs in a thread of its own, or "".
+    kernels: Counter of operations that launch at least one kernel each on a GPU.
     syncs: Counter of (operation, place in the project's code) for which the host would wait.
     """
 
@@ -170,9 +160,7 @@ class SecondDevice(TorchDispatchMode):
         if copied or masked or (name in WAITS and not sized):
             self.syncs[name, next(_project_frames(), "elsewhere")] += 1
         if not (func.is_view or name in NO_KERNEL or torch.Tag.inplace_view in func.tags):
-            in_backward = threading.current_thread() is not threading.main_thread()
-            part = "backward" if in_backward else next((PARTS[f] for f in _functions() if f in PARTS), "")
-            self.kernels[part, name] += 1
+            self.kernels[name] += 1
 
 
 def _frames():
@@ -181,10 +169,6 @@ def _frames():
     while frame:
         yield frame
         frame = frame.f_back
-
-
-def _functions():
-    return (frame.f_code.co_name for frame in _frames())
 
 
 def _project_frames():
