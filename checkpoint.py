@@ -127,7 +127,7 @@ def load_checkpoint(path):
         if not all(type(size) is int and size >= 1 for size in sizes):
             raise TypeError
         with torch.device("meta"):  # takes no memory, whatever sizes the file states
-            expected = {name: tuple(tensor.shape) for name, tensor in SGN(**config).state_dict().items()}
+            expected = {name: tuple(tensor.shape) for name, tensor in _Undrawn(**config).state_dict().items()}
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
         raise UserError(f"{path}: not a checkpoint of SGN") from None
     except ValueError as error:
@@ -142,7 +142,8 @@ def load_checkpoint(path):
         check_size(config["seg"], config["num_joint"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    net = SGN(**config).eval()
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        net = SGN(**config).eval()
     for name, tensor in net.state_dict().items():
         tensor.copy_(weights[name])
         if not tensor.isfinite().all():
@@ -150,6 +151,13 @@ def load_checkpoint(path):
         if name.endswith("running_var") and (tensor < 0).any():
             raise UserError(f"{path}: {name} has a variance below 0")
     return _checkpoint(Path(path), net, content)
+
+
+class _Undrawn(SGN):
+    """SGN whose first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds."""
+
+    def _initialise(self):
+        pass
 
 
 def _checkpoint(path, net, content):

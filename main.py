@@ -30,6 +30,7 @@ from util import UserError, nonnegative_float, positive_float, positive_int
 
 if __name__ == "__main__":
     util.handle_early_interrupt()
+    util.let_threads_sleep()
 
 import distributed
 import finetune

@@ -1,6 +1,6 @@
 """What all programs share: errors that are one line, files written whole or not at all, and types of flags.
 
-Imported before torch, which takes seconds and reads the environment variables that are set here.
+Imports neither torch nor NumPy, which take seconds: programs import it first.
 """
 
 import argparse
@@ -30,11 +30,6 @@ __version__ = "0.2.0"
 ROOT = Path(__file__).resolve().parent
 # The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
 sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
-
-# OpenMP's threads spin for milliseconds before they sleep. On a busy machine they spin on a core that another process
-# needs, and a training step takes several times as long (docs/performance.md). Read when torch is imported
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class UserError(ValueError):
@@ -93,6 +88,16 @@ def handle_early_interrupt():
     """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
         signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def let_threads_sleep():
+    """Call before torch is imported, which then reads it: OpenMP's threads sleep soon while they wait.
+
+    By default they spin for milliseconds. On a busy machine that is on a core that another process needs, and a
+    training step takes several times as long (docs/performance.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _exit_at_once(*_):

@@ -21,9 +21,13 @@ from statistics import mean
 
 import _path
 
+import util
+
+if __name__ == "__main__":
+    util.let_threads_sleep()
+
 import distributed
 import main as sgn
-import util
 from checkpoint import load_checkpoint, read_torch_file
 from datasets import find_h5
 from model import ABLATIONS
