@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from contextlib import nullcontext
 
 import torch
@@ -15,7 +16,7 @@ from checkpoint import check_size
 from evaluate import accuracy, predict_logits
 from model import SGN
 from run_state import RunState
-from util import UserError, derive_seed
+from util import UserError, derive_seed, print_above_bars, progress
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
 
@@ -76,13 +77,17 @@ class Trainer(RunState):
             raise UserError(f"--select {self.config.select}: no clips in {self.eval_split}_x; take another --select")
 
     def train(self):
-        """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
+        """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth.
+
+        The main process says on standard error how it goes (`report`).
+        """
         config = self.config
         forward = self.wrapped_net()
         eval_generator, whole_clip = torch.Generator(self.device), config.recipe.whole_clip
         steps, done = len(self.train_ids) // config.batch_size, len(self.log)
         quiet = not distributed.is_main_process()
-        bar = tqdm(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
+        bar = progress(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
+        times = [time.perf_counter()]  # when training began, and when each epoch ended
         with bar, self.open_tensorboard() as writer:
             for epoch in range(done + 1, config.epochs + 1):
                 lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)
@@ -90,7 +95,8 @@ class Trainer(RunState):
                     group["lr"] = lr
                 train_loss, train_acc = self.train_epoch(forward, epoch, bar)
                 distributed.broadcast(self.net.buffers())
-                eval_generator.manual_seed(derive_seed(config.seed))  # the same frames in every epoch, as in the release
+                # The same frames in every epoch, as in the release
+                eval_generator.manual_seed(derive_seed(config.seed))
                 logits = predict_logits(self.net, self.clips, self.eval_ids, eval_generator, 1, whole_clip, config.amp)
                 finite = torch.stack([value.isfinite().all() for value in (logits, *self.net.state_dict().values())])
                 if not finite.all():
@@ -99,10 +105,28 @@ class Trainer(RunState):
                 loss, acc = criterion(logits, label).item(), accuracy(logits, label)
                 self.log.append(self.row(epoch, train_loss, train_acc, loss, acc, lr))
                 distributed.run_on_main(lambda loss=loss, acc=acc: self.save_epoch(loss, acc))
+                times.append(time.perf_counter())
+                if not quiet and (bar.disable or epoch % max(1, config.epochs // 10) == 0):
+                    self.report(times)
                 if writer:
                     for name, value in self.log[-1].items():
                         writer.add_scalar(name, value, epoch)
                     writer.flush()
+
+    def report(self, times):
+        """A line on standard error: the last row of the log, the epoch's seconds, the best so far, and the time left.
+
+        Every tenth of the run above the progress bar; every epoch where there is none. times: s, as in `train`.
+        """
+        row, epochs, run = self.log[-1], self.config.epochs, self.bar.get("desc")
+        what, choose = ("loss", min) if self.config.monitor == "val_loss" else ("acc", max)
+        key = f"{self.eval_split}_{what}"
+        best = choose(self.log, key=lambda row: row[key])
+        left = (times[-1] - times[0]) / (len(times) - 1) * (epochs - row["epoch"])
+        line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
+        line += [f"{times[-1] - times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
+        line.append(f"{tqdm.format_interval(left)} left")
+        print_above_bars(f"{f'{run} ' if run else ''}epoch {row['epoch']}/{epochs}: {', '.join(line)}", sys.stderr)
 
     def open_tensorboard(self):
         """A writer to <case>_tensorboard/ that removes what an earlier run wrote for the epochs to come, or None."""

@@ -140,6 +140,21 @@ class ArgumentParser(argparse.ArgumentParser):
         self.exit(2, f"error: {message} (--help lists the arguments)\n")
 
 
+def progress(*args, disable=None, **kwargs):
+    """A bar of tqdm, which takes these arguments. It shows nothing without a terminal, and with TQDM_DISABLE=1."""
+    from tqdm import tqdm
+
+    off = disable or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return tqdm(*args, disable=off or None, **kwargs)
+
+
+def print_above_bars(line, file):
+    """Prints a line above the progress bars, also those of other processes."""
+    from tqdm import tqdm
+
+    tqdm.write("\x1b[2K" * file.isatty() + line, file=file)
+
+
 # ---- text and files
 
 UTF8 = {"encoding": "utf-8", "errors": "backslashreplace"}  # for what is written, whatever the locale

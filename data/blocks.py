@@ -16,7 +16,6 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import h5py
-from tqdm import tqdm
 
 import util
 from inputs import Unreadable, open_h5
@@ -119,7 +118,7 @@ def make_blocks(tasks, work, folder, dataset, *, workers, strict, title):
         total = sum(task.clips for task in tasks)
         done = total - sum(task.clips for task in todo)
         jobs = [(work, task, folder, strict) for task in todo]
-        bar = tqdm(total=total, initial=done, desc=title, unit="clip", disable=not todo)
+        bar = util.progress(total=total, initial=done, desc=title, unit="clip", disable=not todo)
         with bar, closing(parallel_map(_make_block, jobs, workers, folder)) as made:
             for task, record in zip(todo, made, strict=True):
                 records[task.key] = record

@@ -12,14 +12,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
 import blocks
 import layout
 import protocols
-from util import UserError, __version__, exclusive_lock, exit_on_error, remove_stale_parts
+from util import UserError, __version__, exclusive_lock, exit_on_error, progress, remove_stale_parts
 from workers import parallel_map
 
 SCRIPT = Path(__file__).name
@@ -81,7 +80,7 @@ class Source:
 def write_protocol(path, source, splits, dataset, protocol, made_from, position):
     """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips."""
     labels = np.array([protocols.action(name) - 1 for name in source.names])
-    with tqdm(total=sum(map(len, splits.values())), desc=path.name, unit="clip", position=position) as bar:
+    with progress(total=sum(map(len, splits.values())), desc=path.name, unit="clip", position=position) as bar:
 
         def centered(order):
             for clip in source.clips(order):

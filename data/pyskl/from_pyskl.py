@@ -20,7 +20,6 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -29,7 +28,7 @@ import protocols
 import safe_pickle
 from safe_pickle import show
 from seq_transformation import center_clip
-from util import ArgumentParser, UserError, __version__, exit_on_error, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, progress, shorten
 
 AXES_2D = "x - 0.5, y - 0.5, score"
 # The data set and the protocol of the split lists of NTU's files
@@ -183,7 +182,7 @@ def write(path, words, classes, clips, train, test):
         raise UserError(f"{path} not written: {len(train)} training and {len(test)} test clips; both sides need some")
     parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
     joints, is_2d = clips[0].keypoint.shape[2], clips[0].is_2d
-    with tqdm(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
+    with progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
 
         def rows(ids):
             for i in ids:

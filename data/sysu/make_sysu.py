@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from tqdm import tqdm
 
 import _path
 
@@ -72,7 +71,7 @@ def read_mat(path):
 def read_all(paths):
     """Yields the clips of these files, read in another process: scipy itself crashes on some damaged files."""
     with workers.process_pool(1) as pool:
-        for path in tqdm(paths, unit="clip"):
+        for path in util.progress(paths, unit="clip"):
             try:
                 yield workers.submit(pool, read_mat, path).result()
             except BrokenProcessPool:
