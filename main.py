@@ -218,6 +218,8 @@ def main(argv=None):
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
+    if config.amp:
+        distributed.check_amp(device)
     todo = plan(args, config, init, path)
     if init:
         finetune.report(init, clips.class_names, todo)

@@ -129,6 +129,8 @@ def main(argv=None):
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
     prepare(groups[0][1][0].config)
+    if args.amp:
+        distributed.check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)
