@@ -67,13 +67,21 @@ def exit_on_error(reduce="the input"):
         if error.errno in (errno.EACCES, errno.EPERM):
             line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search(r"(not enough|allocate|out of) memory", str(error)):
+        if not is_out_of_memory(error):
             raise
         line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
     else:
         return
     print(line, file=sys.stderr)
     sys.exit(code)
+
+
+def is_out_of_memory(error):
+    """Whether an exception, of Python or of PyTorch, says that memory is short: no fault of a file that is read."""
+    short = r"(not enough|allocate|out of) memory"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(short, str(error)) is not None
+    )
 
 
 class _Terminated(KeyboardInterrupt):

@@ -18,6 +18,7 @@ import _path
 import blocks
 import layout
 import protocols
+from inputs import unreadable
 from util import UserError, __version__, exclusive_lock, exit_on_error, progress, remove_stale_parts
 from workers import parallel_map
 
@@ -45,9 +46,11 @@ class Source:
         names, columns = [], []
         for i, row in enumerate(self.index):
             with self._open(row) as file:
-                names += [name.decode() for name in file["names"][()]]
-                frames, width = file["frames"][()], file["width"][()]
+                of_clips, frames, width = blocks.read_columns(file, "names", "frames", "width")
                 size = frames * width
+                if file["joints"].shape != (size.sum(),):
+                    raise unreadable(file.filename, "another number of values than it says")
+            names += [name.decode() for name in of_clips]
             columns.append([frames, width, np.full(len(size), i), size.cumsum() - size])
         self.names = names
         self.frames, self.width, self.block, self.start = np.concatenate(columns, axis=1)

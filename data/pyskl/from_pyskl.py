@@ -39,7 +39,7 @@ def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
     try:
         content = safe_pickle.load(path)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
         why = shorten(error, 150) or type(error).__name__

@@ -53,6 +53,8 @@ def read_mat(path):
     file = io.BytesIO(regular(path).read_bytes())
     try:
         skeletons = np.asarray(loadmat(file, variable_names=["SW"])["SW"])  # or a sparse matrix
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {error}") from None
     except Exception as error:  # scipy raises many types for a damaged file; nothing in a .mat is executed
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a .mat of SYSU ({why})") from None
