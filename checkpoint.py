@@ -27,7 +27,7 @@ from inputs import pickled_globals
 from model import SGN
 from recipes import Recipe, parse_recipe
 from skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
-from util import ROOT, UserError, atomic_write, readable, regular, shorten
+from util import ROOT, UserError, atomic_write, is_out_of_memory, readable, regular, shorten
 
 LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
@@ -134,14 +134,16 @@ def load_checkpoint(path):
                 raise TypeError
         shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
         config = SGN.config_of(shapes, tuple(map(str, ablate)), content.get("seg"))
-        sizes = [config[key] for key in ("num_classes", "num_joint", "seg")]
-        if not all(type(size) is int and size >= 1 for size in sizes):
+        if not all(type(config[key]) is int and config[key] >= 1 for key in ("num_classes", "num_joint", "seg")):
             raise TypeError
-        with torch.device("meta"):  # takes no memory, whatever sizes the file states
-            expected = {name: tuple(tensor.shape) for name, tensor in SGN(**config).state_dict().items()}
     except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
         raise UserError(f"{path}: not a checkpoint of SGN") from None
-    except ValueError as error:
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes the file states
+            expected = {name: tuple(tensor.shape) for name, tensor in _Undrawn(**config).state_dict().items()}
+    except (RuntimeError, OverflowError):  # numbers that are no sizes
+        raise UserError(f"{path}: not a checkpoint of SGN") from None
+    except ValueError as error:  # of its ablations
         raise UserError(f"{path}: {error}") from None
     if different := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
         name = different[0]
@@ -153,7 +155,8 @@ def load_checkpoint(path):
         check_size(config["seg"], config["num_joint"])
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    net = SGN(**config).eval()
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        net = SGN(**config).eval()
     for name, tensor in net.state_dict().items():
         tensor.copy_(weights[name])
         if not tensor.isfinite().all():
@@ -161,6 +164,13 @@ def load_checkpoint(path):
         if name.endswith("running_var") and (tensor < 0).any():
             raise UserError(f"{path}: {name} has a variance below 0")
     return _checkpoint(Path(path), net, content)
+
+
+class _Undrawn(SGN):
+    """SGN whose first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds."""
+
+    def _initialise(self):
+        pass
 
 
 def _checkpoint(path, net, content):
@@ -237,7 +247,7 @@ def read_torch_file(path):
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; main.py writes one when it trains") from None
     except Exception as error:  # a damaged file can make the reader raise anything
-        if isinstance(error, OSError) and error.filename:
+        if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
         if runs := _what_runs(path):

@@ -15,7 +15,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import util
 from checks import FARTHEST, is_one_hot
@@ -87,7 +86,7 @@ class Clips:
         frames, used = np.empty((0, width), np.float32), 0
         lengths, labels = [np.zeros(0, np.int64)], []
         sizes = [len(file[f"{split}x"]) for split in SPLITS]
-        with tqdm(total=sum(sizes), desc=path.name, unit="clip", delay=2, leave=False) as bar:
+        with util.progress(total=sum(sizes), desc=path.name, unit="clip", delay=2, leave=False) as bar:
             for split in SPLITS:
                 x, y = file[f"{split}x"], file[f"{split}y"]
                 step = block or max(1, 2**26 // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))

@@ -1,6 +1,7 @@
 """Files from anywhere: h5 files that are whole in themselves, damaged zips, and what a pickle would run."""
 
 import pickletools
+import traceback
 import zipfile
 import zlib
 from contextlib import contextmanager, suppress
@@ -13,28 +14,43 @@ DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  #
 
 
 class Unreadable(UserError):
-    """A file is not in its format, or damaged."""
+    """A file is not in its format, or damaged. filename: its path, as in an OSError."""
+
+    filename = None
+
+
+def unreadable(path, why):
+    error = Unreadable(f"{path}: {why}")
+    error.filename = str(path)  # an attribute: exceptions come out of workers with their text alone as arguments
+    return error
 
 
 @contextmanager
 def open_h5(path):
     """For a with statement: the open h5py.File. Its root group leads to nothing outside of it.
 
-    Raises Unreadable also if the block fails over what is in the file; UserError if it leads elsewhere; OSError for a
-    file that is missing, or no regular file.
+    Raises Unreadable, in the block too, for what h5py cannot read; UserError if it leads elsewhere; OSError for a file
+    that is missing, or no regular file. All else that the block raises, and a lack of memory, comes out as it is.
     """
     try:
-        with name_file_in_errors(path), h5py.File(regular(path)) as file:
+        with h5py.File(regular(path)) as file:
             for name in file:
                 if why := _is_elsewhere(file, name):
                     raise UserError(f"{path}: {name} {why}")
             yield file
-    except UserError:
-        raise
-    except (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError) as error:
-        if isinstance(error, OSError) and error.filename:
+    except Exception as error:
+        if isinstance(error, UserError | MemoryError) or not _is_of_h5py(error):
             raise
-        raise Unreadable(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
+        with name_file_in_errors(path):
+            if isinstance(error, OSError) and (error.errno or "errno = " in str(error)):  # the system's
+                raise
+        raise unreadable(path, f"cannot be read as h5 ({shorten(error, 150)})") from None
+
+
+def _is_of_h5py(error):
+    """Whether h5py raised an exception, and not our code over what it read."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return any(frame.f_globals.get("__name__", "").split(".")[0] == "h5py" for frame in frames)
 
 
 def _is_elsewhere(file, name):

@@ -31,6 +31,7 @@ from util import UserError, nonnegative_float, positive_float, positive_int
 
 if __name__ == "__main__":
     util.handle_early_interrupt()
+    util.let_threads_sleep()
 
 import distributed
 import finetune
@@ -230,6 +231,8 @@ def main(argv=None):
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
+    if config.amp:
+        distributed.check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:
         finetune.report(init, clips.class_names, todo)

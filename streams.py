@@ -18,11 +18,21 @@ class _Stream(io.FileIO):
             raise OSError(error.errno, error.strerror, "standard output") from None
 
 
+class _Unbuffered(io.BufferedWriter):
+    """What Python has under PYTHONUNBUFFERED, but for that it writes all of a long text to a pipe."""
+
+    def write(self, data):
+        written = super().write(data)
+        self.flush()
+        return written
+
+
 def prepare():
     """To be called before a program does anything.
 
     Closed streams become /dev/null; otherwise the next file that is opened would take their number, and get what is
     meant for them. What cannot be written to standard error is dropped. Characters that cannot be shown are escaped.
+    When a stream is flushed stays as it was.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -38,7 +48,8 @@ def prepare():
             setattr(sys, name, io.TextIOWrapper(stream, "utf-8", "backslashreplace"))
         elif number and stream is getattr(sys, f"__{name}__"):  # and not what a test, or a notebook, put there
             if os.name == "posix":
-                raw = io.BufferedWriter(_Stream(number, "w", closefd=False))
-                stream = io.TextIOWrapper(raw, stream.encoding, line_buffering=stream.line_buffering)
+                buffer = _Unbuffered if stream.write_through else io.BufferedWriter
+                how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+                stream = io.TextIOWrapper(buffer(_Stream(number, "w", closefd=False)), stream.encoding, **how)
                 setattr(sys, name, stream)
             stream.reconfigure(errors="backslashreplace")

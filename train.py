@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from contextlib import nullcontext
 
 import torch
@@ -16,7 +17,7 @@ from checkpoint import check_size
 from evaluate import accuracy, predict_logits
 from model import SGN
 from run_state import RunState
-from util import UserError, derive_seed
+from util import UserError, derive_seed, print_above_bars, progress
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
 
@@ -88,7 +89,10 @@ class Trainer(RunState):
             raise UserError(f"--select {self.config.select}: no clips in {self.eval_split}_x; take another --select")
 
     def train(self):
-        """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth."""
+        """Trains to the last epoch. After every epoch: a row of the log, the state, and perhaps <case>_best.pth.
+
+        The main process says on standard error how it goes (`report`).
+        """
         config = self.config
         forward = self.wrapped_net()
         if len(self.log) < config.epochs and graphed.is_wanted(self, forward):
@@ -97,14 +101,16 @@ class Trainer(RunState):
         eval_generator, whole_clip = torch.Generator(self.device), config.recipe.whole_clip
         steps, done = len(self.train_ids) // config.batch_size, len(self.log)
         quiet = not distributed.is_main_process()
-        bar = tqdm(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
+        bar = progress(total=config.epochs * steps, initial=done * steps, smoothing=0.05, disable=quiet, **self.bar)
+        times = [time.perf_counter()]  # when training began, and when each epoch ended
         with bar, self.open_tensorboard() as writer:
             for epoch in range(done + 1, config.epochs + 1):
                 lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)
                 set_learning_rate(self.optimizer, lr)
                 train_loss, train_acc = self.train_epoch(forward, epoch, bar)
                 distributed.broadcast(self.net.buffers())
-                eval_generator.manual_seed(derive_seed(config.seed))  # the same frames after every epoch
+                # The same frames in every epoch, as in the release
+                eval_generator.manual_seed(derive_seed(config.seed))
                 logits = predict_logits(self.net, self.clips, self.eval_ids, eval_generator, 1, whole_clip, config.amp)
                 finite = torch.stack([value.isfinite().all() for value in (logits, *self.net.state_dict().values())])
                 if not finite.all():
@@ -113,10 +119,28 @@ class Trainer(RunState):
                 loss, acc = criterion(logits, label).item(), accuracy(logits, label)
                 self.log.append(self.row(epoch, train_loss, train_acc, loss, acc, lr))
                 distributed.run_on_main(lambda loss=loss, acc=acc: self.save_epoch(loss, acc))
+                times.append(time.perf_counter())
+                if not quiet and (bar.disable or epoch % max(1, config.epochs // 10) == 0):
+                    self.report(times)
                 if writer:
                     for name, value in self.log[-1].items():
                         writer.add_scalar(name, value, epoch)
                     writer.flush()
+
+    def report(self, times):
+        """A line on standard error: the last row of the log, the epoch's seconds, the best so far, and the time left.
+
+        Every tenth of the run above the progress bar; every epoch where there is none. times: s, as in `train`.
+        """
+        row, epochs, run = self.log[-1], self.config.epochs, self.bar.get("desc")
+        what, choose = ("loss", min) if self.config.monitor == "val_loss" else ("acc", max)
+        key = f"{self.eval_split}_{what}"
+        best = choose(self.log, key=lambda row: row[key])
+        left = (times[-1] - times[0]) / (len(times) - 1) * (epochs - row["epoch"])
+        line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
+        line += [f"{times[-1] - times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
+        line.append(f"{tqdm.format_interval(left)} left")
+        print_above_bars(f"{f'{run} ' if run else ''}epoch {row['epoch']}/{epochs}: {', '.join(line)}", sys.stderr)
 
     def open_tensorboard(self):
         """A writer to <case>_tensorboard/ that removes what an earlier run wrote for the epochs to come, or None."""
@@ -186,18 +210,29 @@ class Trainer(RunState):
 def try_compile(net, example, amp=False):
     """Compiles a network in place and tries a step in its present mode.
 
-    If that fails, a line says so and the network is as before.
+    If that fails, a line says so and the network is as before. On a CPU a line also says if it makes a step slower.
     """
-    state = {name: value.clone() for name, value in net.state_dict().items()}
-    distributed.warn_once("compiling, which takes a minute or two")
-    try:
-        net.compile()
+
+    def step():
+        start = time.perf_counter()
         with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
             logits = net(example)
         logits.float().sum().backward()
+        return time.perf_counter() - start
+
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    plain = min(step() for _ in range(3))
+    distributed.warn_once("compiling, which takes a minute or two")
+    try:
+        net.compile()
+        step()
+        compiled = min(step() for _ in range(2))
     except Exception as error:  # whatever a compiler may raise
         net._compiled_call_impl = None
         lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
         print(f"--compile: failed, continuing without ({lines[0] if lines else error})", file=sys.stderr)
+    else:
+        if example.device.type == "cpu" and compiled > plain:
+            distributed.warn_once(f"--compile makes a step slower here: {compiled:.2f} s, and {plain:.2f} s without")
     net.load_state_dict(state)
     net.zero_grad(set_to_none=True)

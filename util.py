@@ -1,6 +1,6 @@
 """What all programs share: errors that are one line, files written whole or not at all, and types of flags.
 
-Imported before torch, which takes seconds and reads the environment variables that are set here.
+Imports neither torch nor NumPy, which take seconds: programs import it first.
 """
 
 import argparse
@@ -30,11 +30,6 @@ __version__ = "0.2.0"
 ROOT = Path(__file__).resolve().parent
 # The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
 sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
-
-# OpenMP's threads spin for milliseconds before they sleep. On a busy machine they spin on a core that another process
-# needs, and a training step takes several times as long (docs/performance.md). Read when torch is imported
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 class UserError(ValueError):
@@ -72,13 +67,21 @@ def exit_on_error(reduce="the input"):
         if error.errno in (errno.EACCES, errno.EPERM):
             line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not re.search(r"(not enough|allocate|out of) memory", str(error)):
+        if not is_out_of_memory(error):
             raise
         line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
     else:
         return
     print(line, file=sys.stderr)
     sys.exit(code)
+
+
+def is_out_of_memory(error):
+    """Whether an exception, of Python or of PyTorch, says that memory is short: no fault of a file that is read."""
+    short = r"(not enough|allocate|out of) memory"
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError) and re.search(short, str(error)) is not None
+    )
 
 
 class _Terminated(KeyboardInterrupt):
@@ -93,6 +96,16 @@ def handle_early_interrupt():
     """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
         signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def let_threads_sleep():
+    """Call before torch is imported, which then reads it: OpenMP's threads sleep soon while they wait.
+
+    By default they spin for milliseconds. On a busy machine that is on a core that another process needs, and a
+    training step takes several times as long (docs/performance.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def _exit_at_once(*_):
@@ -137,6 +150,21 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def error(self, message):
         self.exit(2, f"error: {message} (--help lists the arguments)\n")
+
+
+def progress(*args, disable=None, **kwargs):
+    """A bar of tqdm, which takes these arguments. It shows nothing without a terminal, and with TQDM_DISABLE=1."""
+    from tqdm import tqdm
+
+    off = disable or os.environ.get("TQDM_DISABLE", "0") not in ("", "0")
+    return tqdm(*args, disable=off or None, **kwargs)
+
+
+def print_above_bars(line, file):
+    """Prints a line above the progress bars, also those of other processes."""
+    from tqdm import tqdm
+
+    tqdm.write("\x1b[2K" * file.isatty() + line, file=file)
 
 
 # ---- text and files

@@ -16,10 +16,10 @@ from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
 import h5py
-from tqdm import tqdm
+import numpy as np
 
 import util
-from inputs import Unreadable, open_h5
+from inputs import Unreadable, open_h5, unreadable
 from workers import available_cores, parallel_map
 
 EXIT_CODES = """exit codes:
@@ -119,7 +119,7 @@ def make_blocks(tasks, work, folder, dataset, *, workers, strict, title):
         total = sum(task.clips for task in tasks)
         done = total - sum(task.clips for task in todo)
         jobs = [(work, task, folder, strict) for task in todo]
-        bar = tqdm(total=total, initial=done, desc=title, unit="clip", disable=not todo)
+        bar = util.progress(total=total, initial=done, desc=title, unit="clip", disable=not todo)
         with bar, closing(parallel_map(_make_block, jobs, workers, folder)) as made:
             for task, record in zip(todo, made, strict=True):
                 records[task.key] = record
@@ -169,13 +169,24 @@ def _read_record(folder, key):
 def open_block(folder, dataset, key, made_from, script):
     """For a with statement: the open h5 of a block that the index lists. Raises UserError if it is missing, another
     one, or damaged."""
+    path = folder / f"{key}.h5"
     try:
-        with open_h5(folder / f"{key}.h5") as file:
+        with open_h5(path) as file:
             if file.attrs.get("made_from") != made_from:
                 raise _unfinished(folder, dataset, script)
             yield file
-    except (OSError, Unreadable):
+    except (OSError, Unreadable) as error:
+        if error.filename != str(path):  # of another file that the block reads or writes
+            raise
         raise _unfinished(folder, dataset, script) from None
+
+
+def read_columns(file, *names):
+    """Arrays of an open block, which are as long as each other. Raises Unreadable."""
+    columns = [file[name][()] for name in names]
+    if len({np.shape(column)[:1] for column in columns}) > 1 or not np.ndim(columns[0]):
+        raise unreadable(file.filename, f"{', '.join(names)} are not as long as each other")
+    return columns
 
 
 # ---- the index of a data set: {"finished": bool, "blocks": [[key, made_from, clips], ...]}

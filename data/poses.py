@@ -109,15 +109,17 @@ class PoseStream:
         Raises ValueError, and ignores the frame, if it is none of an estimator that is known, or another's.
         """
         try:
-            kind, _, order, values = _collect([(0, frame)]) if _persons(frame) else (self.kind, 1, [], ())
+            persons = _persons(frame)
+        except WRONG as error:
+            raise ValueError(f"not a frame of a pose estimator ({type(error).__name__})") from None
+        try:
+            kind, _, order, values = _collect([(0, frame)]) if persons else (self.kind, 1, [], ())
             if self.kind not in (None, kind):
                 raise BadFile(None, f"{kind[1]} joints of {kind[0]}, and before {self.kind[1]} of {self.kind[0]}")
             if len(order):
                 _, values, points, seen = _locate(kind, values, self.size)
         except BadFile as error:
             raise ValueError(error.args[1].removeprefix("frame 0: ")) from None
-        except WRONG as error:
-            raise ValueError(f"not a frame of a pose estimator ({type(error).__name__})") from None
         self.frames += 1
         if not len(values):
             return None

@@ -106,7 +106,7 @@ def _read_npy(path, skeleton, up, scale):
         # Mapped: no memory is allocated by the header alone
         array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
         shape, dtype = array.shape, array.dtype
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
         why = next(iter(str(error).splitlines()), type(error).__name__)

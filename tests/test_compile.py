@@ -1,11 +1,13 @@
 """--compile where there is no compiler, --amp and --tf32."""
 
 import re
+import time
 
 import pytest
 import torch
 import torch._inductor.config
 
+import distributed
 from conftest import run, same, weights
 from distributed import pick_device, use_tf32
 from logs import read_log
@@ -27,8 +29,8 @@ def test_without_a_compiler_a_line_says_so_and_training_continues(toy, tmp_path,
 def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, capsys):
     net = SGN(3, 5, 6)
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda self: None)
-    monkeypatch.setattr(torch.Tensor, "backward", lambda self: 1 / 0)
+    fails = lambda net: monkeypatch.setattr(torch.Tensor, "backward", lambda self: 1 / 0)  # noqa: E731
+    monkeypatch.setattr(torch.nn.Module, "compile", fails)
     try_compile(net, torch.randn(4, 6, 15))
     assert "--compile: failed, continuing without (division by zero)" in capsys.readouterr().err
     assert same(net.state_dict(), before)
@@ -55,3 +57,26 @@ def test_float32_means_float32_unless_both_kinds_of_product_are_in_tf32(toy, tmp
     assert allowed() == (False, False) and torch.get_float32_matmul_precision() == "highest"
     with pytest.raises(UserError, match="--tf32: only a GPU has it"):
         run(toy, tmp_path, "--tf32")
+
+
+@pytest.mark.parametrize("seconds, said", [({"bfloat16": 0.3, "float32": 0.04}, True), ({}, False)])
+def test_what_makes_a_step_slower_is_said(toy, tmp_path, monkeypatch, capsys, seconds, said):
+    """--amp on a CPU without bfloat16: in training and in testing, once, with both times."""
+    assert distributed.product_seconds(torch.device("cpu"), torch.float32) > 0
+    monkeypatch.setattr(distributed, "product_seconds", lambda _, dtype: seconds.get(str(dtype).split(".")[1], 0.02))
+    run(toy, tmp_path, "--amp", epochs=1)
+    run(toy, tmp_path, "--amp", "--train", "0")
+    run(toy, tmp_path, "--train", "0")
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note: --amp")]
+    assert len(notes) == 2 * said and all("300.0 ms" in line and "40.0 ms" in line for line in notes)
+
+
+@pytest.mark.parametrize("slow", [True, False])
+def test_a_compiled_step_that_is_slower_is_said(monkeypatch, capsys, slow):
+    def compiled(net):
+        forward = net.forward
+        net.forward = lambda x: (time.sleep(0.3), forward(x))[1] if slow else x.sum() * net.fc.weight.sum()
+
+    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
+    try_compile(SGN(3, 5, 6), torch.randn(4, 6, 15))
+    assert ("note: --compile makes a step slower" in capsys.readouterr().err) == slow

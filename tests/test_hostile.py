@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+import blocks
 import layout
+import make_sysu
+import safe_pickle
 from checkpoint import load_checkpoint
 from conftest import JOINTS, write_toy
 from data import Clips
@@ -285,3 +288,42 @@ def test_open_h5_names_what_cannot_be_read(tmp_path):
     path = write_toy(tmp_path / "b.h5")
     with pytest.raises(UserError, match="b.h5: cannot be read as h5"), open_h5(path) as file:
         file["nothing"]
+
+
+@pytest.mark.parametrize("kind", [MemoryError, TypeError, KeyError, ValueError, RuntimeError, OSError])
+def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path, kind):
+    """They come out as they are: also what the system says of another file."""
+    path = write_toy(tmp_path / "a.h5")
+    error = kind("ours") if kind is not OSError else OSError(28, "No space left on device", "b.h5")
+    with pytest.raises(kind) as raised, open_h5(path) as file:
+        file["x"][:1]
+        raise error
+    assert raised.value is error
+
+
+def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):
+    def short_of_memory(*_, **__):
+        raise MemoryError("array of 9 GB")
+
+    torch.save({}, tmp_path / "a.pth")
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([]))
+    np.save(tmp_path / "a.npy", np.zeros((2, 5, 3)))
+    for owner, name in ((torch, "load"), (safe_pickle, "load"), (np, "load"), (make_sysu, "loadmat")):
+        monkeypatch.setattr(owner, name, short_of_memory)
+    for read, path in (
+        (load_checkpoint, "a.pth"),
+        (read_pickle, "a.pkl"),
+        (read_recording, "a.npy"),
+        (make_sysu.read_mat, "a.pkl"),
+    ):
+        with pytest.raises(MemoryError, match="array of 9 GB"):
+            read(tmp_path / path)
+
+
+def test_a_block_is_not_blamed_for_another_file(tmp_path):
+    for error in (OSError(28, "No space left on device", "out.h5"), UserError("ours"), TypeError("ours")):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file.attrs["made_from"] = "here"
+        with pytest.raises(type(error)) as raised, blocks.open_block(tmp_path, "NTU", "a", "here", "step 1"):
+            raise error
+        assert raised.value is error

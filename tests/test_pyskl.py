@@ -307,6 +307,8 @@ WRONG = {
     "a file outside": (b"\x80\x02U\x01aQ.", "it refers to objects outside the file"),
     "memory": ([Code(bytearray, 10**15)], "cannot be read as a pickle of pyskl"),
     "memory of bytes": ([Code(bytes, 10**15)], "cannot be read as a pickle of pyskl"),
+    "memory of a bytearray": (b"\x80\x05\x96" + (10**15).to_bytes(8, "little") + b".", "it ends too early"),
+    "memory of a text": (b"\x80\x05\x8d" + (10**15).to_bytes(8, "little") + b".", "it ends too early"),
     "text without an end": ([GOOD | {"label": many(), "frame_dir": many()}], "of type list"),
     "a type without an end": (DTYPE + pickle.dumps((many(),), 2)[2:-1] + b"R.", "type of type list"),
     "an array without values": (b"\x80\x02cnumpy\nndarray\n)R.", "not {'split'"),

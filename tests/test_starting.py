@@ -1,5 +1,6 @@
 """Ways of starting: closed and full streams, names and terminals of any bytes, ignored signals, no assertions."""
 
+import io
 import os
 import signal
 import subprocess
@@ -72,3 +73,44 @@ def test_an_ignored_interrupt_does_not_stop_a_run_and_termination_does(toy, tmp_
 def test_programs_do_not_rely_on_assertions(toy):
     process = start_script("tools/check_h5.py", toy, env=os.environ | {"PYTHONOPTIMIZE": "1"})
     assert "correct: 48 training" in process.communicate(timeout=60)[0] and process.returncode == 0
+
+
+def test_what_is_unbuffered_stays_so():
+    """Under PYTHONUNBUFFERED, as in containers, lines and bars come when they are printed."""
+    code = "import os, sys, util\nwith util.exit_on_error():\n"
+    for i, stream in enumerate(("stdout", "stderr")):
+        code += f"    sys.{stream}.write('a' * 100_000 + 'b')\n    os.write({i + 1}, b'c')\n"
+        code += f"    print('d', file=sys.{stream})\n"
+    command, env = [os.sys.executable, "-c", code], os.environ | {"PYTHONUNBUFFERED": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.stdout == done.stderr == "a" * 100_000 + "bcd\n"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("disable, bars, epochs, lines", [("", True, 20, 10), ("1", False, 2, 2)])
+def test_how_a_run_goes_is_seen_on_a_terminal(toy, tmp_path, monkeypatch, disable, bars, epochs, lines):
+    monkeypatch.setenv("TQDM_DISABLE", disable)
+    monkeypatch.setattr("sys.stderr", Terminal())
+    run(toy, tmp_path, epochs=epochs)
+    text = os.sys.stderr.getvalue()
+    assert ("step/s" in text) == bars and text.count(f"/{epochs}: train_loss") == lines
+
+
+def test_how_a_run_goes_is_a_line_an_epoch_in_a_log(toy, tmp_path):
+    """In the columns of the csv, and no bar; of several runs, each with its name."""
+    more = "--seeds", "2", "--jobs", "2"
+    code, out, err = run_script("main.py", *flags(toy, tmp_path, *more, epochs=2))
+    assert code == 0 and not any("\r" in line or "step/s" in line for line in err)
+    for seed in (1, 2):
+        folder = tmp_path / "toy" / "SGN" / f"seed{seed}"
+        rows = [line for line in (folder / "0_log.csv").read_text().splitlines() if not line.startswith("#")]
+        said = [line for line in err if line.startswith(f"seed{seed} epoch ")]
+        assert [line.split()[2] for line in said] == ["1/2:", "2/2:"]
+        names, values = rows[0].split(","), rows[2].split(",")
+        for name, value in list(zip(names, values, strict=True))[1:]:
+            assert f"{name} {float(value):.4g}" in said[1]
+        assert " s, best test_acc " in said[1] and said[1].endswith(" left")

@@ -20,14 +20,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import _path
+
+import util
+
+if __name__ == "__main__":
+    util.let_threads_sleep()
+
 import numpy as np
 import torch
 from tqdm import tqdm
 
-import _path
-
 import distributed
-import util
 from counting import count_products
 from evaluate import predict_logits
 from inference import Folded

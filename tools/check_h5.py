@@ -11,8 +11,6 @@ cannot be seen so, nor can any order in 2D data, whose lengths mean nothing.
 import sys
 from pathlib import Path
 
-from tqdm import tqdm
-
 import _path
 
 import util
@@ -29,7 +27,7 @@ def main():
         problems = validate(file, values=False)
         if not problems:
             clips = [len(file[f"{split}x"]) for split in SPLITS]
-            with tqdm(total=sum(clips), unit="clip", delay=2, leave=False) as bar:
+            with util.progress(total=sum(clips), unit="clip", delay=2, leave=False) as bar:
                 problems = validate(file, step=bar.update, notes=notes)
         for note in notes:
             print(f"{path}: note: {note}")

@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 import _path
 
@@ -153,7 +152,7 @@ def make_input(rng, kind, path):
 
 def read_some(name, kind, numbers, args, outcomes):
     """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
-    for i in tqdm(numbers, desc=name, unit="file"):
+    for i in util.progress(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)

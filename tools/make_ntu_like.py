@@ -11,7 +11,6 @@ figures that act. A clip depends only on --seed and its number.
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -100,7 +99,7 @@ def write_skeletons(root, clips, seed, workers):
     folder.mkdir(parents=True, exist_ok=True)
     numbered = list(enumerate(names(clips)))
     jobs = [(folder, seed, numbered[i : i + JOB]) for i in range(0, clips, JOB)]
-    with tqdm(total=clips, desc="writing", unit="clip") as bar:
+    with util.progress(total=clips, desc="writing", unit="clip") as bar:
         for (_, _, written), _ in zip(jobs, parallel_map(write_job, jobs, workers), strict=True):
             bar.update(len(written))
 
@@ -111,7 +110,7 @@ def write_like_ntu(path, clips, seed):
     train, test = protocol.split(all_names)
     if len(train) < 2 or not len(test):
         raise UserError(f"--clips {clips}: too few for training and test clips")
-    with tqdm(total=clips, desc=path.name, unit="clip") as bar:
+    with util.progress(total=clips, desc=path.name, unit="clip") as bar:
 
         def make(order):
             for i in order:

@@ -87,7 +87,7 @@ def classify_files(args, classifier):
     if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
         raise UserError("--up, --scale: only for .npy files, and there are none")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
-    for path in tqdm(files, unit="file", leave=False, disable=None if len(files) > 1 else True):
+    for path in util.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
             top = classifier.top(classify(args, classifier, inputs, path), args.top)
         except (UserError, OSError) as error:

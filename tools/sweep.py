@@ -21,9 +21,13 @@ from statistics import mean
 
 import _path
 
+import util
+
+if __name__ == "__main__":
+    util.let_threads_sleep()
+
 import distributed
 import main as sgn
-import util
 from checkpoint import load_checkpoint, read_torch_file
 from datasets import find_h5
 from model import ABLATIONS
@@ -125,6 +129,8 @@ def main(argv=None):
     comments = [f"{key}: {value}" for key, value in util.provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
+    if args.amp:
+        distributed.check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)

@@ -19,7 +19,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -97,7 +96,7 @@ def write_skeletons(root, seed, performers, noise):
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir()
     try:
-        for which in tqdm(wanted, desc="skeletons", unit="clip", mininterval=1):
+        for which in util.progress(wanted, desc="skeletons", unit="clip", mininterval=1):
             file = part / clip_name(*which)
             with util.name_file_in_errors(file):
                 file.write_text(clip(seed, *which, noise), encoding="utf-8", newline="\n")

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -34,7 +33,16 @@ from poses import AXES_2D, MissingSize, picture_size
 from recordings import ORIGIN, UP, default_origin, read_any
 from skeletons import SKELETONS
 from units import describe_up, find_up
-from util import ArgumentParser, UserError, __version__, argument_type, exit_on_error, positive_float, positive_int
+from util import (
+    ArgumentParser,
+    UserError,
+    __version__,
+    argument_type,
+    exit_on_error,
+    positive_float,
+    positive_int,
+    progress,
+)
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
 
@@ -99,7 +107,7 @@ def read_all(folder, args):
     """[Clip] of those that can be read, and [Skipped]. Raises UserError if --size is missing, and with --strict."""
     found, skipped = find_clips(folder)
     clips = []
-    for path, split, label in tqdm(found, desc="reading", unit="clip", disable=None):
+    for path, split, label in progress(found, desc="reading", unit="clip"):
         try:
             clip, skeleton, axes = read_clip(path, args)
         except MissingSize:
@@ -188,7 +196,7 @@ def write(clips, folder, args):
         "made_by": f"make_dataset.py {__version__}",
     }
     with (
-        tqdm(total=len(clips), desc=args.out.name, unit="clip", disable=None) as bar,
+        progress(total=len(clips), desc=args.out.name, unit="clip") as bar,
         layout.open_writer(args.out, {split: labels[ids] for split, ids in index.items()}, **header) as write_clip,
     ):
         for split, ids in index.items():

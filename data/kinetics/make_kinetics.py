@@ -21,7 +21,6 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -29,7 +28,7 @@ import blocks
 import layout
 from blocks import BadFile
 from inputs import open_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error, regular, remove_stale_parts
+from util import ArgumentParser, UserError, __version__, exit_on_error, progress, regular, remove_stale_parts
 from workers import parallel_map
 
 HERE = Path(__file__).resolve().parent
@@ -165,7 +164,7 @@ def write(path, paths, labels, splits, workers, **more):
     }
     header |= {"protocol": "kinetics_train trains, kinetics_val tests", "axes": layout.AXES_2D} | more
     with (
-        tqdm(total=len(order), desc=path.name, unit="clip") as bar,
+        progress(total=len(order), desc=path.name, unit="clip") as bar,
         closing(parallel_map(read_some, jobs, workers)) as clips,
         layout.open_writer(path, {split: labels[ids] for split, ids in splits.items()}, **header) as write_clip,
     ):

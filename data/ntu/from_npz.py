@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
-from tqdm import tqdm
 
 import _path
 
@@ -23,7 +22,7 @@ import protocols
 from blocks import digest
 from checks import is_one_hot
 from inputs import DAMAGED_ZIP
-from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, progress, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}
@@ -117,7 +116,7 @@ def convert(archive, out, made_from):
     }
     header |= {"made_by": f"{Path(__file__).name} {__version__}", "made_from": made_from}
     with (
-        tqdm(total=len(train) + len(test), desc=out.name, unit="clip") as bar,
+        progress(total=len(train) + len(test), desc=out.name, unit="clip") as bar,
         layout.open_writer(out, labels, frames=x["train"].shape[1], **header) as write,
     ):
         for side, member in x.items():

@@ -20,6 +20,7 @@ import blocks
 import protocols
 from blocks import BadFile
 from get_raw_skes_data import Body
+from inputs import unreadable
 from util import exit_on_error
 
 SCRIPT = Path(__file__).name
@@ -86,15 +87,19 @@ def denoise_block(source, skip):
     """A block of step 1 as the arrays of a block of step 2: of each clip, and all its values in one row."""
     names, clips = [], []
     with blocks.open_block(*source, BEFORE) as file:
-        raw = {name: file[name][()] for name in file if name != "skipped"}
-        joints = np.split(raw["joints"], raw["body_rows"].cumsum()[:-1])
-        bodies = map(Body, raw["body_id"].tolist(), raw["body_first"].tolist(), joints, raw["body_motion"])
-        for name, valid, n in zip(raw["names"], raw["valid_frames"].tolist(), raw["bodies"].tolist(), strict=True):
-            try:
-                clips.append(actors(valid, list(islice(bodies, n))))
-                names.append(name)
-            except BadFile as error:
-                skip(f"{name.decode()}.skeleton", error)
+        clip_names, valid_frames, number = blocks.read_columns(file, "names", "valid_frames", "bodies")
+        *about, rows = blocks.read_columns(file, "body_id", "body_first", "body_motion", "body_rows")
+        joints = file["joints"][()]
+        if (number.sum(), rows.sum()) != (len(rows), len(joints)):
+            raise unreadable(file.filename, "other numbers of bodies or rows than it says")
+    ids, first, motion = about
+    bodies = map(Body, ids.tolist(), first.tolist(), np.split(joints, rows.cumsum()[:-1]), motion)
+    for name, valid, n in zip(clip_names, valid_frames.tolist(), number.tolist(), strict=True):
+        try:
+            clips.append(actors(valid, list(islice(bodies, n))))
+            names.append(name)
+        except BadFile as error:
+            skip(f"{name.decode()}.skeleton", error)
     return {
         "names": np.array(names, "S20"),
         "frames": np.array([len(clip) for clip in clips], np.int64),

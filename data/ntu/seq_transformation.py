@@ -12,14 +12,14 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
 import blocks
 import layout
 import protocols
-from util import UserError, __version__, exclusive_lock, exit_on_error, remove_stale_parts
+from inputs import unreadable
+from util import UserError, __version__, exclusive_lock, exit_on_error, progress, remove_stale_parts
 from workers import parallel_map
 
 SCRIPT = Path(__file__).name
@@ -46,9 +46,11 @@ class Source:
         names, columns = [], []
         for i, row in enumerate(self.index):
             with self._open(row) as file:
-                names += [name.decode() for name in file["names"][()]]
-                frames, width = file["frames"][()], file["width"][()]
+                of_clips, frames, width = blocks.read_columns(file, "names", "frames", "width")
                 size = frames * width
+                if file["joints"].shape != (size.sum(),):
+                    raise unreadable(file.filename, "another number of values than it says")
+            names += [name.decode() for name in of_clips]
             columns.append([frames, width, np.full(len(size), i), size.cumsum() - size])
         self.names = names
         self.frames, self.width, self.block, self.start = np.concatenate(columns, axis=1)
@@ -81,7 +83,7 @@ class Source:
 def write_protocol(path, source, splits, dataset, protocol, made_from, position):
     """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips."""
     labels = np.array([protocols.action(name) - 1 for name in source.names])
-    with tqdm(total=sum(map(len, splits.values())), desc=path.name, unit="clip", position=position) as bar:
+    with progress(total=sum(map(len, splits.values())), desc=path.name, unit="clip", position=position) as bar:
 
         def centered(order):
             for clip in source.clips(order):

@@ -17,14 +17,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
 from checks import FARTHEST
 from inputs import DAMAGED_ZIP
 from layout import center, split_validation, write_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, regular, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, progress, regular, shorten
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = (
@@ -87,7 +86,7 @@ def read_all(source):
     for (name, one, _), (next_name, other, _) in pairwise(found):
         if name == next_name:
             raise UserError(f"{source}: {one} and {other} in it have the same name; remove one of them")
-    for name, _, read in tqdm(found, unit="clip"):
+    for name, _, read in progress(found, unit="clip"):
         try:
             with name_file_in_errors(source):
                 text = read()

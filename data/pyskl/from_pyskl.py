@@ -22,7 +22,6 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
 import _path
 
@@ -32,7 +31,7 @@ import safe_pickle
 from checks import FARTHEST
 from safe_pickle import show
 from seq_transformation import center_clip
-from util import ArgumentParser, UserError, __version__, exit_on_error, readable, shorten
+from util import ArgumentParser, UserError, __version__, exit_on_error, progress, readable, shorten
 
 # The data set and the protocol of the split lists of NTU's files
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
@@ -43,7 +42,7 @@ def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
     try:
         content = safe_pickle.load(path)
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
         why = shorten(error, 150) or type(error).__name__
@@ -255,7 +254,7 @@ def write(path, words, classes, clips, train, test):
         note(f"{path.name}: {n:,} test clips have labels that no training clip has: {shorten(numbers)}")
     parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
     joints, is_2d = clips[0].keypoint.shape[2], clips[0].is_2d
-    with tqdm(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
+    with progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
 
         def rows(ids):
             for i in ids:

@@ -5,8 +5,11 @@
 The classes here take the place of NumPy's own, which believe what a file says of memory.
 """
 
+import io
+import os
 import pickle
 import re
+import struct
 
 import numpy as np
 
@@ -18,8 +21,21 @@ def load(path):
 
     Raises pickle.UnpicklingError that names what is not allowed, and any other exception for a damaged file.
     """
-    with open(regular(path), "rb") as file:
+    with _File(io.FileIO(regular(path))) as file:
         return _Unpickler(file).load()
+
+
+class _File(io.BufferedReader):
+    """A file of which no more is read than there is: one may claim to hold more than there is memory."""
+
+    def __init__(self, raw):
+        super().__init__(raw)
+        self.size = os.fstat(raw.fileno()).st_size
+
+    def read(self, n=-1):
+        if n > self.size:
+            raise pickle.UnpicklingError("it ends too early")
+        return super().read(n)
 
 
 def show(value):
@@ -96,10 +112,18 @@ def _load_tuple(load):
     return load_unhashable
 
 
+def _load_bytearray(unpickler):
+    """Reads before it takes memory, and not after it as pickle does."""
+    (length,) = struct.unpack("<Q", unpickler.read(8))
+    unpickler.append(bytearray(unpickler.read(length)))
+
+
 class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
     dispatch = dict(pickle._Unpickler.dispatch)
     for code in (pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.TUPLE):
         dispatch[code[0]] = _load_tuple(dispatch[code[0]])
+
+    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
 
     def find_class(self, module, name):
         try:

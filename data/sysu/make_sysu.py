@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
-from tqdm import tqdm
 
 import _path
 
@@ -54,6 +53,8 @@ def read_mat(path):
     file = io.BytesIO(regular(path).read_bytes())
     try:
         skeletons = np.asarray(loadmat(file, variable_names=["SW"])["SW"])  # or a sparse matrix
+    except MemoryError as error:
+        raise MemoryError(f"{path}: {error}") from None
     except Exception as error:  # scipy raises many types for a damaged file; nothing in a .mat is executed
         why = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a .mat of SYSU ({why})") from None
@@ -72,7 +73,7 @@ def read_mat(path):
 def read_all(paths):
     """Yields the clips of these files, read in another process: scipy itself crashes on some damaged files."""
     with workers.process_pool(1) as pool:
-        for path in tqdm(paths, unit="clip"):
+        for path in util.progress(paths, unit="clip"):
             try:
                 yield workers.submit(pool, read_mat, path).result()
             except BrokenProcessPool:

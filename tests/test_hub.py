@@ -1,0 +1,82 @@
+"""torch.hub, in a program that has modules of the same names as ours, and stays as it was."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from helpers import ROOT
+from model import SGN
+
+OWN = ("data", "util", "model", "inputs")
+HOST = """
+import copy, os, pickle, random, signal, sys, warnings
+import h5py, numpy, torch, tqdm
+early, root, checkpoint = sys.argv[1] == "early", sys.argv[2], sys.argv[3]
+if early:
+    import data, data.part, util, model, inputs
+warnings.simplefilter("error", FutureWarning)
+
+def host():
+    signals = {s: signal.getsignal(s) for s in signal.valid_signals()}
+    return {
+        "path": list(sys.path), "environ": dict(os.environ), "signals": signals, "filters": list(warnings.filters),
+        "streams": [sys.stdin, sys.stdout, sys.stderr, sys.stdout.errors, sys.stderr.errors],
+        "rng": [torch.get_rng_state().tolist(), str(numpy.random.get_state()), random.getstate()],
+        "torch": [torch.get_num_threads(), torch.get_default_dtype(), torch.is_grad_enabled()],
+    }
+
+def names():
+    return {name: module for name, module in sys.modules.items() if not name.startswith("sgn_")}
+
+torch.hub.load(root, "sgn", source="local", trust_repo=True)  # brings what torch.hub needs
+before, modules = host(), names()
+nets = []
+for folded in (False, True, False):
+    nets.append(torch.hub.load(root, "sgn", source="local", trust_repo=True, checkpoint=checkpoint, folded=folded))
+for key, value in host().items():
+    assert value == before[key], key
+new = names().keys() - modules.keys()
+assert all(names()[name] is module for name, module in modules.items())
+assert not [name for name in new if root in (getattr(names()[name], "__file__", None) or "")], new
+try:
+    torch.hub.load(root, "sgn", source="local", trust_repo=True, checkpoint="none.pth")
+except ValueError as error:
+    assert "none.pth" in str(error)
+assert host() == before
+assert "torch._dynamo" not in sys.modules  # takes seconds
+
+import data, data.part, util, model, inputs
+assert [m.NAME for m in (data, data.part, util, model, inputs)] == ["data", "part", "util", "model", "inputs"]
+assert type(nets[0]) is type(nets[2])
+x = torch.ones(2, 20, 15)
+expected = nets[0](x)
+for net in (copy.deepcopy(nets[0]), pickle.loads(pickle.dumps(nets[0])), nets[1]):
+    assert torch.allclose(net(x), expected, atol=1e-4)
+if early:
+    assert torch.equal(torch.compile(nets[0], backend="eager")(x), expected)
+states = []
+for _ in range(2):
+    torch.manual_seed(3)
+    states.append(torch.hub.load(root, "sgn", source="local", trust_repo=True, num_classes=7).state_dict())
+assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+print("unchanged")
+"""
+
+
+@pytest.mark.parametrize("when", ["early", "late"])
+def test_a_host_stays_as_it_was(tmp_path, when):
+    """Whether it imports its modules before or after ours."""
+    for name in OWN[1:]:
+        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/__init__.py").write_text("NAME = 'data'\n")
+    (tmp_path / "data/part.py").write_text("NAME = 'part'\n")
+    (tmp_path / "host.py").write_text(HOST)
+    torch.save({"state_dict": SGN(4, 5).state_dict()}, tmp_path / "a.pth")
+    command = [sys.executable, "host.py", when, str(ROOT), str(tmp_path / "a.pth")]
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "GOMP_SPINCOUNT")}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "unchanged\n"), done.stderr
