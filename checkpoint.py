@@ -84,6 +84,17 @@ class Checkpoint:
             ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
             raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
 
+    def differences(self, clips):
+        """Yields what of the data that it was trained on differs from these Clips, in words, as far as it is known."""
+        if self.about.get("data_sha256", clips.sha256) != clips.sha256:
+            yield "was trained on another h5 than this one"
+        if self.class_names and not clips.unnamed and self.class_names != clips.class_names:
+            pairs = zip(self.class_names, clips.class_names, strict=False)
+            i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
+        if clips.skeleton.name == "unknown" != self.skeleton.name:
+            yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
+
     def check_network(self, config):
         """Raises UserError if it was trained with other ablations, stream or segments than those of a run's Config."""
         if self.net.ablate != config.ablate:
@@ -190,6 +201,8 @@ def _checkpoint(path, net, content):
         skeleton = read_skeleton(read("skeleton", {}, lambda value: isinstance(value, dict)), net.num_joint)
     except (ValueError, TypeError) as error:
         raise UserError(f"{path}: damaged checkpoint: {shorten(error, 150)}") from None
+    if of_release and "seg" not in content and net.seg != 20:
+        raise UserError(f"{path}: of {net.seg} segments, which the release pools to 20 (docs/reproduction.md)")
     if skeleton.name == "unknown" and "skeleton" not in content:
         known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
         skeleton = known if len(known.joints) == net.num_joint else skeleton

@@ -22,7 +22,9 @@ from inputs import open_h5
 from layout import SPLITS, read_header, read_origin
 from skeletons import Skeleton, read_skeleton, unknown_skeleton
 
+LARGEST = 1e6  # of a coordinate, in whatever unit: a kilometre in millimetres
 # Fields of Clips that a cache keeps as they are
+CACHE = "packed clips"  # how the state of a cache begins
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")
 
 
@@ -71,9 +73,11 @@ class Clips:
             clips = cls._pack(file, path, block)
         if cache:
             try:
+                if packed.exists() and not _is_cache(packed):
+                    raise FileExistsError(0, "a file of this name that is no cache is there")
                 clips._write_cache(packed, state)
             except OSError as error:
-                print(f"{packed}: not written: {error.strerror}", file=sys.stderr)
+                print(f"note: {packed}: not written: {error.strerror}", file=sys.stderr)
         return clips
 
     @classmethod
@@ -103,9 +107,9 @@ class Clips:
                     if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
                     block_frames = dense[present]
-                    if not np.isfinite(block_frames).all():
-                        clip = i + (~np.isfinite(dense)).any(axis=(1, 2, 3)).argmax()
-                        raise util.UserError(f"{path}: {split}x: clip {clip} has NaN or infinity")
+                    if not (np.abs(block_frames) < LARGEST).all():
+                        clip = i + (~(np.abs(dense) < LARGEST)).any(axis=(1, 2, 3)).argmax()
+                        raise util.UserError(f"{path}: {split}x: clip {clip} has NaN, infinity or a value above 1e6")
                     frames[used : used + len(block_frames)] = block_frames
                     used += len(block_frames)
                     lengths.append(rows)
@@ -165,6 +169,10 @@ class Clips:
                 sizes = [int(size) for size in file.attrs["splits"]]
                 if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
                     return None
+                if (np.array(sizes) < 0).any() or (length < 0).any() or frames.shape[1] != header["joints"] * 3:
+                    return None
+                if len(label) and not (label.min() >= 0 and label.max() < len(header["class_names"])):
+                    return None
                 resplits = file["resplits"][:] if "resplits" in file else None
                 return cls._from_numpy(frames, length, label, _ranges(sizes), header, resplits)
         except (OSError, KeyError, ValueError, TypeError, RuntimeError):
@@ -190,6 +198,11 @@ class Clips:
         moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
         splits = _ranges(split.bincount(minlength=3).tolist())
         return replace(self, **moved, splits=splits, resplits=self.resplits[:, order])
+
+    @property
+    def unnamed(self):
+        """Whether the h5 does not name its classes (layout.read_header)."""
+        return self.class_names[0] == "class 0"
 
     @property
     def spatial(self):
@@ -254,6 +267,14 @@ def is_present(dense):
     return (dense != 0).any(axis=-1)
 
 
+def _is_cache(path):
+    try:
+        with open_h5(path) as file:
+            return str(file.attrs.get("state")).startswith(CACHE)
+    except util.UserError:
+        return False
+
+
 def _ranges(sizes):
     """The splits of clips that lie one split after another."""
     train, valid, test = sizes
@@ -267,4 +288,4 @@ def _ranges(sizes):
 def state_of(path):
     """A text that changes whenever the file does: every write sets its ctime, which no program can set back."""
     stat = path.stat()
-    return f"packed clips 5, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
+    return f"{CACHE} 5, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"

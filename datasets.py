@@ -47,6 +47,8 @@ def find_h5(dataset, case, folder=None, make_demo=True):
     """
     if dataset.endswith((".h5", ".hdf5")):
         path, name, entry = Path(dataset), Path(dataset).stem, OTHER
+        if not name.strip("."):
+            raise util.UserError(f"--dataset {dataset}: results have the name of the file; rename it")
         if case != 0:
             raise util.UserError(f"--case {case}: a data set given by its path has case 0 only")
         if folder:

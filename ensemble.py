@@ -9,6 +9,7 @@ clips are compared clip by clip: most of the spread of top-1 over test sets is c
 import math
 from typing import NamedTuple
 
+import distributed
 from checkpoint import load_checkpoint
 from evaluate import accuracy, evaluate, write_predictions
 from util import UserError
@@ -37,8 +38,22 @@ class Result(NamedTuple):
 
 
 def add_scores(logits, weights):
-    """The weighted sum of the networks' softmax scores: [(clips, classes)] and [float] -> (clips, classes)."""
-    return sum(weight * one.softmax(dim=1) for weight, one in zip(weights, logits, strict=True))
+    """The weighted mean of the networks' softmax scores: [(clips, classes)] and [float] -> (clips, classes)."""
+    total = sum(weights)
+    return sum(weight / total * one.softmax(dim=1) for weight, one in zip(weights, logits, strict=True))
+
+
+def check_together(checkpoints):
+    """Raises UserError if their scores cannot be added: other splits are other clips, other names other classes."""
+    first = checkpoints[0]
+    for other in checkpoints[1:]:
+        if other.split != first.split:
+            splits = " and ".join(f"{c.path} of split {c.split or 'none'}" for c in (first, other))
+            raise UserError(f"--ensemble: {splits} have other test clips; take checkpoints of one split")
+        if first.class_names and other.class_names and first.class_names != other.class_names:
+            raise UserError(f"--ensemble: {first.path} and {other.path} have other classes")
+        if first.about.get("data_sha256") != other.about.get("data_sha256"):
+            distributed.warn_once(f"{first.path} and {other.path} were trained on different h5 files")
 
 
 def compare(right, other):
@@ -54,19 +69,22 @@ def test_ensemble(paths, weights, clips, classes, folder, case, seed=None, amp=F
     """Tests the checkpoints in `paths` together on the test clips, and writes labels and scores to `folder`.
 
     weights: a float for each, by default the same for all. Returns a Result. Raises UserError for checkpoints that do
-    not fit the clips, or as many weights.
+    not fit the clips or each other, or as many weights.
     """
     weights = weights or [1.0] * len(paths)
     if len(weights) != len(paths):
         raise UserError(f"--weights: {len(weights)} numbers for {len(paths)} checkpoints")
-    checkpoints = [load_checkpoint(path) for path in paths]
+    if not 0 < sum(weights) < math.inf:
+        raise UserError(f"--weights: their sum is {sum(weights)}; it must be above 0, and finite")
+    checkpoints = distributed.run_on_main(lambda: [load_checkpoint(path) for path in paths])
+    check_together(checkpoints)
     logits = []
     for checkpoint in checkpoints:
         checkpoint.check_fits(clips.joints, classes, clips.skeleton)
         of_one, label = evaluate(checkpoint, clips, seed, amp)
         logits.append(of_one)
     scores = add_scores(logits, weights)
-    write_predictions(folder, case, label, scores)
+    distributed.run_on_main(lambda: write_predictions(folder, case, label, scores))
     right = scores.argmax(dim=1) == label
     members = [
         Member(str(path), accuracy(one, label), compare(right, one.argmax(dim=1) == label))

@@ -7,9 +7,8 @@ import distributed
 from checkpoint import load_checkpoint
 from util import UserError, atomic_write
 
-# Clips that are computed at a time. On a CPU what is between two layers then fits into its caches
-EVAL_BATCH = {"cpu": 8}
-EVAL_BATCH_GPU = 256
+# Clips that are computed at a time; on a CPU what is between two layers then fits into its caches
+EVAL_BATCH, CPU_BATCH = 256, 8
 
 
 @torch.inference_mode()
@@ -22,7 +21,7 @@ def predict_logits(net, clips, ids, generator, samples=1, whole_clip=False, amp=
     net.eval()
     frames = [clips.sample_frames(ids, generator, net.seg, whole_clip) for _ in range(samples)]
     logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
-    mine, step = distributed.shard(len(ids)), EVAL_BATCH.get(ids.device.type, EVAL_BATCH_GPU)
+    mine, step = distributed.shard(len(ids)), CPU_BATCH if ids.device.type == "cpu" else EVAL_BATCH
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp):
         for i in range(mine.start, mine.stop, step):
             batch = slice(i, min(i + step, mine.stop))
@@ -48,12 +47,19 @@ def accuracy(logits, label):
 def evaluate(checkpoint, clips, seed=None, amp=False):
     """Tests a checkpoint on the test clips: logits (n, classes) and labels (n,).
 
-    A checkpoint of a random split is tested on that split. seed: of the samples, by default the checkpoint's.
+    A checkpoint of a random split is tested on that split. seed: of the samples, by default the checkpoint's. A line
+    says what of its data differs from these. Raises UserError, which names the clip, if a logit is not finite.
     """
+    for difference in checkpoint.differences(clips):
+        distributed.warn_once(f"{checkpoint.path} {difference}")
     clips = clips.resplit(checkpoint.split)
     ids = clips.ids("test")
     seed = checkpoint.seed if seed is None else seed
-    return test_logits(checkpoint.net.to(ids.device), clips, ids, checkpoint.recipe, seed, amp), clips.label[ids]
+    logits = test_logits(checkpoint.net.to(ids.device), clips, ids, checkpoint.recipe, seed, amp)
+    if not (finite := logits.isfinite().all(dim=1)).all():
+        clip = finite.int().argmin().item()
+        raise UserError(f"{checkpoint.path}: the logits of test clip {clip} are not finite; see tools/check_h5.py")
+    return logits, clips.label[ids]
 
 
 def evaluate_and_write(path, config, clips, folder, seed=None):
@@ -69,10 +75,6 @@ def evaluate_and_write(path, config, clips, folder, seed=None):
         raise UserError(f"{path}: trained with --recipe {checkpoint.recipe.name}; test it with the same")
     if config.split is not None and checkpoint.split not in (None, config.split):
         raise UserError(f"{path}: trained on split {checkpoint.split}, not on split {config.split}")
-    if checkpoint.about.get("data_sha256", clips.sha256) != clips.sha256:
-        distributed.warn_once(f"{path} was trained on another h5 than this one")
-    if clips.skeleton.name == "unknown" != checkpoint.skeleton.name:
-        distributed.warn_once(f"{path} was made for {checkpoint.skeleton.name}; the h5 does not state its skeleton")
     logits, label = evaluate(checkpoint, clips, seed, config.amp)
     distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
     return checkpoint, accuracy(logits, label)

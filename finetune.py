@@ -28,7 +28,7 @@ def read_init(config, clips):
 
 def keeps_last_layer(checkpoint, classes, class_names):
     """Whether the last layer is for as many classes, and for the same ones as far as their names are known."""
-    known = checkpoint.class_names and class_names[0] != "class 0"  # the h5 has none: layout.read_header
+    known = checkpoint.class_names and class_names[0] != "class 0"  # as in Clips.unnamed
     return checkpoint.net.num_classes == classes and (not known or checkpoint.class_names == class_names)
 
 

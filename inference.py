@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from checkpoint import load_checkpoint
 from data import Clips
 from datasets import DATASETS, OTHER
+from evaluate import CPU_BATCH
 from inputs import open_h5
 from joint_map import MAPS, map_joints
 from layout import read_header
@@ -31,8 +32,6 @@ from model import apply_stream
 from poses import AXES_2D
 from recordings import default_origin, prepare
 from util import UserError, readable, regular
-
-CPU_BATCH = 8  # clips that the CPU computes at a time: what is between two layers then fits into its caches
 
 
 class Folded(nn.Module):
@@ -140,31 +139,6 @@ def _scale_shift(bn):
     return scale, bn.bias - bn.running_mean * scale
 
 
-@torch.no_grad()
-def inference_form(net, example, amp=False):
-    """The fastest function from clips to net's logits: Folded if that gives the same logits on the example, else net.
-
-    So a changed network is scored as it is, and not as `Folded` remembers it. example: (batch, seg, 3 * joints).
-    """
-    net.eval()
-    with torch.autocast(example.device.type, enabled=False):
-        expected = net.forward(example)  # and not net(example), which may be compiled
-    try:
-        folded = Folded(net)
-        same = (folded(example) - expected).abs().max() <= 1e-3 * expected.abs().max().clamp(min=1)
-    except (ValueError, AttributeError, RuntimeError, TypeError):  # ablated, or changed
-        same = False
-    if same:
-        return Folded(net, amp) if amp else folded
-
-    @torch.no_grad()
-    def forward(x):
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
-            return net.forward(x).float()
-
-    return forward
-
-
 class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
@@ -181,8 +155,7 @@ class Classifier:
         self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
         self.names = read_class_names(classes, n) if classes else checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
-        example = torch.randn(2, self.seg, 3 * self.joints, generator=torch.Generator().manual_seed(0))
-        self.forward = inference_form(self.net, example)
+        self.forward = self.net if self.net.ablate else Folded(self.net)
         window = DATASETS.get(checkpoint.about.get("dataset"), OTHER).window
         self.window = max(self.seg, window // self.seg * self.seg)
 
@@ -213,16 +186,21 @@ class Classifier:
             raise UserError(f"joint {joint} cannot be the origin: {self.path} has {self.joints} joints")
         return joint
 
+    @torch.no_grad()
     def logits(self, clip, generator, samples=None):
         """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32.
 
-        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit.
+        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit,
+        or if the logits are not finite.
         """
         if clip.shape[2] != self.joints:
             raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
         ids = torch.zeros(samples or self.recipe.test_samples, dtype=torch.int64)
         x = Clips.from_clip(clip).sample(ids, generator, self.seg, self.recipe.whole_clip)
-        return self.forward(x).mean(dim=0)
+        logits = self.forward(x).mean(dim=0)
+        if not logits.isfinite().all():
+            raise UserError(f"{self.path} gives logits that are not finite: are these joints of a person, in metres?")
+        return logits
 
     def top(self, probabilities, n=5):
         """The n likeliest classes: [{"label": from 0, "name": str, "probability": float}], the likeliest first."""
@@ -274,7 +252,8 @@ class StreamClassifier:
 
         joints: (joints, 3) or (persons, joints, 3), metres in the camera's frame, zeros for an absent person; None for
         an empty frame. Returns None until the window is full, between strides, and while fewer of its frames than the
-        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity.
+        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity;
+        UserError if the logits of a window are not finite.
         """
         _, persons, *skeleton = self.ring.shape
         with np.errstate(over="ignore"):

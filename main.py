@@ -14,7 +14,8 @@ Writes results/<dataset>/<network>/: <case>_best.pth, <case>_log.csv, <case>_lab
 averaged logits of the test clips, a line each), and <case>_state.pth, from which --resume continues. Runs of --seeds
 and --splits have folders seed<n>/ and split<n>/ there. Another recipe, an ablated or a fine-tuned network has a folder
 of its own: SGN-plus, SGN-plus,noise=0, SGN-joint-type+one-gcn, SGN-init, SGN-init-freeze. --train 0 tests the
-checkpoint of your run if there is one, else the one in pretrained/. The defaults are the release's.
+checkpoint of your run if there is one, else the one in pretrained/. The defaults are the release's but for --train,
+which is 0 there, and --print-freq, 20.
 """
 
 import json
@@ -45,11 +46,18 @@ from recipes import RECIPES, THETA, Config, parse_recipe
 from runs import Options, Run
 from skeletons import STREAMS
 
+# Flags of the release that have no use here
+RELEASE_FLAGS = {
+    "--workers": "not needed: one tensor holds all clips, and no worker loads them",
+    "-j": "not needed: one tensor holds all clips, and no worker loads them",
+    "--start-epoch": "--resume continues a run where it was stopped",
+}
+
 
 def parse_args(argv=None):
     ablations, streams = ("\n".join(f"  {name:16}{what}" for name, what in t.items()) for t in (ABLATIONS, STREAMS))
     names = f"names for --ablate, one or several with commas between:\n{ablations}\n\nnames for --stream:\n{streams}"
-    parser = util.ArgumentParser(description=__doc__, epilog=names)
+    parser = util.ArgumentParser(description=__doc__, epilog=names, elsewhere=RELEASE_FLAGS)
     add = parser.add_argument
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     names = " or ".join(RECIPES)
@@ -196,14 +204,14 @@ def test_together(args, config, clips, out):
     return {"top1": result.top1, "parameters": result.parameters, "members": members}
 
 
-def plan(args, config, init, h5):
-    """The runs of a command line."""
-    home = args.results / config.dataset / config.folder
+def plan(args, config, init, h5, data_sha256):
+    """The runs of a command line on the clips of that digest."""
+    home, data = args.results / config.dataset / config.folder, (h5, data_sha256)
     if args.splits:
-        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", h5, init) for n in args.splits]
+        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", *data, init) for n in args.splits]
     if args.seeds:
-        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", h5, init) for n in args.seeds]
-    return [Run("", config, home, h5, init)]
+        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", *data, init) for n in args.seeds]
+    return [Run("", config, home, *data, init)]
 
 
 def main(argv=None):
@@ -211,6 +219,8 @@ def main(argv=None):
     command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
     out = sys.stderr if args.json else sys.stdout
     device = distributed.init(args.device)
+    if args.jobs > 1 and distributed.world_size() > 1:
+        raise UserError("--jobs: each process of torchrun would start runs of its own; leave out one of the two")
     path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = runs.read_clips(path, args.cache, device)
     config, init = complete(args, clips, name)
@@ -220,7 +230,7 @@ def main(argv=None):
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
     if config.amp:
         distributed.check_amp(device)
-    todo = plan(args, config, init, path)
+    todo = plan(args, config, init, path, clips.sha256)
     if init:
         finetune.report(init, clips.class_names, todo)
     if args.train:

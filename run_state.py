@@ -1,7 +1,9 @@
 """The state of a run on the disk: its log, and what --resume continues from."""
 
 import math
+import os
 import sys
+import time
 
 import torch
 
@@ -12,6 +14,8 @@ from checkpoint import copy_tensors, load_checkpoint, read_torch_file, save_torc
 from datasets import DATASETS
 from recipes import Config
 from util import UserError
+
+RESULTS = ("best.pth", "log.csv", "lable.txt", "pred.txt")  # the files of a run that belong together
 
 
 class RunState:
@@ -94,18 +98,52 @@ class RunState:
         ]
 
     def start_anew(self):
-        """Removes the state of an earlier run. Raises UserError if that would lose a checkpoint of other data."""
+        """Makes way for a run from its start, and says in a line for what it does.
+
+        The files of a finished run are kept as <case>_best.previous.pth, ... until this one ends. Raises UserError if
+        the checkpoint there is not main.py's, or was trained on other data.
+        """
         best = self.file("best.pth")
+        finished = False
         if best.is_file():
             try:
                 trained_on = load_checkpoint(best).about.get("data_sha256")
-            except UserError:  # not ours
+            except UserError:
                 trained_on = None
-            if trained_on not in (None, self.clips.sha256):
-                if self.config.dataset not in DATASETS:
-                    raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
-                print(f"note: {best} was trained on another h5, and will be replaced", file=sys.stderr)
+            if trained_on is None:
+                raise UserError(f"{best}: not by main.py, and this run would replace it; move it to pretrained/")
+            if trained_on != self.clips.sha256 and self.config.dataset not in DATASETS:
+                raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
+            other = "" if trained_on == self.clips.sha256 else " on another h5"
+            result = self._result_before()
+            finished = result is not None
+            date = time.strftime("%Y-%m-%d", time.localtime(best.stat().st_mtime))
+            kept = f"; it is {self._previous('best.pth').name} until this run ends" if finished else ""
+            what = f"{result}{other}, {date}" if finished else f"an unfinished run{other}, {date}"
+            print(f"note: {best} is replaced ({what}){kept}", file=sys.stderr)
+        for name in RESULTS:
+            if finished and self.file(name).exists():
+                os.replace(self.file(name), self._previous(name))
+            self.file(name).unlink(missing_ok=True)
         self.file("state.pth").unlink(missing_ok=True)
+
+    def finish(self):
+        """Saves the results of a finished run; the files of the run before it go."""
+        self.save()
+        for name in RESULTS:
+            self._previous(name).unlink(missing_ok=True)
+
+    def _previous(self, name):
+        stem, suffix = name.split(".")
+        return self.file(f"{stem}.previous.{suffix}")
+
+    def _result_before(self):
+        """What came out of the finished run whose log is there, in words; None if it did not finish."""
+        try:
+            comments, _ = logs.read_log(self.file("log.csv"))
+        except (UserError, OSError):
+            return None
+        return next((line for line in comments if line.startswith("last epoch ")), None)
 
     def resume(self):
         """Continues from <case>_state.pth, if there is one.

@@ -19,6 +19,7 @@ from distributed import warn_once
 from evaluate import accuracy, evaluate_and_write, test_logits
 from recipes import Config
 from train import Trainer
+from util import UserError
 from workers import available_cores, parallel_map
 
 
@@ -29,6 +30,7 @@ class Run(NamedTuple):
     config: Config
     folder: Path  # of its results
     h5: Path
+    data_sha256: str  # of its clips: runs of one command have the same
     init: Checkpoint | None = None  # what it starts from
     command: str = ""  # of main.py that trains it, if that is not the program's own
 
@@ -68,7 +70,10 @@ def train_and_test(run, options, position=None):
     position: the line of its progress bar, of several.
     """
     config, folder = run.config, run.folder
-    clips = read_clips(run.h5, options.cache, options.device).resplit(config.split)
+    clips = read_clips(run.h5, options.cache, options.device)
+    if clips.sha256 != run.data_sha256:
+        raise UserError(f"{run.h5}: it has been replaced since this command started; start it again")
+    clips = clips.resplit(config.split)
     command = run.command or options.command
     trainer = Trainer(config, clips, folder, command, options.print_freq, options.tensorboard, run.init)
     trainer.bar |= {"desc": run.title or None, "position": position}
@@ -91,7 +96,7 @@ def train_and_test(run, options, position=None):
                 last_top1 = accuracy(logits, clips.label[ids])
             trainer.results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1}
             trainer.results["last_top1"] = last_top1
-            distributed.run_on_main(trainer.save)
+            distributed.run_on_main(trainer.finish)
         except KeyboardInterrupt as interrupt:
             done = f"{len(trainer.log)} of {config.epochs} epochs are in {folder}"
             raise type(interrupt)(f"{done}; the same command with --resume continues") from None

@@ -133,7 +133,9 @@ def did_you_mean(word, known):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, whose errors are one line, with the nearest flag for an unknown one. Shows the text as it is."""
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args, elsewhere=(), **kwargs):
+        """elsewhere: {flag of another program: what there is in its place}."""
+        self.elsewhere = dict(elsewhere)
         kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False} | kwargs
         super().__init__(*args, **kwargs)
 
@@ -141,6 +143,8 @@ class ArgumentParser(argparse.ArgumentParser):
         args, unknown = self.parse_known_args(args, namespace)
         if unknown:
             flag = unknown[0].split("=")[0]
+            if flag in self.elsewhere:
+                self.error(f"{flag}: {self.elsewhere[flag]}")
             self.error(f"unknown argument {flag}{did_you_mean(flag, self._option_string_actions)}")
         return args
 

@@ -8,7 +8,8 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     joints, persons     x has the values of person 1, then those of person 2; of each, joint by joint, x, y, z
     class_names         a list of strings
     protocol            which clips train and which test, in words
-    axes                what the three values of a joint are ("x, y, z" if missing)
+    axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
+                        score"
     skeleton            a name of data/skeletons.py; or
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
                         number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
@@ -16,7 +17,8 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     made_by             program and version that wrote the file
     made_from           a digest of what it was made from, for the script that made it
 
-A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons.
+A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons. Text may be
+bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
 from contextlib import contextmanager
@@ -29,8 +31,12 @@ import util
 from checks import check_resplits, check_shapes, check_values
 from inputs import open_h5
 from skeletons import KINECT_V2, MADE_BY, read_skeleton
+from units import FARTHEST
 
 SPLITS = ("", "valid_", "test_")
+AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
+ATTRIBUTES = ("joints", "persons", "class_names", "protocol", "axes", "skeleton", "parents", "flip_pairs", "origin")
+ATTRIBUTES += ("made_by", "made_from")
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 # Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
@@ -83,7 +89,7 @@ def open_writer(
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
-        if problems := list(_check_skeleton(file, joints)):
+        if problems := [*_check_attributes(file), *_check_skeleton(file, joints)]:
             raise util.UserError(problems[0])
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
@@ -128,8 +134,8 @@ def _checked_clip(clip, what, shape, joints, origin):
         raise util.UserError(f"{what}: shape {clip.shape}, not (frames, {width}): {width // person} x {person} values")
     if not 1 <= len(clip) <= frames:
         raise util.UserError(f"{what}: {len(clip)} frames, not 1 to {frames}")
-    if not np.isfinite(clip).all():
-        raise util.UserError(f"{what}: NaN or infinity in frame {int(np.isfinite(clip).all(axis=1).argmin())}")
+    if not (good := (np.abs(clip) < FARTHEST).all(axis=1)).all():
+        raise util.UserError(f"{what}: NaN or infinity, or a number too large, in frame {int(good.argmin())}")
     if origin and clip.any():
         clip = prepare(given.reshape(len(given), -1, joints, 3), origin)
         clip = clip.reshape(len(clip), -1)
@@ -192,12 +198,26 @@ def made_from(path):
     """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
     try:
         with open_h5(path) as file:
-            return file.attrs.get("made_from")
+            return read_attributes(file).get("made_from")
     except (OSError, util.UserError):
         return None
 
 
 # ---- reading and checking
+
+
+def read_attributes(file):
+    """The attributes of an open h5 that the layout knows, {name: value}; text is str, whether it was stored so or not.
+
+    Arrays of text become lists. Bytes that are not UTF-8 become surrogates. Values are not checked.
+    """
+    return {name: _decode(file.attrs[name]) for name in ATTRIBUTES if name in file.attrs}
+
+
+def _decode(value):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
+        return [_decode(item) for item in value.ravel().tolist()]
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def read_header(file):
@@ -211,17 +231,17 @@ def read_header(file):
     if problems := validate(file, values=False):
         more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" if len(problems) > 1 else ""
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
+    attributes = read_attributes(file)
     joints, persons = _joints_and_persons(file)
-    names = _class_names(file) or [f"class {i}" for i in range(file["y"].shape[1])]
-    text = {"protocol": "", "axes": "x, y, z"}
-    text = {key: util.readable(str(file.attrs.get(key, default))) for key, default in text.items()}
+    names = attributes.get("class_names", [f"class {i}" for i in range(file["y"].shape[1])])
     return {
         "joints": joints,
         "persons": persons,
         "class_names": tuple(map(util.readable, names)),
         "skeleton": _skeleton(file, joints),
-        "origin": read_origin(file.attrs),
-        **text,
+        "origin": read_origin(attributes),
+        "protocol": util.readable(attributes.get("protocol", "")),
+        "axes": attributes.get("axes", AXES_3D),
     }
 
 
@@ -242,7 +262,7 @@ def validate(file, values=True, step=None, notes=None):
         problems = [*check_resplits(file, SPLITS)]
     if not problems and values:
         header = read_header(file)
-        skeleton = header["skeleton"] if header["axes"] == "x, y, z" else None
+        skeleton = header["skeleton"] if header["axes"] == AXES_3D else None
         problems = [*check_values(file, SPLITS, skeleton, step, notes)]
     return problems
 
@@ -257,23 +277,13 @@ def _joints_and_persons(file):
 
 def _skeleton(file, joints):
     """From the attributes; without them, that of the script that wrote the file. Raises ValueError or TypeError."""
-    skeleton = read_skeleton(file.attrs, joints)
+    attributes = read_attributes(file)
+    skeleton = read_skeleton(attributes, joints)
     if skeleton.name == "unknown":
-        made_by = str(file.attrs.get("made_by")).split(" ")[0]
-        known = MADE_BY.get(made_by, skeleton if "joints" in file.attrs else KINECT_V2)  # the release's: 150 wide
+        made_by = str(attributes.get("made_by")).split(" ")[0]
+        known = MADE_BY.get(made_by, skeleton if "joints" in attributes else KINECT_V2)  # the release's: 150 wide
         skeleton = known if len(known.joints) == joints else skeleton
     return skeleton
-
-
-def _class_names(file):
-    """A list of str, or None if the file has none. Raises TypeError or ValueError if it is something else."""
-    names = file.attrs.get("class_names")
-    if names is None:
-        return None
-    names = [name.decode() if isinstance(name, bytes) else name for name in names]
-    if not all(isinstance(name, str) for name in names):
-        raise TypeError
-    return names
 
 
 def _check_attributes(file):
@@ -287,14 +297,19 @@ def _check_attributes(file):
             yield f"x is {width} wide, but {persons} persons * {joints} joints * 3 are {persons * joints * 3}"
     except TypeError:
         yield f"attributes joints and persons: whole numbers must say how the {width} values of a frame are made up"
-    try:
-        names = _class_names(file)
-        if names is not None and len(names) != classes:
-            yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
-    except (TypeError, ValueError):
+    attributes = read_attributes(file)
+    names = attributes.get("class_names", [""] * classes)
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         yield "attribute class_names: not a list of text"
+    elif len(names) != classes:
+        yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
+    if not isinstance(attributes.get("protocol", ""), str):
+        yield "attribute protocol: not a text"
+    axes = attributes.get("axes", AXES_3D)
+    if not isinstance(axes, str) or axes not in (AXES_3D, AXES_2D):
+        yield f"attribute axes: {util.shorten(axes)!r}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
     try:
-        _checked_origin(file.attrs.get("origin", 0), max(joints, 0))
+        _checked_origin(attributes.get("origin", 0), max(joints, 0))
     except util.UserError as error:
         yield f"attribute {error}"
     except TypeError:

@@ -31,10 +31,10 @@ from typing import NamedTuple
 import numpy as np
 
 from blocks import BadFile, Skipped
+from layout import AXES_2D, AXES_3D
 from tracking import Places, assign_persons
 from util import UserError, regular, shorten
 
-AXES_2D, AXES_3D = "x - 0.5, y - 0.5, score", "x, y, z"
 SKELETONS = {
     ("OpenPose", 18): "openpose18",
     ("OpenPose", 25): "openpose25",

@@ -19,6 +19,7 @@ from make_nucla import read_json
 from poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from seq_transformation import center_clip
 from skeletons import SKELETONS
+from units import check_size
 from util import UserError, regular
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
@@ -44,8 +45,8 @@ def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=Non
     size: as in read_poses. persons: most persons of a pose estimator's file. origin: the joint, from 1, that becomes
     the origin of a `.npy` or of MediaPipe's poses (by default that of default_origin); 0 for none. up: the axis of a 3D
     `.npy` that points up, one of UP. scale: factor from its unit to metres.
-    Raises UserError with the file, and the line of a `.skeleton`, MissingSize as read_poses; OSError if the system
-    cannot read it.
+    Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
+    (units.check_size); MissingSize as read_poses; OSError if the system cannot read it.
     """
     path = Path(path)
     try:
@@ -64,8 +65,7 @@ def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=Non
             raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
-        if not np.isfinite(poses.clip).all():
-            raise BadFile(None, "a coordinate is too large for float32")
+        check_size(poses.clip, poses.skeleton, scale if path.suffix == ".npy" else None)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
     return poses

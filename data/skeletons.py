@@ -97,7 +97,6 @@ def read_skeleton(attributes, joints):
     """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
     if "skeleton" in attributes:
         name = attributes["skeleton"]
-        name = name.decode() if isinstance(name, bytes) else name
         if name == "unknown":
             return unknown_skeleton(joints)
         if name not in SKELETONS:

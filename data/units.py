@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from blocks import BadFile
 from skeletons import SKELETONS
-from util import UserError
+
+FARTHEST = 1e6  # no coordinate of a person, in metres, pictures or pixels, is as large
 
 
 def find_size(clip):
@@ -22,26 +24,32 @@ def find_up(clip, skeleton):
     return np.median(people[:, head] - people[:, joints.index("left ankle")], axis=0)
 
 
-def check_unit(size, skeleton, scale=1.0):
-    """Raises UserError if persons of this size, as from `find_size`, are not in metres; or in 2D, not in pictures.
+def check_size(clip, skeleton, scale=None):
+    """Raises BadFile if a clip, (frames, persons, joints, 3), is not of persons: in metres; or in 2D, in pictures.
 
-    scale: the --scale that they were multiplied by. Smallness is judged of known skeletons, which are of whole bodies.
+    A few odd joints, as Kinect gives them, are allowed: it is the median person that is judged. scale: the --scale that
+    numbers without a unit were multiplied by; None where the file's format says the unit. Smallness is judged of known
+    skeletons, which are of whole bodies.
     """
-    known = SKELETONS.get(skeleton)
-    height = max(size)
-    if known and known.is_2d:
-        if size[1] > 10:
-            raise UserError(
-                f"persons are about {size[1]:,.0f} high: these look like pixels; numbers of a 2D skeleton must be "
-                "x / width - 0.5, y / height - 0.5 and the score"
-            )
+    if not (np.abs(clip) < FARTHEST).all():
+        raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
+    size, known = find_size(clip), SKELETONS.get(skeleton)
+    is_2d = known is not None and known.is_2d
+    height = size[1] if is_2d else max(size)
+    if height <= 10 and (is_2d or not known or not 0 < height < 0.1):
+        return
+    if scale is None:
+        why = "no person's size"
+    elif is_2d:
+        why = "these look like pixels; numbers of a 2D skeleton must be x / width - 0.5, y / height - 0.5 and the score"
+    elif height > 30_000:
+        why = "no person's size in any unit"
     elif height > 10:
         unit, factor = ("centimetres", 0.01) if height <= 300 else ("millimetres", 0.001)
-        raise UserError(
-            f"persons are about {height:,.0f} high: these look like {unit}; use --scale {scale * factor:.6g}"
-        )
-    elif known and 0 < height < 0.1:
-        raise UserError(f"persons are about {height:.2g} high: too small for metres; correct --scale")
+        why = f"these look like {unit}; use --scale {scale * factor:.6g}"
+    else:
+        why = "too small for metres; correct --scale"
+    raise BadFile(None, f"persons are about {height:{',.0f' if height > 10 else '.2g'}} high: {why}")
 
 
 def describe_up(up, flag, skeleton):

@@ -14,7 +14,7 @@ def save(path, classes=60, joints=25, seg=20, about=None):
     net = SGN(classes, joints, seg).eval()
     for gcn in (net.gcn1, net.gcn2, net.gcn3):
         torch.nn.init.normal_(gcn.w.cnn.weight, std=0.1)
-    torch.save({"state_dict": net.state_dict()} | ({"about": about} if about else {}), path)
+    torch.save({"state_dict": net.state_dict(), "seg": seg} | ({"about": about} if about else {}), path)
     return path
 
 

@@ -184,6 +184,11 @@ def test_metadata_of_other_types_are_refused(state, path, key, value, why):
     assert_refused(path, why)
 
 
+def test_what_the_release_pools_to_20_segments_is_refused(path):
+    torch.save({"state_dict": SGN(60, 25, seg=30).state_dict(), "optimizer": {}}, path)
+    assert_refused(path, "of 30 segments")
+
+
 def test_damaged_files_are_refused(state, path, tmp_path):
     torch.save({"state_dict": state}, path)
     whole = path.read_bytes()

@@ -14,7 +14,7 @@ import data
 from conftest import write_toy
 from data import Clips
 from datasets import DATASETS, find_h5, is_cross_view
-from layout import write_h5
+from layout import AXES_2D, write_h5
 from ntu_text import CLIPS
 from util import UserError
 
@@ -84,7 +84,7 @@ def test_reading_does_not_depend_on_the_block(tmp_path):
 
 def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch):
     path = tmp_path / "x.h5"
-    write(path, [straight(30), straight(7)], axes="x, y, score")
+    write(path, [straight(30), straight(7)], axes=AXES_2D)
     first = Clips.read(path, cache=True)
     monkeypatch.setattr(Clips, "_pack", None)  # the second time, the h5 is not read
     again = Clips.read(path, cache=True)
@@ -105,6 +105,24 @@ def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch
     for damaged in (b"cut", cache.read_bytes()[:-2000], cache.read_bytes()[:3000]):
         cache.write_bytes(damaged)
         assert Clips.read(path, cache=True).frames[0, 0] == 9
+    cache.unlink()
+    whole = Clips.read(path, cache=True)
+    for name, at, value in (("length", 0, -1), ("label", 1, 7)):  # made up, with the right state
+        with h5py.File(cache, "a") as file:
+            before = file[name][at]
+            file[name][at] = value
+        assert torch.equal(Clips.read(path, cache=True).length, whole.length)
+        with h5py.File(cache, "a") as file:
+            file[name][at] = before
+
+
+def test_a_file_that_has_the_name_of_a_cache_is_left_alone(tmp_path, capsys):
+    path = tmp_path / "x.h5"
+    write(path, [straight(30)])
+    write(tmp_path / "x.packed.h5", [straight(7)])
+    before = (tmp_path / "x.packed.h5").read_bytes()
+    assert Clips.read(path, cache=True).length.tolist() == [30, 1]
+    assert (tmp_path / "x.packed.h5").read_bytes() == before and "x.packed.h5: not written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("length", [1, 20, 39, 40, 85])
@@ -184,8 +202,8 @@ def test_what_is_no_h5_is_refused(tmp_path):
 @pytest.mark.parametrize(
     "name, place, value, why",
     [
-        ("x", (1, 3, 7), np.nan, "x.h5: x: clip 1 has NaN or infinity"),
-        ("test_x", (0, 0, 149), -np.inf, "test_x: clip 0 has NaN or infinity"),
+        ("x", (1, 3, 7), np.nan, "x.h5: x: clip 1 has NaN, infinity"),
+        ("test_x", (0, 0, 149), -np.inf, "test_x: clip 0 has NaN, infinity"),
         ("y", (1, 0), 1, "y: the label of clip 1 is not one-hot"),
         ("test_y", (0, 0), 0.5, "test_y: the label of clip 0 is not one-hot"),
     ],

@@ -56,6 +56,12 @@ def test_several_processes_without_torchrun_are_one_line(toy, tmp_path, monkeypa
     assert (stopped.value.code, capsys.readouterr().err) == (2, line)
 
 
+def test_runs_side_by_side_are_refused_under_torchrun(toy, tmp_path, monkeypatch):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(UserError, match="--jobs: each process of torchrun"):
+        run(toy, tmp_path, "--seeds", "2", "--jobs", "2")
+
+
 def test_each_process_gets_its_own_gpu(monkeypatch):
     calls = []
     for name, value in {"WORLD_SIZE": "3", "RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}.items():

@@ -264,4 +264,9 @@ def test_a_subset_that_cannot_be_is_one_line(toy, tmp_path, words, why):
     (tmp_path / "bad.h5").write_text("words")
     with pytest.raises(UserError, match=r"bad.h5: cannot be read as h5"):
         subset(tmp_path / "bad.h5", tmp_path / "few.h5", "--classes", "0,1")
+    soft = write_toy(tmp_path / "soft.h5")
+    with h5py.File(soft, "r+") as file:
+        file["valid_y"][1] = 0.25
+    with pytest.raises(UserError, match=rf"^{soft}: valid_y: the label of clip 1 is not one-hot"):
+        subset(soft, tmp_path / "few.h5", "--classes", "0,1")
     assert not (tmp_path / "few.h5").exists()

@@ -250,8 +250,8 @@ def test_a_pickle_asks_for_no_memory_and_names_no_file_elsewhere(tmp_path):
     for _ in range(12):
         nested = [nested] * 10  # a billion texts if it is written out
     assert len(shorten(nested, 100)) <= 100
-    path.write_bytes(pickle.dumps({"split": {"/../../a/train": ["a"], "/../../a/test": ["b"]}, "annotations": [
-        {"frame_dir": name, "label": 0, "keypoint": np.ones((1, 3, 25, 3))} for name in "ab"]}))  # fmt: skip
+    clips = [{"frame_dir": name, "label": i, "keypoint": np.ones((1, 3, 25, 3))} for i, name in enumerate("ab")]
+    path.write_bytes(pickle.dumps({"split": {"/../../a/train": ["a"], "/../../a/test": ["b"]}, "annotations": clips}))
     code, _, err = run_script("data/pyskl/from_pyskl.py", path, "--out", tmp_path / "out" / "more")
     assert code == 2 and "not a name of a list" in err[-1] and not list(tmp_path.rglob("*.h5"))
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from inference import Classifier, Folded, StreamClassifier, inference_form
-from model import SGN
+from inference import Classifier, StreamClassifier
 from predict_run import predict, run, save
 from recordings import prepare
 from util import ROOT, UserError
@@ -21,19 +20,6 @@ SEG, WINDOW = 4, 6
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     return save(tmp_path_factory.mktemp("small") / "small.pth", 3, 5, SEG)
-
-
-def test_the_folded_form_is_used_while_it_agrees_and_a_changed_network_is_scored_as_it_is(monkeypatch):
-    torch.manual_seed(0)
-    net, x = SGN(4, 5, SEG).eval(), torch.randn(3, SEG, 15)
-    assert isinstance(inference_form(net, x), Folded)
-    forward = SGN.forward
-    monkeypatch.setattr(SGN, "forward", lambda self, x: forward(self, x) * 2)
-    changed = inference_form(net, x)
-    assert not isinstance(changed, Folded) and torch.equal(changed(x), net(x))
-    monkeypatch.undo()
-    ablated = SGN(4, 5, SEG, ablate=["one-gcn"]).eval()
-    assert torch.equal(inference_form(ablated, x)(x), ablated(x))
 
 
 def frames(n, persons=1):

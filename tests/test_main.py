@@ -16,12 +16,15 @@ import torch
 
 import checkpoint
 import main
+import runs
 import train
 import util
-from conftest import CLASSES, flags, run, same, weights, write_toy
+from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from data import Clips
 from helpers import start_script
+from layout import AXES_2D
 from logs import read_log
+from model import SGN
 from util import UserError
 
 
@@ -152,9 +155,9 @@ def test_every_parameter_group_has_the_learning_rate(toy, tmp_path, monkeypatch)
 
 
 def test_a_2d_data_set_is_not_rotated(tmp_path, capsys):
-    h5 = write_toy(tmp_path / "flat.h5", axes="x, y, score")
+    h5 = write_toy(tmp_path / "flat.h5", axes=AXES_2D)
     folder = run(h5, tmp_path, "--theta", "1", epochs=1)
-    note = "note: the axes are x, y, score: clips are not rotated, scaled or given noise\n"
+    note = f"note: the axes are {AXES_2D}: clips are not rotated, scaled or given noise\n"
     assert note in capsys.readouterr().err
     assert "# theta: 0.0\n" in (folder / "0_log.csv").read_text()
 
@@ -168,6 +171,83 @@ def test_another_h5_of_the_same_name_does_not_replace_a_checkpoint(trained, tmp_
     assert same(weights(folder), weights(trained))
     run(other, tmp_path / "results", "--train", "0")
     assert re.search(r"^note: \S+0_best.pth was trained on another h5 than this one$", capsys.readouterr().err, re.M)
+
+
+def test_the_files_of_a_finished_run_are_kept_until_the_next_one_has_ended(toy, trained, tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "toy" / "SGN"
+    shutil.copytree(trained, folder)
+    before, save = (trained / "0_best.pth").read_bytes(), train.Trainer.save_epoch
+
+    def stop_after_an_epoch(trainer, *value):
+        save(trainer, *value)
+        raise KeyboardInterrupt
+
+    for _ in range(2):  # an unfinished run is no reason to give up the finished one
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(train.Trainer, "save_epoch", stop_after_an_epoch)
+            run(toy, tmp_path)
+        assert (folder / "0_best.previous.pth").read_bytes() == before
+        assert (folder / "0_pred.previous.txt").read_bytes() == (trained / "0_pred.txt").read_bytes()
+        assert not (folder / "0_pred.txt").exists()
+    notes = [line for line in capsys.readouterr().err.splitlines() if "is replaced" in line]
+    assert "last epoch 12: top-1" in notes[0] and "an unfinished run" in notes[1]
+    run(toy, tmp_path, "--resume")
+    assert not list(folder.glob("*previous*")) and (folder / "0_pred.txt").exists()
+
+
+def test_a_checkpoint_that_is_not_main_s_is_not_replaced(toy, tmp_path):
+    path = tmp_path / "toy" / "SGN" / "0_best.pth"
+    path.parent.mkdir(parents=True)
+    for content in ({"epoch": 3, "state_dict": SGN(CLASSES, JOINTS).state_dict(), "optimizer": {}}, [1]):
+        torch.save(content, path)
+        before = path.read_bytes()
+        with pytest.raises(UserError, match="0_best.pth: not by main.py"):
+            run(toy, tmp_path)
+        assert path.read_bytes() == before
+
+
+def test_an_h5_that_is_replaced_between_runs_stops_the_command(tmp_path):
+    toy = write_toy(tmp_path / "toy.h5")
+    args = main.parse_args(flags(toy, tmp_path, "--seeds", "2", epochs=1))
+    clips = runs.read_clips(toy, False, torch.device("cpu"))
+    config, init = main.complete(args, clips, "toy")
+    done = runs.train_all(
+        main.plan(args, config, init, toy, clips.sha256), main.make_options(args, clips.label.device, "")
+    )
+    next(done)
+    write_toy(toy, test=17)
+    with pytest.raises(UserError, match="toy.h5: it has been replaced"):
+        next(done)
+
+
+def test_every_epoch_is_judged_on_the_same_frames_and_another_seed_on_others(toy, tmp_path, monkeypatch):
+    drawn, sample_frames = [], Clips.sample_frames
+
+    def sampled(clips, ids, *more):
+        frames = sample_frames(clips, ids, *more)
+        drawn.extend([frames] * (len(ids) == 18))
+        return frames
+
+    monkeypatch.setattr(Clips, "sample_frames", sampled)
+    for seed in ("1", "2"):
+        run(toy, tmp_path / seed, "--seed", seed, "--select", "last", epochs=3)
+    first, second = drawn[:8], drawn[8:]  # three epochs and five samples of the test, of each run
+    assert len(second) == 8
+    for one in (first, second):
+        assert all(torch.equal(one[0], frames) for frames in one[1:3]) and not torch.equal(one[0], one[3])
+    assert not torch.equal(first[0], second[0])
+
+
+def test_values_of_no_person_are_errors_that_name_the_clip(toy, trained, tmp_path):
+    with h5py.File(write_toy(tmp_path / "toy.h5"), "a") as file:
+        file["test_x"][7, 0, :] = 1e20
+    with pytest.raises(UserError, match="test_x: clip 7 has NaN, infinity"):
+        run(tmp_path / "toy.h5", tmp_path, "--train", "0")
+    content = torch.load(trained / "0_best.pth", weights_only=True)
+    content["state_dict"]["fc.weight"] *= 1e38
+    torch.save(content, tmp_path / "large.pth")
+    with pytest.raises(UserError, match="large.pth: the logits of test clip 0 are not finite"):
+        main.main(flags(toy, tmp_path, "--train", "0", "--ensemble", str(tmp_path / "large.pth")))
 
 
 def test_two_runs_at_once_in_one_folder_are_refused(toy, tmp_path):
@@ -213,6 +293,9 @@ def error_of(command, capsys):
         ("--seeds 1,a", "--seeds: invalid"),
         ("--epoch 3", r"unknown argument --epoch; did you mean --epochs\?"),
         ("--xyz=3", r"unknown argument --xyz \(--help lists the arguments\)"),
+        ("--workers 4", "--workers: not needed"),
+        ("--start-epoch=3", "--start-epoch: --resume continues"),
+        ("--dataset ...h5", "results have the name of the file"),
         ("--resume --train 0", "--resume continues training"),
         ("--seed 3 --seeds 2", "--seeds and --seed: take one of them"),
         ("--recipe plus --views other --theta 0", "--theta 0.0: --recipe plus has its own"),

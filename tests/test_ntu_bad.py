@@ -100,3 +100,18 @@ def test_a_file_that_could_not_be_read_is_tried_again(tmp_path, monkeypatch):
     assert (tmp_path / "raw_data" / "skipped.csv").read_text().count("cannot be read: Permission denied") == len(CLIPS)
     monkeypatch.undo()
     assert run(tmp_path) == [0, 0, 0]
+
+
+def test_files_of_ntu120_without_its_flag(tmp_path):
+    ntu120 = {name[:-3] + "061": data for name, data in list(FILES.items())[:3]}
+    write_root(tmp_path, ntu120)
+    with pytest.raises(UserError, match=rf"nturgb\+d_skeletons: .*{len(ntu120)} not one of .*--dataset NTU120$"):
+        run(tmp_path, steps=STEPS[:1])
+    assert run(tmp_path, "--dataset", "NTU120", steps=STEPS[:1]) == [0]
+
+
+def test_one_protocol_without_clips_says_that_the_other_is_written(tmp_path):
+    write_root(tmp_path, {name: data for name, data in FILES.items() if name[4:8] == "C001"})
+    with pytest.raises(UserError, match="^NTU_CV.h5 not written: .*; NTU_CS.h5 is written$"):
+        run(tmp_path)
+    assert (tmp_path / "NTU_CS.h5").exists() and not (tmp_path / "NTU_CV.h5").exists()

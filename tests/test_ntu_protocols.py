@@ -1,13 +1,15 @@
 """Which clips a data set has, which train and which test: rules on names."""
 
+import hashlib
 import itertools
+import json
 
 import numpy as np
 import pytest
 
 import protocols
 from layout import split_validation
-from ntu_text import ARRAYS
+from ntu_text import ARRAYS, FIXTURES
 from seq_transformation import count_sides
 
 PEOPLE = (1, 2), (3, 6)  # who train, who test
@@ -95,6 +97,21 @@ def test_counts_of_the_whole_data_set(dataset, sides, clips):
         train, test = protocol.split(names)
         assert (len(train), len(test)) == protocol.full
         assert np.intersect1d(train, test).size == 0
+
+
+def test_the_test_labels_of_two_runs_of_the_release_on_the_whole_of_ntu60():
+    """Names from the performers of each setup, then the labels in the order of the h5: every one is the release's."""
+    facts = json.loads((FIXTURES / "ntu60.json").read_text(encoding="utf-8"))
+    pairs = [(int(setup[1:]), person) for setup, people in facts["performers"].items() for person in people]
+    recorded = itertools.product(pairs, (1, 2, 3), (1, 2), range(1, 61))
+    names = sorted({name(setup, c, person, r, a) for (setup, person), c, r, a in recorded} - NTU.missing)
+    assert len(names) == NTU.full
+    for protocol in NTU.protocols:
+        train, test = protocol.split(names)
+        assert (len(train), len(test)) == protocol.full
+        known = facts["test_labels"][protocol.name]
+        labels = "".join(f"{protocols.action(names[i]) - 1}\n" for i in test[: known["clips"]])
+        assert hashlib.sha256(labels.encode()).hexdigest() == known["sha256"]
 
 
 def test_the_lists():

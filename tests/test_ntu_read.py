@@ -51,7 +51,7 @@ def test_motion_is_the_variance_over_all_joint_positions():
 
 
 decimals = st.tuples(
-    st.floats(-1e30, 1e30) | st.floats(-10, 10), st.sampled_from((".7g", ".17g", ".3f", ".6e", "+.9g"))
+    st.floats(-1e5, 1e5) | st.floats(-10, 10), st.sampled_from((".7g", ".17g", ".3f", ".6e", "+.9g"))
 ).map(lambda pair: format(*pair))
 
 
@@ -100,7 +100,7 @@ BAD = {
     "an underscore": (edited(10, JOINT % (b"1_0", b"0", b"0", b"0")), 10, "'1_0' is not a number"),
     "nan": (edited(10, JOINT % (b"0", b"nan", b"0", b"0")), 10, "y of a joint is 'nan'"),
     "infinity": (edited(10, JOINT % (b"0", b"0", b"-inf", b"0")), 10, "z of a joint is '-inf'"),
-    "beyond float32": (edited(10, JOINT % (b"1e39", b"0", b"0", b"0")), 10, "x of a joint is '1e39'"),
+    "too far for anybody": (edited(10, JOINT % (b"1e10", b"0", b"0", b"0")), 10, "x of a joint is '1e10'"),
     "an ID with a point": (edited(3, b"7.2e16 0 1 1 1 1 0 0 0 2"), 3, "is not a body's ID"),
 }
 

@@ -16,7 +16,7 @@ from data import Clips
 from evaluate import test_logits
 from inference import Classifier, StreamClassifier
 from layout import write_h5
-from ntu_text import CLIPS, FILES, write_root
+from ntu_text import CLIPS, FILES, text, write_root
 from predict_run import run, save
 from recipes import PAPER
 from recordings import read_any, read_recording
@@ -88,10 +88,10 @@ def test_an_npy_of_the_same_frames_is_the_same_clip(ntu, tmp_path):
 
 def test_a_person_1_who_never_comes_is_no_origin(tmp_path):
     clip = np.zeros((4, 2, 5, 3))
-    clip[1:, 1] = np.arange(1, 46).reshape(3, 5, 3)
+    clip[1:, 1] = np.arange(1, 46).reshape(3, 5, 3) / 8
     np.save(tmp_path / "a.npy", clip)
     read = read_recording(tmp_path / "a.npy")
-    assert np.array_equal(read, clip[1:, 1:] - [4, 5, 6])
+    assert np.array_equal(read, clip[1:, 1:] - clip[1, 1, 1])
 
 
 def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
@@ -169,6 +169,17 @@ def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
     assert other["top"] != one["top"]
 
 
+def far_skeleton(factor):
+    return text([[(1, np.random.default_rng(0).normal(1, 0.1, (25, 3)).round(3) * factor)]] * 30)
+
+
+def landmarks(factor=1, frames=30):
+    """MediaPipe's, of somebody who stands."""
+    pose = np.random.default_rng(0).normal(0, 0.5, (33, 3)) * factor
+    pose[[23, 24]] = 0
+    return [[{"x": x, "y": y, "z": z} for x, y, z in pose]] * frames
+
+
 BAD = {
     "cut.skeleton": (FILES[ONE][:5000], "cut.skeleton, line .*: "),
     "text.npy": (b"not an array", "text.npy: not an array of numbers"),
@@ -177,7 +188,15 @@ BAD = {
     "flat.npy": (np.ones((30, 75)), r"flat.npy: float64 of shape \(30, 75\), not \(frames, joints, 3\)"),
     "nan.npy": (np.full((30, 25, 3), np.nan), "nan.npy: NaN or infinity in frame 1"),
     "zeros.npy": (np.zeros((30, 25, 3)), "zeros.npy: nobody is in it"),
-    "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: a coordinate is too large"),
+    "large.npy": (np.arange(2250).reshape(30, 25, 3) * 1e40, "large.npy: NaN or infinity, or a coordinate too large"),
+    "giant.npy": (
+        np.arange(2250).reshape(30, 25, 3) * 100,
+        "giant.npy: persons are about 7,200 high: these look like mill",
+    ),
+    "far.skeleton": (far_skeleton(1e10), r"far.skeleton, line 5: x of a joint is '1"),
+    "giant.skeleton": (far_skeleton(1e5), "giant.skeleton: persons are about .* high: no person's size"),
+    "far.json": (json.dumps({"skeletons": (np.ones((30, 20, 3)) * 1e10).tolist()}).encode(), "far.json: a coordinate"),
+    "giant.json": (json.dumps(landmarks(100)).encode(), "giant.json: persons are about .* no person's size"),
     "few.npy": (np.ones((30, 1, 3)), "few.npy: 1 joints, but kinect_v2 has 25"),
     "other.npy": (np.arange(1530).reshape(30, 17, 3), "other.npy: 17 joints, but kinect_v2 has 25"),
     "a.json": (b'{"skeletons": 1}', "a.json: skeletons of shape"),
@@ -310,6 +329,35 @@ def test_numbers_in_another_unit_are_refused(tmp_path, capsys, skeleton, joints,
     lines = [" ".join(map(str, frame.ravel())).encode() for frame in clip * factor]
     with pytest.raises(UserError, match=f"standard input, line 1: .*{why}"):
         run(capsys, "--stream", *flags, stream=lines)
+
+
+def test_a_few_odd_joints_are_allowed(tmp_path):
+    """As NTU RGB+D's files have them, on which the release trains."""
+    frames = np.random.default_rng(0).normal(0, 0.4, (30, 25, 3))
+    frames[3:9, 7] = 900
+    (tmp_path / "a.skeleton").write_bytes(text([[(1, frame)] for frame in frames]))
+    assert read_recording(tmp_path / "a.skeleton").max() > 800
+
+
+def test_no_person_s_size_in_a_stream(tmp_path, capsys):
+    checkpoint = of_skeleton(tmp_path / "a.pth", {"skeleton": "mediapipe33"}, 33)
+    lines = [json.dumps(frame).encode() for frame in [*landmarks(), *landmarks(100, 1)]]
+    code, out, err = run(capsys, "--stream", "--window", 30, "--checkpoint", checkpoint, stream=lines)
+    assert (code, len(out)) == (3, 1) and re.search("line 31: .*no person's size", err[0])
+    numbers = [b" ".join([b"nan"] * 99)]
+    with pytest.raises(UserError, match="line 1: NaN or infinity"):
+        run(capsys, "--stream", "--checkpoint", checkpoint, stream=numbers)
+
+
+def test_logits_that_are_not_finite_are_never_printed(ntu, tmp_path, capsys):
+    """NaN is no JSON."""
+    content = torch.load(ntu / "ntu.pth", weights_only=True)
+    content["state_dict"]["fc.weight"].fill_(3e38)
+    torch.save(content, tmp_path / "a.pth")
+    clip = ntu / f"nturgb+d_skeletons/{ONE}.skeleton"
+    with pytest.raises(UserError, match=f"^{re.escape(str(clip))}: .*logits that are not finite"):
+        run(capsys, clip, "--checkpoint", tmp_path / "a.pth", "--json")
+    assert capsys.readouterr().out == ""
 
 
 def test_another_axis_is_noted_once(tmp_path, capsys):

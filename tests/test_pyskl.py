@@ -186,7 +186,7 @@ def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
     with h5py.File(tmp_path / "ucf101_hrnet_1.h5") as file:
         assert layout.validate(file) == []
         header = layout.read_header(file)
-        assert (header["joints"], header["persons"], header["axes"]) == (17, 2, from_pyskl.AXES_2D)
+        assert (header["joints"], header["persons"], header["axes"]) == (17, 2, layout.AXES_2D)
         assert header["class_names"] == ("run", "jump", "sit")
         assert [len(file[f"{split}x"]) for split in layout.SPLITS] == [8, 1, 3]
         x = file["test_x"][2, 0].reshape(2, 17, 3)  # v11 has three persons: scores 0.5, 1 and 1.5
@@ -194,6 +194,91 @@ def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
     with h5py.File(tmp_path / "ucf101_hrnet_2.h5") as file:
         zero = [x for x in file["x"][()].reshape(-1, 15, 2, 17, 3) if x[0, 0].any() and not x[1, 0, 6].any()]
         assert len(zero) + sum(not x[1, 0, 6].any() for x in file["valid_x"][()].reshape(-1, 15, 2, 17, 3)) == 1
+
+
+V = [annotation(f"v{i}", i % 2, **pose()) for i in range(12)]
+NAMES = [clip["frame_dir"] for clip in V]
+NTU = [f"S001C{c:03}P{p:03}R001A{a:03}" for c in (1, 2, 3) for p in (1, 2, 3) for a in (1, 2)]
+NTU_CLIPS = [annotation(name, protocols.action(name) - 1, np.ones((1, 4, 25, 3), np.float16)) for name in NTU]
+
+
+def content(clips=V, **split):
+    return {"split": split or {"train": NAMES[:9], "val": NAMES[9:]}, "annotations": clips}
+
+
+def labelled(clips, change):
+    return [clip | {"label": change(clip["label"])} for clip in clips]
+
+
+ODD = {
+    "one list for both": (content(train=NAMES, val=NAMES), [], "note: 12 of the 12 clips of val train too", 12),
+    "a clip many times": (
+        content(train=[*NAMES[:9], *["v0"] * 29], val=NAMES[9:]),
+        [],
+        "note: train: .* v0: .* once",
+        3,
+    ),
+    "names of no clip": (
+        content(train=NAMES[:9] + [f"x{i}" for i in range(501)], val=NAMES[9:]),
+        [],
+        "note: train: 501 of its 510 names are of no clip, for example x0",
+        3,
+    ),
+    "clips in no list": (
+        content(train=NAMES[:8], val=NAMES[9:]),
+        [],
+        "note: 1 clips are in no list, for example v8",
+        3,
+    ),
+    "labels from 1": (
+        content(labelled(V, lambda label: label + 1)),
+        [],
+        "note: no clip has the label 0: .* --first",
+        3,
+    ),
+    "a class without clips": (content(labelled(V, lambda label: 2 * label)), [], "note: .* example class 1", 3),
+    "not trained": (content([*V[:9], *labelled(V[9:], lambda label: 2)]), [], "note: .* no training clip has: 2", 3),
+    "labels of one's own": (
+        labelled(NTU_CLIPS, lambda label: 1 - label),
+        ["--classes"],
+        "note: 18 of 18 labels are not those of the clips' names",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ODD)
+def test_what_is_odd_about_lists_and_labels_is_noted_in_a_line(tmp_path, capsys, case):
+    given, flags, wanted, tested = ODD[case]
+    (tmp_path / "two.txt").write_text("sit\nstand\n")
+    convert(tmp_path, given, *flags, *[str(tmp_path / "two.txt")] * len(flags), name="a.pkl")
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
+    assert len(notes) == 1 and re.search(wanted, notes[0])
+    if tested:
+        with h5py.File(tmp_path / "a.h5") as file:
+            assert layout.validate(file) == [] and len(file["test_x"]) == tested
+
+
+def test_labels_that_count_from_1_are_shifted(tmp_path, capsys):
+    convert(tmp_path, content(labelled(V, lambda label: label + 1)), "--first-label", "1", name="a.pkl")
+    convert(tmp_path, labelled(NTU_CLIPS, lambda label: label + 1), "--first-label", "1")
+    assert "note" not in capsys.readouterr().err
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file["y"].shape[1] == 2 and file["y"][:].any(axis=0).all()
+
+
+@pytest.mark.parametrize("form", ["clips/{}.mp4", "C:\\clips\\{}_rgb.AVI", "{}.skeleton"])
+def test_names_in_lists_and_clips_may_differ_in_folders_and_endings(tmp_path, capsys, form):
+    """Also those of NTU in a file that has other clips too, whose lists are its own."""
+    other, clips = [form.format(name) for name in NAMES], [*NTU_CLIPS, NTU_CLIPS[0] | {"frame_dir": "mine"}]
+    convert(tmp_path, content(train=other[:9], val=other[9:]), name="a.pkl")
+    convert(tmp_path, content([clip | {"frame_dir": form.format(clip["frame_dir"])} for clip in V]), name="b.pkl")
+    other = [form.format(name) for name in NTU]
+    convert(tmp_path, content(clips, xsub_train=[*other[:9], "mine"], xsub_val=other[9:]), name="c.pkl")
+    assert "note" not in capsys.readouterr().err
+    for name, tested in (("a.h5", 3), ("b.h5", 3), ("c_xsub.h5", 9)):
+        with h5py.File(tmp_path / name) as file:
+            assert len(file["test_x"]) == tested
 
 
 class Code:
@@ -244,8 +329,19 @@ WRONG = {
     "no score": ([{key: GOOD[key] for key in GOOD if key != "keypoint_score"}], "has no keypoint_score"),
     "no size": ([GOOD | {"img_shape": None}], "has no img_shape"),
     "twice": ([GOOD, GOOD], "two clips of one name"),
-    "no lists": ([GOOD], "no lists train and val"),
-    "too few": ({"split": {"train": ["v"], "val": []}, "annotations": [GOOD]}, "1 training and 0 test clips"),
+    "no lists": ([GOOD, GOOD | {"frame_dir": "w", "label": 1}], "no lists train and val"),
+    "one class": (content(labelled(V, lambda label: 0)), "all 12 clips have the label 0"),
+    "trains one class": (content(train=NAMES[::2], val=NAMES[1::2]), "all training clips have the label 0"),
+    "one file for two lists": (
+        content(train=NAMES[:8], test=NAMES[8:], _train=NAMES[4:], _test=NAMES[:4]),
+        "lists _train and train name one file, ntu60_3danno.h5",
+    ),
+    "not the names' labels": (
+        content([NTU_CLIPS[0] | {"label": 5}, *NTU_CLIPS[1:]]),
+        "1 of 18 .* 5 of S001.*, not 0; ",
+    ),
+    "NTU from 1": (content(labelled(NTU_CLIPS, lambda label: label + 1)), "use --first-label 1"),
+    "too few": (content(train=["v1"], val=[]), "1 training and 0 test clips"),
 }
 
 

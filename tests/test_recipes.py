@@ -154,7 +154,7 @@ def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, rec
     gen, whole = generator(1), recipe.whole_clip
     one_by_one = [evaluate.predict_logits(net, clips, ids, gen, 1, whole) for _ in range(recipe.test_samples)]
     torch.testing.assert_close(torch.stack(one_by_one).mean(0), logits)
-    monkeypatch.setattr(evaluate, "EVAL_BATCH", 5)  # 18 clips: the last batch has 3
+    monkeypatch.setattr(evaluate, "CPU_BATCH", 5)  # 18 clips: the last batch has 3
     torch.testing.assert_close(evaluate.test_logits(net, clips, ids, recipe, seed=1), logits)
 
     # A single clip, without an h5

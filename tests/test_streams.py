@@ -9,7 +9,7 @@ from checkpoint import load_checkpoint
 from conftest import flags, run, write_toy
 from ensemble import add_scores, compare
 from inference import Folded
-from model import SGN
+from model import ABLATIONS, SGN
 from skeletons import SKELETONS, STREAMS, read_skeleton, unknown_skeleton
 from util import UserError
 
@@ -46,6 +46,24 @@ def test_the_streams_of_all_skeletons(skeleton):
             assert np.linalg.matrix_rank(maps[0]) == n  # nothing is lost
         here, there = (np.einsum("cij,jc->ic", maps, points)[:, :2] for points in (moved, moved - [1, 2, 3]))
         assert np.isclose(here, there).all(axis=1).sum() >= n - 1  # but for the root, the place does not matter
+
+
+@pytest.mark.parametrize("names", [(), *((name,) for name in ABLATIONS)], ids="+".join)
+def test_the_first_layers_get_float32_under_autocast(names):
+    kinect, taken = SKELETONS["kinect_v1"], []
+    x = torch.randn(1, 8, 1, generator=torch.Generator().manual_seed(0)).cumsum(1) * 0.007 + torch.rand(60)
+    for name in STREAMS:
+        net = SGN(3, 20, 8, names, kinect.bones() if "skeleton-graph" in names else None, kinect.stream(name)).eval()
+        layers = [embed.cnn[1] for embed in (net.joint_embed, net.dif_embed) if embed is not None]
+        for layer in layers:
+            layer.register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        net(x)
+        with torch.autocast("cpu", torch.bfloat16):
+            net(x)
+        half = len(layers)
+        for one, other in zip(taken[:half], taken[half:], strict=True):
+            assert one.dtype == other.dtype == torch.float32 and torch.equal(one, other)
+        taken.clear()
 
 
 def test_a_network_of_a_stream_is_one_of_joints_on_the_mapped_input():
@@ -94,10 +112,46 @@ def test_a_run_of_a_stream_from_training_to_testing(tmp_path, capsys):
 # ---- ensembles
 
 
+def test_weights_need_a_sum(trained, toy, tmp_path):
+    path = str(trained / "0_best.pth")
+
+    def top1(weights):
+        command = flags(toy, tmp_path, "--train", "0", "--ensemble", path, path, "--weights", weights)
+        main.main(command)
+        return np.loadtxt(tmp_path / "toy" / "ensemble" / "0_pred.txt")
+
+    for tiny_or_large in ("1e-60,1e-60", "1e38,1e39"):
+        np.testing.assert_array_equal(top1(tiny_or_large), top1("1,1"))
+    for wrong in ("0,0", "1e308,1e308"):
+        with pytest.raises(UserError, match="--weights: their sum"):
+            top1(wrong)
+
+
+def test_members_have_one_split_and_one_list_of_classes_and_other_data_is_said(trained, toy, tmp_path, capsys):
+    content = torch.load(trained / "0_best.pth", weights_only=True)
+
+    def together(**other):
+        for i, more in enumerate(({}, other)):
+            torch.save(content | more, tmp_path / f"{i}.pth")
+        members = [str(tmp_path / f"{i}.pth") for i in range(2)]
+        main.main(flags(toy, tmp_path, "--train", "0", "--ensemble", *members))
+        return capsys.readouterr().err
+
+    assert "note" not in together()
+    with pytest.raises(UserError, match="0.pth of split none and .*1.pth of split 2 have other test clips"):
+        together(about=content["about"] | {"split": "2"})
+    with pytest.raises(UserError, match="have other classes"):
+        together(class_names=list("abdc"))
+    err = together(about=content["about"] | {"data_sha256": "0"})
+    assert "different h5 files" in err and "1.pth was trained on another h5" in err
+    content["class_names"] = list("abdc")
+    assert "has other classes: its 2 is d, the h5's c" in together()
+
+
 def test_scores_are_added():
     logits = [torch.tensor([[0.0, 0.0], [3.0, 0.0]]), torch.tensor([[np.log(3.0), 0.0], [0.0, 4.0]])]
     scores = add_scores(logits, [1.0, 0.5])
-    torch.testing.assert_close(scores[0], torch.tensor([0.5 + 0.375, 0.5 + 0.125]).to(scores))
+    torch.testing.assert_close(scores[0], torch.tensor([0.5 + 0.375, 0.5 + 0.125]).to(scores) / 1.5)
     assert scores.argmax(dim=1).tolist() == [0, 0]  # the surer one would win with the same weights
     assert add_scores(logits, [1.0, 1.0]).argmax(dim=1).tolist() == [0, 1]
 
@@ -119,7 +173,7 @@ def test_a_network_twice_is_the_network(trained, toy, tmp_path, capsys):
     top1 = capsys.readouterr().out.splitlines()[-1].split("top-1 ")[1].split("%")[0]
     assert f"ensemble of 2, {2 * sum(p.numel() for p in SGN(4, 5).parameters()):,} parameters: top-1 {top1}%" in last
     scores = np.loadtxt(tmp_path / "toy" / "ensemble" / "0_pred.txt")
-    np.testing.assert_allclose(scores.sum(axis=1), 1.25, rtol=1e-4)
+    np.testing.assert_allclose(scores.sum(axis=1), 1, rtol=1e-4)
 
 
 def test_an_ensemble_refuses_what_does_not_fit(trained, toy, tmp_path):

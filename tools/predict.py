@@ -35,7 +35,7 @@ from inference import Classifier, StreamClassifier
 from joint_map import MAPS
 from poses import PoseStream, is_frame, picture_size
 from recordings import UP, as_poses, find_recordings, read_any
-from units import check_unit, describe_up, find_size, find_up
+from units import check_size, describe_up, find_up
 from util import UserError
 
 EXIT_CODES = """exit codes:
@@ -97,7 +97,7 @@ def classify_files(args, classifier):
             tqdm.write(f"skipped: {why}", file=sys.stderr)
             continue
         if args.json:
-            tqdm.write(json.dumps({"file": str(path), "top": top}))
+            tqdm.write(json.dumps({"file": str(path), "top": top}, allow_nan=False))
         else:
             if not done:
                 tqdm.write(f"{'file':{width}}  probability  class")
@@ -147,18 +147,14 @@ class Inputs:
         poses = read_any(path, self.skeleton, args.size, args.persons, origin, args.up, args.scale)
         self.say_mapped(poses)
         if path.suffix == ".npy":
-            self.check(poses, path)
+            self.note_up(poses, path)
         try:
             return self.classifier.adapt(poses, args.origin)
         except UserError as error:
             raise UserError(f"{path}: {error}") from None
 
-    def check(self, poses, path):
-        """Raises UserError if numbers that do not say their unit are in another; notes another axis, once."""
-        try:
-            check_unit(find_size(poses.clip), poses.skeleton, self.args.scale)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+    def note_up(self, poses, path):
+        """Notes, once, that y does not point from feet to heads."""
         up = find_up(poses.clip, poses.skeleton)
         if up is not None and not self.noted and (odd := describe_up(up, self.args.up, poses.skeleton)):
             self.noted = True
@@ -182,7 +178,7 @@ class Inputs:
         if self.args.up or self.args.scale != 1:
             raise ValueError("--up and --scale are for lines of numbers, not for poses")
         self.say_mapped(poses)
-        return self.classifier.fit(poses).clip
+        return self.classifier.fit(self.checked(poses)).clip
 
     def say_mapped(self, poses):
         if (poses.skeleton, self.skeleton) in MAPS and not self.mapped:
@@ -198,17 +194,22 @@ class Inputs:
             raise ValueError("not a JSON list of numbers, nor a frame of a pose estimator") from None
         if values.ndim > 1 and values.shape[-2:] != (joints, 3):
             raise ValueError(f"a list of shape {values.shape}, not ({joints}, 3) or (persons, {joints}, 3)")
-        if not np.isfinite(values).all():
-            raise ValueError("NaN or infinity; an absent person is zeros")
         if values.size % (3 * joints):
             raise ValueError(f"{values.size} numbers, not {3 * joints} for each person")
         try:
             poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, self.args.scale)
-            if poses.clip.any():
-                check_unit(find_size(poses.clip), poses.skeleton, self.args.scale)
-            return poses.clip[0]
         except BadFile as error:
             raise ValueError(error.args[1]) from None
+        return self.checked(poses, self.args.scale).clip[0]
+
+    def checked(self, poses, scale=None):
+        """Poses of a frame. Raises ValueError if somebody is in it who has no person's size."""
+        if poses.clip.any():
+            try:
+                check_size(poses.clip.reshape(1, -1, *poses.clip.shape[-2:]), poses.skeleton, scale)
+            except BadFile as error:
+                raise ValueError(error.args[1]) from None
+        return poses
 
 
 def parse_number(field):
@@ -239,7 +240,7 @@ def classify_stream(args, classifier, stream):
         predictions += 1
         top = classifier.top(probabilities, args.top)
         if args.json:
-            print(json.dumps({"frame": i, "top": top}), flush=True)
+            print(json.dumps({"frame": i, "top": top}, allow_nan=False), flush=True)
         else:
             print(f"{i:8}  " + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top), flush=True)
     if not predictions:

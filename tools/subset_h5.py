@@ -15,6 +15,7 @@ import numpy as np
 import _path
 
 import util
+from checks import is_one_hot
 from datasets import DATASETS, find_h5
 from inputs import open_h5
 from layout import SPLITS, read_header, write_h5
@@ -59,6 +60,14 @@ def choose(labels, classes, shots=None, seed=1):
     return chosen
 
 
+def read_labels(file, split):
+    """The classes of a split's clips, (n,) int64. Raises UserError if a label is not one-hot."""
+    y = file[f"{split}y"][:]
+    if not (correct := is_one_hot(y)).all():
+        raise UserError(f"{file.filename}: {split}y: the label of clip {correct.argmin()} is not one-hot")
+    return y.argmax(axis=1)
+
+
 def main(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -83,7 +92,7 @@ def write_subset(file, args):
     classes = parse_classes(args.classes, names)
     if args.shots:
         protocol += f", {args.shots} training clips of each (seed {args.seed})"
-    labels = {split: file[f"{split}y"][:].argmax(axis=1) for split in SPLITS}
+    labels = {split: read_labels(file, split) for split in SPLITS}
     chosen = choose(labels, classes, args.shots, args.seed)
     splits = {
         split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])

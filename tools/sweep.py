@@ -73,7 +73,8 @@ def plan(variant, flags):
         words += ["--results", str(args.results)]
     config, init = sgn.complete(args, clips, name)
     title, command = " ".join([variant or BASE, name]), shlex.join(["main.py", *words])
-    return [run._replace(title=f"{title} {run.title}", command=command) for run in sgn.plan(args, config, init, h5)]
+    runs = sgn.plan(args, config, init, h5, clips.sha256)
+    return [run._replace(title=f"{title} {run.title}", command=command) for run in runs]
 
 
 def make_row(variant, runs):

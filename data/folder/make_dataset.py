@@ -32,7 +32,7 @@ from blocks import EXIT_CODES, Record, Skipped, report_skipped
 from poses import AXES_2D, MissingSize, picture_size
 from recordings import ORIGIN, UP, default_origin, read_any
 from skeletons import SKELETONS
-from units import check_unit, describe_up, find_size, find_up
+from units import describe_up, find_up
 from util import (
     ArgumentParser,
     UserError,
@@ -58,7 +58,6 @@ class Clip(NamedTuple):
     joints: int
     skeleton: str
     axes: str
-    size: np.ndarray  # (3,) of a person, in the unit of the clip
     up: np.ndarray | None  # (3,) from an ankle to the head; None if these joints are not known
 
 
@@ -120,8 +119,7 @@ def read_all(folder, args):
             ).groups()
             skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
         else:
-            about = skeleton, axes, find_size(clip), find_up(clip, skeleton)
-            clips.append(Clip(path, split, label, *clip.shape[:3], *about))
+            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton)))
         if args.strict and skipped:
             raise UserError(str(skipped[0]))
     return clips, skipped
@@ -153,7 +151,6 @@ def check(clips, skipped, folder, args):
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
     if is_npy and clips[0].up is not None:
         note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up, skeleton))
-    check_unit(np.median([clip.size for clip in clips], axis=0), skeleton, args.scale)
     classes = {clip.label for clip in clips if not clip.split}
     for clip in clips:
         if clip.label not in classes:

@@ -162,7 +162,7 @@ def write(path, paths, labels, splits, workers, **more):
         "skeleton": "openpose18",
         "made_by": f"{SCRIPT} {__version__}",
     }
-    header |= {"protocol": "kinetics_train trains, kinetics_val tests", "axes": "x - 0.5, y - 0.5, score"} | more
+    header |= {"protocol": "kinetics_train trains, kinetics_val tests", "axes": layout.AXES_2D} | more
     with (
         progress(total=len(order), desc=path.name, unit="clip") as bar,
         closing(parallel_map(read_some, jobs, workers)) as clips,

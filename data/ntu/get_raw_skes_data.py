@@ -23,13 +23,13 @@ import _path
 import blocks
 import protocols
 from blocks import BadFile
+from units import FARTHEST
 from util import UserError, exit_on_error, regular
 
 SCRIPT = Path(__file__).name
 JOINTS = 25
 LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
 TEXT_A_BLOCK = 256 * 2**20  # bytes of the files of a block; NTU's blocks have 36 MB
-INFINITE = 2.0**128 - 2.0**103  # the smallest number that rounds to float32's infinity
 
 
 class Body(NamedTuple):
@@ -146,7 +146,7 @@ def read_joints(data, lines, starts):
         add(np.nan)
     with np.errstate(over="ignore"):
         values = np.fromiter(values, np.float32, len(values))
-    if not np.isfinite(values).all():
+    if not (np.abs(values) < FARTHEST).all():
         check_fields(lines, starts)
     return values.reshape(-1, JOINTS, 3)
 
@@ -154,7 +154,8 @@ def read_joints(data, lines, starts):
 def check_fields(lines, starts):
     """Checks the bodies of a text field by field: raises BadFile for the first that is wrong.
 
-    NaN and infinity are wrong in x, y, z only: Kinect itself writes them in other fields, which are not used.
+    NaN, infinity and what is too large are wrong in x, y, z only: Kinect itself writes them in other fields, which are
+    not used.
     """
     for start in starts:
         for at in (start - 2, *range(start, start + JOINTS)):
@@ -168,7 +169,7 @@ def check_fields(lines, starts):
                     value = None
                 if value is None:
                     raise BadFile(at + 1, f"{quote(token)} is not a number")
-                if wanted == 12 and i < 3 and not abs(value) < INFINITE:
+                if wanted == 12 and i < 3 and not abs(value) < FARTHEST:
                     raise BadFile(at + 1, f"{'xyz'[i]} of a joint is {quote(token)}")
 
 
@@ -207,7 +208,7 @@ def find_files(root, dataset):
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
-    files, excluded = {}, Counter()
+    files, excluded, other = {}, Counter(), f"not one of the {len(dataset.classes)} actions of {dataset.name}"
     for entry in chain.from_iterable(map(os.scandir, folders)):
         name = entry.name.removesuffix(".skeleton")
         if name == entry.name or not protocols.NAME.fullmatch(name):
@@ -215,13 +216,15 @@ def find_files(root, dataset):
         elif name in dataset.missing:
             excluded["known to lack skeletons (missing_skeletons.txt)"] += 1
         elif not dataset.has(name):
-            excluded[f"not one of the {len(dataset.classes)} actions of {dataset.name}"] += 1
+            excluded[other] += 1
         elif name in files:
             excluded["a file of this name is in another of the folders too"] += 1
         else:
             files[name] = blocks.file_state(entry)
     if not files:
-        raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it")
+        there = "; ".join(f"{n:,} {why}" for why, n in excluded.items()) or "it is empty"
+        flag = "; for clips of NTU RGB+D 120 add --dataset NTU120" * (other in excluded and dataset.name != "NTU120")
+        raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it ({there}){flag}")
     return dict(sorted(files.items())), excluded
 
 

@@ -109,7 +109,7 @@ def main(argv=None):
     dataset = protocols.dataset(args.dataset)
     source = Source(args.root / "denoised_data", dataset.name)
     print(dataset.count(len(source.names)))
-    jobs, too_few = [], []
+    jobs, too_few, written = [], [], []
     for protocol in dataset.protocols:
         path = args.root / f"{dataset.name}_{protocol.name}.h5"
         train, test = protocol.split(source.names)
@@ -117,16 +117,18 @@ def main(argv=None):
         made_from = blocks.digest(SCRIPT, protocol, dataset.classes, source.index)
         if len(train) < 2 or not len(test):
             too_few.append(path.name)
-        elif layout.made_from(path) != made_from:
+            continue
+        written.append(path.name)
+        if layout.made_from(path) != made_from:
             splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
             jobs.append((path, source, splits, dataset, protocol, made_from, len(jobs)))
     with exclusive_lock(source.folder / ".lock"):
         remove_stale_parts(args.root)
         list(parallel_map(write_protocol, jobs, args.workers, args.root))
     if too_few:
-        raise UserError(
-            f"{' and '.join(too_few)} not written: at least two training clips and one test clip are needed"
-        )
+        needed = "at least two training clips and one test clip are needed"
+        rest = f"; {written[0]} is written" if written else ""
+        raise UserError(f"{' and '.join(too_few)} not written: {needed}{rest}")
     return 0
 
 

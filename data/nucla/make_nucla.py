@@ -22,6 +22,7 @@ import _path
 
 from inputs import DAMAGED_ZIP
 from layout import center, split_validation, write_h5
+from units import FARTHEST
 from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, progress, regular, shorten
 
 HERE = Path(__file__).resolve().parent
@@ -57,8 +58,8 @@ def read_json(text, name, labelled=True):
         raise UserError(f"{name}: not a clip of N-UCLA ({error})") from None
     if skeletons.ndim != 3 or skeletons.shape[1:] != (JOINTS, 3) or not len(skeletons):
         raise UserError(f"{name}: skeletons of shape {skeletons.shape}, not (frames, {JOINTS}, 3)")
-    if not np.isfinite(skeletons).all():
-        raise UserError(f"{name}: a coordinate is not finite")
+    if not (np.abs(skeletons) < FARTHEST).all():
+        raise UserError(f"{name}: a coordinate is not finite, or too large")
     if labelled and not 1 <= label <= len(ACTIONS):
         raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
     clip = center(skeletons[:, None], ~skeletons.any(axis=(1, 2))[:, None])

@@ -10,12 +10,14 @@ Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split
 (17 joints of COCO) a joint is x - 0.5, y - 0.5 (in widths and heights of the picture) and its score, and zeros if its
 score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5%
 of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons, are
-left out. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and anything else is
-refused. docs/importing.md says how such files differ from what the .skeleton files give.
+left out. A name in a list may have folders and an ending that the clip's own lacks, or the other way round. What is odd
+about lists and labels is noted. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and
+anything else is refused. docs/importing.md says how such files differ from what the .skeleton files give.
 """
 
 import re
 import sys
+from collections import Counter
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -28,11 +30,12 @@ import protocols
 import safe_pickle
 from safe_pickle import show
 from seq_transformation import center_clip
-from util import ArgumentParser, UserError, __version__, exit_on_error, progress, shorten
+from units import FARTHEST
+from util import ArgumentParser, UserError, __version__, exit_on_error, progress, readable, shorten
 
-AXES_2D = "x - 0.5, y - 0.5, score"
 # The data set and the protocol of the split lists of NTU's files
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
+ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|mkv|mov|webm|mpe?g|npy)", re.IGNORECASE)
 
 
 def read_pickle(path):
@@ -111,9 +114,10 @@ def read_clip(annotation, path, i):
     if not is_numbers(keypoint) or keypoint.ndim != 4 or not keypoint.size:
         found = f"{getattr(keypoint, 'dtype', 'that is damaged')} {getattr(keypoint, 'shape', '')}"
         raise error(f"has a keypoint {found}, not (persons, frames, joints, 2 or 3)")
-    if not np.isfinite(keypoint).all():
-        raise error("has NaN or infinity in its keypoint")
-    name = plain_name(name)
+    if not (np.abs(keypoint) < np.float32(FARTHEST)).all():
+        raise error("has NaN, infinity or too large a number in its keypoint")
+    if protocols.NAME.fullmatch(plain_name(name)):
+        name = plain_name(name)
     if keypoint.shape[2:] == (25, 3):
         return Clip(name, label, keypoint, None, None)
     if keypoint.shape[2:] != (17, 2):
@@ -130,9 +134,62 @@ def is_numbers(array):
 
 
 def plain_name(name):
-    """A clip's name; of a path to one of NTU, such as a/S001C001P001R001A001.avi, the name alone."""
-    end = PurePath(name.replace("\\", "/")).stem
-    return end if protocols.NAME.fullmatch(end) else name
+    """A clip's name without folders, and without the ending of a file."""
+    end = PurePath(name.replace("\\", "/")).name
+    found = ENDING.search(end)
+    return end[: found.start()] if found and found.end() == len(end) else end
+
+
+# ---- lists and labels
+
+
+def note(text):
+    print(f"note: {readable(text)}", file=sys.stderr)
+
+
+def some(names, what):
+    """Names from a file for a message: how many, and one of them."""
+    return f"{len(names):,} {what}, for example {shorten(names[0])}"
+
+
+def find_listed(splits, names):
+    """The clips of each list, each once: {key: [name of a clip]}. names: of all clips. Notes what is odd."""
+    known, counts = set(names), Counter(map(plain_name, names))
+    short = {plain_name(name): name for name in names if counts[plain_name(name)] == 1}
+    lists = {}
+    for key, listed in splits.items():
+        found = [name if name in known else short.get(plain_name(name)) for name in listed]
+        if absent := [name for name, clip in zip(listed, found, strict=True) if clip is None]:
+            note(f"{shorten(key)}: {some(absent, f'of its {len(listed):,} names are of no clip')}")
+        times = Counter(name for name in found if name is not None)
+        if again := [name for name, n in times.items() if n > 1]:
+            note(f"{shorten(key)}: {some(again, 'clips are listed several times')}: each is taken once")
+        lists[key] = list(times)
+    return lists
+
+
+def check_labels(clips, path, dataset, names):
+    """Raises UserError if labels cannot be right, and notes what is odd. names: given names of the classes, or None."""
+    labels = {clip.label for clip in clips}
+    if len(labels) == 1:
+        raise UserError(
+            f"{path}: all {len(clips):,} clips have the label {labels.pop()}; at least two classes are needed"
+        )
+    if dataset:
+        wrong = [clip for clip in clips if clip.label != protocols.action(clip.name) - 1]
+        if wrong and not names:
+            what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
+            what += f"{wrong[0].label} of {wrong[0].name}, not {protocols.action(wrong[0].name) - 1}; "
+            shifted = all(clip.label == protocols.action(clip.name) for clip in clips)
+            raise UserError(f"{path}: {what}use {'--first-label 1' if shifted else '--classes if they are your own'}")
+        if wrong:
+            note(f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, and are kept")
+        return
+    empty = sorted(set(range(max(labels, default=0))) - labels)
+    if empty[:1] == [0]:
+        note("no clip has the label 0: if labels count from 1, use --first-label 1")
+    elif empty:
+        note(some([f"class {i}" for i in empty], "classes have no clips"))
 
 
 # ---- protocols
@@ -146,40 +203,55 @@ def ntu_dataset(splits, names):
     return protocols.dataset("NTU120" if is_120 else "NTU")
 
 
-def ntu_protocols(splits, names, dataset, stem):
+def ntu_protocols(lists, names, dataset, stem):
     """[(name of the h5, protocol in words, class names, training clips, test clips)], as by seq_transformation.py.
 
-    names: of all clips, in order. Clips are indices of names. The file's lists are compared with the published ones.
-    stem: how names of h5 files begin.
+    names: of all clips, in order. Clips are indices of names. The file's lists, as from find_listed, are compared with
+    the published ones. stem: how names of h5 files begin.
     """
     for protocol in dataset.protocols:
         train, test = protocol.split(names)
         for prefix in (prefix for prefix, its in NTU_SPLITS.items() if its == protocol.name):
-            listed = set(map(plain_name, splits.get(f"{prefix}_train", ())))
+            listed = set(lists.get(f"{prefix}_train", ()))
             if listed and listed & set(names) != {names[i] for i in train}:
                 print(f"note: {prefix}_train is not the published list, which is used instead", file=sys.stderr)
         yield f"{stem}_{protocol.name}", protocol.words, dataset.classes, train, test
 
 
-def listed_protocols(splits, names, stem, classes):
+def listed_protocols(lists, names, path, classes):
     """The same from the file's own lists: train and val or test; or train1 and test1, train2 and test2, ..."""
-    index = {name: i for i, name in enumerate(names)}
-    for key in splits:
+    index, found = {name: i for i, name in enumerate(names)}, {}
+    for key in lists:
         prefix, is_train, number = key.partition("train")
         tests = [f"{prefix}{side}{number}" for side in ("test", "val")]
-        test = next((side for side in tests if side in splits), None)
+        test = next((side for side in tests if side in lists), None)
         if is_train and test:
-            sides = [np.array([index[name] for name in splits[side] if name in index], int) for side in (key, test)]
+            train, tested = ([index[name] for name in lists[side] if name in index] for side in (key, test))
             ending = f"{prefix}{number}".strip("_")
             if not re.fullmatch(r"[\w-]*", ending):
                 raise UserError(f"{shorten(repr(key))}: not a name of a list, which names an h5")
-            yield f"{stem}_{ending}" if ending else stem, f"{key} trains, {test} tests", classes, *sides
+            name = f"{path.stem}_{ending}" if ending else path.stem
+            if name in found:
+                raise UserError(f"{path}: its lists {key} and {found[name][1].split()[0]} name one file, {name}.h5")
+            if both := set(train) & set(tested):
+                note(f"{len(both):,} of the {len(tested):,} clips of {test} train too: they say nothing of new clips")
+            sides = (np.array(side, int) for side in (train, tested))
+            found[name] = name, f"{key} trains, {test} tests", classes, *sides
+    if found and (rest := sorted(set(names) - {name for listed in lists.values() for name in listed})):
+        note(some(rest, "clips are in no list"))
+    return list(found.values())
 
 
 def write(path, words, classes, clips, train, test):
     """Writes one h5. train, test: indices of clips."""
     if len(train) < 2 or not len(test):
         raise UserError(f"{path} not written: {len(train)} training and {len(test)} test clips; both sides need some")
+    trained, tested = (Counter(clips[i].label for i in side) for side in (train, test))
+    if len(trained) < 2:
+        raise UserError(f"{path} not written: all training clips have the label {min(trained)}")
+    if unseen := sorted(tested.keys() - trained.keys()):
+        n, numbers = sum(tested[label] for label in unseen), ", ".join(map(str, unseen))
+        note(f"{path.name}: {n:,} test clips have labels that no training clip has: {shorten(numbers)}")
     parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
     joints, is_2d = clips[0].keypoint.shape[2], clips[0].is_2d
     with progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
@@ -197,7 +269,7 @@ def write(path, words, classes, clips, train, test):
             persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
             class_names=classes,
             protocol=words,
-            axes=AXES_2D if is_2d else "x, y, z",
+            axes=layout.AXES_2D if is_2d else layout.AXES_3D,
             skeleton="coco17" if is_2d else "kinect_v2",
             made_by=f"from_pyskl.py {__version__}",
         )
@@ -229,6 +301,7 @@ def main(argv=None):
         metavar="FILE.pkl",
         help="the test clips, if FILE.pkl is a list of the training clips alone",
     )
+    add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
     args = parser.parse_args(argv)
     splits, annotations = read_pickle(args.pickle)
     clips = read_clips(annotations, args.pickle)
@@ -240,23 +313,28 @@ def main(argv=None):
     del annotations
     if len({clip.is_2d for clip in clips}) > 1 or len({clip.name for clip in clips}) < len(clips):
         raise UserError(f"{args.pickle}: 2D and 3D clips, or two clips of one name, are in it")
+    if any(clip.label < args.first_label for clip in clips):
+        raise UserError(f"{args.pickle}: labels are counted from 0 in it: leave out --first-label")
+    clips = [clip._replace(label=clip.label - args.first_label) for clip in clips]
+    lists = find_listed(splits, [clip.name for clip in clips])
     clips = leave_out(clips, lambda clip: clip.is_empty, "nobody is in them")
     dataset = ntu_dataset(splits, [clip.name for clip in clips])
     if dataset:
         clips = leave_out(clips, lambda clip: clip.name in dataset.missing, "they are known to lack skeletons")
     names = [clip.name for clip in clips]
+    classes = protocols.read_lines(args.classes) if args.classes else None
+    check_labels(clips, args.pickle, dataset, classes)
     if dataset:
         print(dataset.count(len(names)))
         stem = args.pickle.stem if clips and clips[0].is_2d else dataset.name
-        found = list(ntu_protocols(splits, names, dataset, stem))
+        found = list(ntu_protocols(lists, names, dataset, stem))
     else:
-        classes = tuple(f"class {i}" for i in range(1 + max((clip.label for clip in clips), default=0)))
-        found = list(listed_protocols(splits, names, args.pickle.stem, classes))
+        numbered = tuple(f"class {i}" for i in range(1 + max((clip.label for clip in clips), default=0)))
+        found = listed_protocols(lists, names, args.pickle, numbered)
     if not found:
         raise UserError(f"{args.pickle}: no lists train and val, train and test, or train1 and test1, ... in it")
-    for name, words, classes, train, test in found:
-        classes = protocols.read_lines(args.classes) if args.classes else classes
-        write(args.out / f"{name}.h5", words, classes, clips, train, test)
+    for name, words, known, train, test in found:
+        write(args.out / f"{name}.h5", words, classes or known, clips, train, test)
     return 0
 
 
