@@ -109,8 +109,7 @@ class Trainer(RunState):
                 set_learning_rate(self.optimizer, lr)
                 train_loss, train_acc = self.train_epoch(forward, epoch, bar)
                 distributed.broadcast(self.net.buffers())
-                # The same frames in every epoch, as in the release
-                eval_generator.manual_seed(derive_seed(config.seed))
+                eval_generator.manual_seed(derive_seed(config.seed))  # the same frames after every epoch
                 logits = predict_logits(self.net, self.clips, self.eval_ids, eval_generator, 1, whole_clip, config.amp)
                 finite = torch.stack([value.isfinite().all() for value in (logits, *self.net.state_dict().values())])
                 if not finite.all():
