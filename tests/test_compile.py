@@ -55,3 +55,9 @@ def test_float32_means_float32_unless_both_kinds_of_product_are_in_tf32(toy, tmp
     assert allowed() == (False, False) and torch.get_float32_matmul_precision() == "highest"
     with pytest.raises(UserError, match="--tf32: only a GPU has it"):
         run(toy, tmp_path, "--tf32")
+
+
+def test_a_run_has_its_own_settings_of_the_process_and_not_those_of_the_run_before(toy, tmp_path):
+    for flags in (["--deterministic"], []):
+        run(toy, tmp_path, *flags, epochs=1)
+        assert torch.are_deterministic_algorithms_enabled() == bool(flags)
