@@ -1,7 +1,7 @@
 """A training step as one CUDA graph: its three hundred kernels are launched at once, and not one by one from Python.
 
-A network as small as SGN keeps a GPU busy for less time than Python takes to launch its kernels. The graph has the
-whole step, from the drawing of frames to the optimizer. It is used if its steps equal plain ones, which is tried first.
+Python may well take longer to launch the kernels of a network as small as SGN than a GPU to compute them. The graph has
+the whole step, from the drawing of frames to the optimizer, and is used if its steps equal plain ones, as tried first.
 """
 
 import gc

@@ -80,3 +80,9 @@ def test_a_compiled_step_that_is_slower_is_said(monkeypatch, capsys, slow):
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     try_compile(SGN(3, 5, 6), torch.randn(4, 6, 15))
     assert ("note: --compile makes a step slower" in capsys.readouterr().err) == slow
+
+
+def test_a_run_has_its_own_settings_of_the_process_and_not_those_of_the_run_before(toy, tmp_path):
+    for flags in (["--deterministic"], []):
+        run(toy, tmp_path, *flags, epochs=1)
+        assert torch.are_deterministic_algorithms_enabled() == bool(flags)
