@@ -17,10 +17,10 @@ import numpy as np
 import torch
 
 import util
-from checks import FARTHEST, is_one_hot
-from inputs import open_h5
-from layout import SPLITS, read_header, read_origin
-from skeletons import Skeleton, read_skeleton, unknown_skeleton
+from clips.checks import FARTHEST, is_one_hot
+from clips.h5 import SPLITS, read_header, read_origin
+from clips.skeletons import Skeleton, read_skeleton, unknown_skeleton
+from safe.h5 import open_h5
 
 # Fields of Clips that a cache keeps as they are
 CACHE = "packed clips"  # how the state of a cache begins

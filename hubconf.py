@@ -29,9 +29,9 @@ def sgn(checkpoint=None, dataset=None, case=0, num_classes=60, num_joint=25, seg
         if checkpoint is None and dataset is None:
             from model import SGN
         else:
-            from checkpoint import find_checkpoint, load_checkpoint
+            from engine.checkpoint import find_checkpoint, load_checkpoint
         if folded:
-            from inference import Folded
+            from engine.folded import Folded
     if checkpoint is None and dataset is None:
         return SGN(num_classes, num_joint, seg)
     if dataset is not None:

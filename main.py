@@ -27,24 +27,22 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import util
+from safe import program
 from util import UserError, nonnegative_float, positive_float, positive_int
 
 if __name__ == "__main__":
-    util.handle_early_interrupt()
-    util.let_threads_sleep()
+    program.handle_early_interrupt()
+    program.let_threads_sleep()
 
-import distributed
-import finetune
-import runs
-from checkpoint import SELECT, find_checkpoint
-from datasets import DATASETS, find_h5, is_cross_view
-from distributed import print_once, warn_once
-from ensemble import test_ensemble
-from evaluate import evaluate_and_write
+from clips.skeletons import STREAMS
+from engine import distributed, ensemble, finetune, runs
+from engine.checkpoint import SELECT, find_checkpoint
+from engine.config import RECIPES, THETA, Config, parse_recipe
+from engine.datasets import DATASETS, find_h5, is_cross_view
+from engine.distributed import print_once, warn_once
+from engine.runs import Options, Run
 from model import ABLATIONS, parse_ablations
-from recipes import RECIPES, THETA, Config, parse_recipe
-from runs import Options, Run
-from skeletons import STREAMS
+from train import accuracy, evaluate, evaluate_and_write, train_and_test, write_predictions
 
 # Flags of the release that have no use here
 RELEASE_FLAGS = {
@@ -199,12 +197,17 @@ def test(args, run, clips, out):
 
 def test_together(args, config, clips, out):
     """Tests the checkpoints of --ensemble: the results, a dict."""
+    checkpoints, weights = ensemble.read_members(args.ensemble, args.weights, clips)
+    logits, labels = zip(*(evaluate(checkpoint, clips, args.seed, args.amp) for checkpoint in checkpoints), strict=True)
+    scores, label = ensemble.add_scores(logits, weights), labels[0]
     folder = args.results / config.dataset / "ensemble"
-    classes = len(clips.class_names)
-    result = test_ensemble(args.ensemble, args.weights, clips, classes, folder, args.case, args.seed, args.amp)
+    distributed.run_on_main(lambda: write_predictions(folder, args.case, label, scores))
+    members = [(str(path), accuracy(one, label)) for path, one in zip(args.ensemble, logits, strict=True)]
+    parameters = sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
+    result = ensemble.Result(accuracy(scores, label), members, parameters, len(label))
     print_once(*result.lines(), sep="\n", file=out)
-    members = [{"checkpoint": member.name, "top1": member.top1} for member in result.members]
-    return {"top1": result.top1, "parameters": result.parameters, "members": members}
+    members = [{"checkpoint": path, "top1": top1} for path, top1 in members]
+    return {"top1": result.top1, "parameters": parameters, "members": members}
 
 
 def plan(args, config, init, h5, data_sha256):
@@ -238,7 +241,7 @@ def main(argv=None):
         finetune.report(init, clips.class_names, todo)
     if args.train:
         warn(config, clips)
-        results = list(runs.train_all(todo, make_options(args, device, command), args.jobs, out))
+        results = list(runs.run_all(todo, make_options(args, device, command), train_and_test, args.jobs, out))
     elif args.ensemble:
         results = [test_together(args, config, clips, out)]
     else:
@@ -252,5 +255,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error("--batch-size, --seg or --num-classes"):
+    with program.exit_on_error("--batch-size, --seg or --num-classes"):
         main()

@@ -11,15 +11,12 @@ import os
 import platform
 import re
 import reprlib
-import signal
 import socket
 import stat
 import subprocess
 import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import streams
 
 try:
     import fcntl
@@ -28,8 +25,6 @@ except ImportError:  # Windows has no such locks: start one run at a time in a f
 
 __version__ = "0.2.0"
 ROOT = Path(__file__).resolve().parent
-# The scripts of data/ are no package: their folders go on the import path, here and in each folder's _path.py
-sys.path += [str(ROOT / folder) for folder in ("data", "data/ntu", "data/nucla")]
 
 
 class UserError(ValueError):
@@ -39,79 +34,12 @@ class UserError(ValueError):
 # ---- programs
 
 
-@contextmanager
-def exit_on_error(reduce="the input"):
-    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, no traceback.
-
-    reduce: what to make smaller when memory runs out. The line goes to standard error. Exit codes: 2 for bad input, no
-    memory, and files that cannot be read or written; 130 for Ctrl-C; 143 for SIGTERM.
-    """
-    signal.signal(signal.SIGTERM, _raise_terminated)
-    if signal.getsignal(signal.SIGINT) is _exit_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    streams.prepare()
-    try:
-        try:
-            yield
-        except SystemExit:  # of sys.exit(main())
-            sys.stdout.flush()
-            raise
-        sys.stdout.flush()
-    except UserError as error:
-        line, code = f"error: {error}", 2
-    except KeyboardInterrupt as error:
-        line = f"interrupted: {error if error.args else 'finished work is kept; run the same command again'}"
-        code = 143 if isinstance(error, _Terminated) else 130
-    except OSError as error:
-        line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
-        if error.errno in (errno.EACCES, errno.EPERM):
-            line += "; change its permissions, or choose another file or folder"
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
-    else:
-        return
-    print(line, file=sys.stderr)
-    sys.exit(code)
-
-
 def is_out_of_memory(error):
     """Whether an exception, of Python or of PyTorch, says that memory is short: no fault of a file that is read."""
     short = r"(not enough|allocate|out of) memory"
     return isinstance(error, MemoryError) or (
         isinstance(error, RuntimeError) and re.search(short, str(error)) is not None
     )
-
-
-class _Terminated(KeyboardInterrupt):
-    pass
-
-
-def _raise_terminated(*_):
-    raise _Terminated
-
-
-def handle_early_interrupt():
-    """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
-        signal.signal(signal.SIGINT, _exit_at_once)
-
-
-def let_threads_sleep():
-    """Call before torch is imported, which then reads it: OpenMP's threads sleep soon while they wait.
-
-    By default they spin for milliseconds. On a busy machine that is on a core that another process needs, and a
-    training step takes several times as long (docs/performance.md).
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
-def _exit_at_once(*_):
-    with suppress(OSError):
-        os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
-    os._exit(130)  # an exception could be swallowed by the module that is being imported
 
 
 _repr = reprlib.Repr()  # of containers from a file, which can be in each other a billion times

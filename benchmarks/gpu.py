@@ -23,9 +23,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from safe import program
 
 # Seconds from the start by which each part ends. What one leaves over, the next may use
 PARTS = {"machine": 30, "tests": 190, "speed": 275, "epochs": 375, "nucla": 475}
@@ -69,7 +70,7 @@ def machine(args, report):
 
     import torch
 
-    import distributed
+    from engine import distributed
 
     device = distributed.pick_device(args.device)
     about = util.provenance("benchmarks/gpu.py", device, device=device, python=platform.python_version())
@@ -90,7 +91,7 @@ def tests(args, report):
     command += ["-k", "golden or by_hand or flipped"] * args.small
     environment = os.environ | {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        command, cwd=_path.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command, cwd=util.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     with open(args.out / "tests.txt", "w", encoding="utf-8") as log:
         for line in process.stdout:
@@ -108,14 +109,14 @@ def speed(args, report):
     import numpy as np
     import torch
 
-    import distributed
-    import graphed
-    from benchmark import timed, training_step
-    from inference import Folded
+    from benchmark import training_step
+    from clips.skeletons import KINECT_V2
+    from engine import distributed, graphed
+    from engine.config import RECIPES
+    from engine.folded import Folded
+    from engine.timing import timed
     from model import SGN
-    from recipes import RECIPES
     from release import Release, make_clips
-    from skeletons import KINECT_V2
 
     device = distributed.pick_device(args.device)
     on_gpu, batches = device.type == "cuda", (2, 4) if args.small else (16, 64, 256)
@@ -207,7 +208,7 @@ def profile(step, device, repeat):
 
 
 def make_trainer(clips, folder, kind=None, **settings):
-    from recipes import Config
+    from engine.config import Config
     from train import Trainer
 
     settings = {"theta": 0.3, "seg": 20, "num_classes": CLASSES} | settings
@@ -218,9 +219,8 @@ def epochs(args, report):
     """Two epochs of NTU60's size, with the test after each, in the ways that a run can go."""
     import torch
 
-    import distributed
-    import graphed
-    from recipes import RECIPES
+    from engine import distributed, graphed
+    from engine.config import RECIPES
     from train import Trainer
 
     device = distributed.pick_device(args.device)
@@ -265,9 +265,9 @@ def made_up_clips(n, device):
     import numpy as np
     import torch
 
+    from clips.skeletons import KINECT_V2
     from data import Clips
     from make_ntu_like import lengths
-    from skeletons import KINECT_V2
 
     rng = np.random.default_rng(0)
     length = torch.from_numpy(lengths(rng, n) * np.where(rng.random(n) < 0.2, 2, 1)).to(device)
@@ -287,7 +287,7 @@ def nucla(args, report):
         with report.attempt(f"N-UCLA, {name}"), tempfile.TemporaryDirectory() as folder:
             shutil.copy(args.nucla, Path(folder) / "NUCLA_CV.h5")
             flags = [flag for flag in flags if flag != "--amp" or args.device != "cpu"]
-            command = [sys.executable, str(_path.ROOT / "main.py"), "--dataset", "NUCLA", "--data", folder]
+            command = [sys.executable, str(util.ROOT / "main.py"), "--dataset", "NUCLA", "--data", folder]
             command += ["--device", args.device, "--results", folder, "--json", *flags]
             command += ["--seeds", str(len(SEEDS)), "--jobs", str(len(SEEDS)), *["--epochs", "1"] * args.small]
             start = time.perf_counter()
@@ -300,7 +300,7 @@ def nucla(args, report):
 
 
 def last_top1(log):
-    text = (_path.ROOT / "pretrained/NUCLA/logs" / log).read_text(encoding="utf-8")
+    text = (util.ROOT / "pretrained/NUCLA/logs" / log).read_text(encoding="utf-8")
     return float(re.search(r"last epoch \d+: top-1 ([\d.]+)%", text)[1])
 
 
@@ -456,5 +456,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error("--device to one with more memory"):
+    with program.exit_on_error("--device to one with more memory"):
         sys.exit(main())

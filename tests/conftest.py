@@ -6,7 +6,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from layout import write_h5
+from clips.h5 import write_h5
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and networks as small gain nothing by threads
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
@@ -38,7 +38,7 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.fixture(scope="session")
 def device():
     """The torch.device that --device names."""
-    from distributed import pick_device
+    from engine.distributed import pick_device
 
     return pick_device(DEVICE)
 

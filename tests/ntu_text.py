@@ -10,7 +10,7 @@ import numpy as np
 import get_raw_denoised_data
 import get_raw_skes_data
 import seq_transformation
-from layout import SPLITS
+from clips.h5 import SPLITS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 import main
-from checkpoint import load_checkpoint
 from conftest import CLASSES, run, write_toy
 from data import Clips
-from evaluate import predict_logits
-from inference import Folded
+from engine.checkpoint import load_checkpoint
+from engine.folded import Folded
 from model import ABLATIONS, CONTRADICTIONS, SGN, parse_ablations
+from train import predict_logits
 from util import UserError
 
 JOINTS, SEG = 6, 8

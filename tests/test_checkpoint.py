@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoint
-from checkpoint import copy_tensors, find_checkpoint, load_checkpoint, save_torch_file
+from clips.skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from conftest import CLASSES, JOINTS, run
+from engine import checkpoint
+from engine.checkpoint import find_checkpoint, load_checkpoint
+from engine.config import RECIPES
 from model import SGN
-from recipes import RECIPES
-from skeletons import SKELETONS, read_skeleton, unknown_skeleton
+from safe.torch_files import copy_tensors, save_torch_file
 from util import UserError
 
 

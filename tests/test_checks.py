@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
-from checks import BoneLengths
+from clips.checks import BoneLengths
+from clips.h5 import validate, write_h5
+from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS, Skeleton
 from helpers import run_script
-from layout import validate, write_h5
-from skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS, Skeleton
 
 # Kinect v1's joints in the order of MSR Action3D, in which many files of its 20 joints are
 MSR = [4, 8, 2, 1, 12, 16, 0, 5, 9, 6, 10, 7, 11, 13, 17, 14, 18, 15, 19, 3]

@@ -7,10 +7,10 @@ import pytest
 import torch
 import torch._inductor.config
 
-import distributed
 from conftest import run, same, weights
-from distributed import pick_device, use_tf32
-from logs import read_log
+from engine import distributed
+from engine.distributed import pick_device, use_tf32
+from engine.logs import read_log
 from model import SGN
 from train import try_compile
 from util import UserError

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import data
+from clips.h5 import AXES_2D, write_h5
 from conftest import write_toy
 from data import Clips
-from datasets import DATASETS, find_h5, is_cross_view
-from layout import AXES_2D, write_h5
+from engine.datasets import DATASETS, find_h5, is_cross_view
 from ntu_text import CLIPS
 from util import UserError
 

@@ -7,11 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
-import layout
 import make_demo
 import make_frontal
-import protocols
 from actions import ACTIONS
+from clips import h5 as layout
+from clips import protocols
 from figures import PARENT, Build
 from make_demo import Camera, clip, clips, scene, stream, write_skeletons
 from sensor import SHORT_GHOST, record

@@ -5,25 +5,24 @@ import sys
 import textwrap
 from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 from tqdm import tqdm
 
-import evaluate
 import export
 import main
 import train
-from checkpoint import load_checkpoint
+from clips.skeletons import KINECT_V2, STREAMS
 from conftest import flags, run, same, weights, write_toy
 from data import Clips
-from evaluate import predict_logits
-from logs import read_log
+from engine.checkpoint import load_checkpoint
+from engine.config import RECIPES, Config, Recipe, parse_recipe
+from engine.logs import read_log
 from model import ABLATIONS, SGN
-from recipes import RECIPES, Config, Recipe, parse_recipe
 from release import make_clips
 from second_device import DEVICE, second_device
-from skeletons import KINECT_V2, STREAMS
-from train import Trainer
+from train import Trainer, predict_logits
 
 PLUS = ("--recipe", "plus,test_samples=2", "--views", "other", "-b", "28", "--print-freq", "2")
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-import distributed
-import util
 from conftest import flags, run
+from engine import distributed
+from engine.logs import read_log
 from helpers import torchrun
-from logs import read_log
 from model import SGN
+from safe import program
 from util import UserError
 
 # Batch statistics and dropout are each process's own: without them, two processes compute what one does
@@ -50,7 +50,7 @@ def test_several_processes_without_torchrun_are_one_line(toy, tmp_path, monkeypa
     monkeypatch.setenv("WORLD_SIZE", "2")
     for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(SystemExit) as stopped, util.exit_on_error():
+    with pytest.raises(SystemExit) as stopped, program.exit_on_error():
         run(toy, tmp_path)
     line = "error: WORLD_SIZE is set, but RANK is not: start several processes with torchrun\n"
     assert (stopped.value.code, capsys.readouterr().err) == (2, line)

@@ -10,7 +10,7 @@ import pytest
 import main
 import sweep
 import verify
-from logs import read_log
+from engine.logs import read_log
 from util import ROOT
 
 PAGES = [*(ROOT / f"{folder}README.md" for folder in ("", "pretrained/", "results/")), *sorted(ROOT.glob("docs/*.md"))]

@@ -12,12 +12,12 @@ import torch
 import subset_h5
 import train
 import verify
-from checkpoint import load_checkpoint
+from clips.skeletons import SKELETONS
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
+from engine.checkpoint import load_checkpoint
+from engine.logs import read_log
 from helpers import ROOT, torchrun
-from logs import read_log
 from model import SGN
-from skeletons import SKELETONS
 from util import UserError
 
 LAST = {"fc.weight", "fc.bias"}

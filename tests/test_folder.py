@@ -9,8 +9,8 @@ import pytest
 
 import main
 import make_dataset
-import recordings
-from layout import read_header, validate
+from clips import recordings
+from clips.h5 import read_header, validate
 from util import UserError
 
 CLASSES = ("jump", "sit", "wave")

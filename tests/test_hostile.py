@@ -10,25 +10,26 @@ import numpy as np
 import pytest
 import torch
 
-import blocks
-import layout
 import make_sysu
-import safe_pickle
-from checkpoint import load_checkpoint
+from clips import blocks
+from clips import h5 as layout
+from clips.ntu import read_file
+from clips.poses import read_poses
+from clips.recordings import read_recording
 from conftest import JOINTS, write_toy
 from data import Clips
+from engine.checkpoint import load_checkpoint
+from engine.classifier import read_class_names
+from engine.logs import read_log
 from from_pyskl import read_pickle
-from get_raw_skes_data import read_file
 from helpers import run_script
-from inference import read_class_names
-from inputs import open_h5, pickled_globals
-from logs import read_log
 from make_nucla import read_all
 from model import SGN
 from ntu_text import STEPS, write_root
 from ntu_text import run as run_steps
-from poses import read_poses
-from recordings import read_recording
+from safe import pickles
+from safe.h5 import open_h5
+from safe.pickles import pickled_globals
 from util import UserError, readable, shorten
 
 # ---- what is in the place of a file
@@ -308,7 +309,7 @@ def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):
     torch.save({}, tmp_path / "a.pth")
     (tmp_path / "a.pkl").write_bytes(pickle.dumps([]))
     np.save(tmp_path / "a.npy", np.zeros((2, 5, 3)))
-    for owner, name in ((torch, "load"), (safe_pickle, "load"), (np, "load"), (make_sysu, "loadmat")):
+    for owner, name in ((torch, "load"), (pickles, "load"), (np, "load"), (make_sysu, "loadmat")):
         monkeypatch.setattr(owner, name, short_of_memory)
     for read, path in (
         (load_checkpoint, "a.pth"),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from inference import Classifier, StreamClassifier
+from clips.recordings import prepare
+from engine.classifier import Classifier, StreamClassifier
 from predict_run import predict, run, save
-from recordings import prepare
 from util import ROOT, UserError
 
 SEG, WINDOW = 4, 6

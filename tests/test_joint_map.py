@@ -7,14 +7,14 @@ import pytest
 import torch
 
 import try_joint_map
-from checkpoint import load_checkpoint
+from clips.h5 import center
+from clips.joint_map import MAPS, map_joints
+from clips.skeletons import MEDIAPIPE33, SKELETONS
 from conftest import write_toy
 from data import Clips
-from inference import Classifier
-from joint_map import MAPS, map_joints
-from layout import center
+from engine.checkpoint import load_checkpoint
+from engine.classifier import Classifier
 from predict_run import run, save
-from skeletons import MEDIAPIPE33, SKELETONS
 from util import UserError
 
 RNG = np.random.default_rng(0)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import main
 import make_kinetics
-from blocks import BadFile
-from layout import read_header, split_validation, validate
+from clips.blocks import BadFile
+from clips.h5 import read_header, split_validation, validate
 from make_kinetics import parse
 from util import UserError
 

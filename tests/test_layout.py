@@ -4,10 +4,10 @@ import h5py
 import numpy as np
 import pytest
 
+from clips.h5 import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
+from clips.recordings import read_recording
+from clips.skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from helpers import run_script
-from layout import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
-from recordings import read_recording
-from skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from util import UserError
 
 CHECK = "tools/check_h5.py"

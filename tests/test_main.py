@@ -14,17 +14,17 @@ import numpy as np
 import pytest
 import torch
 
-import checkpoint
 import main
-import runs
 import train
 import util
+from clips.h5 import AXES_2D
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from data import Clips
+from engine import checkpoint, runs
+from engine.logs import read_log
 from helpers import start_script
-from layout import AXES_2D
-from logs import read_log
 from model import SGN
+from safe import program
 from util import UserError
 
 
@@ -211,9 +211,8 @@ def test_an_h5_that_is_replaced_between_runs_stops_the_command(tmp_path):
     args = main.parse_args(flags(toy, tmp_path, "--seeds", "2", epochs=1))
     clips = runs.read_clips(toy, False, torch.device("cpu"))
     config, init = main.complete(args, clips, "toy")
-    done = runs.train_all(
-        main.plan(args, config, init, toy, clips.sha256), main.make_options(args, clips.label.device, "")
-    )
+    todo, options = main.plan(args, config, init, toy, clips.sha256), main.make_options(args, torch.device("cpu"), "")
+    done = runs.run_all(todo, options, train.train_and_test)
     next(done)
     write_toy(toy, test=17)
     with pytest.raises(UserError, match="toy.h5: it has been replaced"):
@@ -272,7 +271,7 @@ def test_an_interrupt_during_the_imports_is_one_line():
 
 def error_of(command, capsys):
     """The one line that main.py prints on standard error before it exits with code 2."""
-    with pytest.raises(SystemExit) as stopped, util.exit_on_error("--num-classes"):
+    with pytest.raises(SystemExit) as stopped, program.exit_on_error("--num-classes"):
         main.main(["--device", "cpu", *map(str, command)])
     assert stopped.value.code == 2
     out, err = capsys.readouterr()

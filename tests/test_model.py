@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import train
-from inference import Folded
+from engine.folded import Folded
 from model import SGN
 
 FIXTURES = Path(__file__).parent / "fixtures"

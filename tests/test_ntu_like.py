@@ -6,9 +6,9 @@ import h5py
 import numpy as np
 
 import make_ntu_like
-import protocols
+from clips import protocols
+from clips.h5 import validate
 from helpers import run_script
-from layout import validate
 from ntu_text import clips_in, run
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import from_npz
-import protocols
-from layout import SPLITS, split_validation, validate
+from clips import protocols
+from clips.h5 import SPLITS, split_validation, validate
 from util import UserError
 
 

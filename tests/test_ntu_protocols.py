@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
-import protocols
-from layout import split_validation
+from clips import protocols
+from clips.h5 import split_validation
 from ntu_text import ARRAYS, FIXTURES
 from seq_transformation import count_sides
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from blocks import BadFile
-from get_raw_skes_data import LARGEST, read_block, read_skeleton
+from clips.blocks import BadFile
+from clips.ntu import LARGEST, read_skeleton
+from get_raw_skes_data import read_block
 from ntu_text import text
 
 

@@ -11,13 +11,13 @@ import h5py
 import numpy as np
 import pytest
 
-import protocols
 import util
+from clips import protocols
+from clips.h5 import SPLITS, split_validation, validate
 from helpers import ROOT, run_script, start_script, wait_for
-from layout import SPLITS, split_validation, validate
 from ntu_text import CLIPS, FILES, STEPS, blocks_written, clips_in, contents, run, write_root
+from safe.workers import parallel_map
 from util import UserError
-from workers import parallel_map
 
 SCRIPTS = [f"data/ntu/{step.SCRIPT}" for step in STEPS]
 EXTRA = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]

@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from blocks import BadFile
-from get_raw_denoised_data import actors, place_bodies, remove_noise
-from get_raw_skes_data import Body, read_skeleton
+from clips.blocks import BadFile
+from clips.ntu import Body, actors, center_clip, place_bodies, read_skeleton, remove_noise
 from ntu_text import ARRAYS, CLIPS, FILES
-from seq_transformation import center_clip
 
 CASES = {str(case) or f"random {name}": str(name) for name, case in zip(ARRAYS["names"], ARRAYS["cases"], strict=True)}
 

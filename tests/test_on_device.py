@@ -8,15 +8,15 @@ import copy
 import pytest
 import torch
 
-import graphed
 import train
+from clips.skeletons import STREAMS
 from conftest import run, same, weights, write_toy
 from data import Clips
-from evaluate import accuracy, predict_logits
-from logs import read_log
+from engine import graphed
+from engine.config import Config, parse_recipe
+from engine.logs import read_log
 from model import ABLATIONS
-from recipes import Config, parse_recipe
-from skeletons import STREAMS
+from train import accuracy, predict_logits
 
 pytestmark = pytest.mark.device
 MORE = ("--recipe", "plus,test_samples=2", "--views", "other")

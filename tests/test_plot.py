@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from clips.skeletons import unknown_skeleton
 from conftest import run, write_toy
 from model import SGN
-from skeletons import unknown_skeleton
 from util import ROOT, UserError
 
 pytest.importorskip("matplotlib")

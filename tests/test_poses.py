@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import poses
-from poses import AXES_2D, AXES_3D, MissingSize, PoseStream, from_mediapipe, is_folder_of_frames, read_poses
-from recordings import read_any
-from tracking import LOST, assign_persons
+from clips import poses
+from clips.poses import AXES_2D, AXES_3D, MissingSize, PoseStream, from_mediapipe, is_folder_of_frames, read_poses
+from clips.recordings import read_any
+from clips.tracking import LOST, assign_persons
 from util import UserError
 
 SIZE = (640, 480)

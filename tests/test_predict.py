@@ -9,17 +9,17 @@ import pytest
 import torch
 
 import make_nucla
-from checkpoint import load_checkpoint
+from clips.h5 import write_h5
+from clips.recordings import read_any, read_recording
 from conftest import run as train
 from conftest import toy_clips, write_toy
 from data import Clips
-from evaluate import test_logits
-from inference import Classifier, StreamClassifier
-from layout import write_h5
+from engine.checkpoint import load_checkpoint
+from engine.classifier import Classifier, StreamClassifier
+from engine.config import PAPER
 from ntu_text import CLIPS, FILES, text, write_root
 from predict_run import run, save
-from recipes import PAPER
-from recordings import read_any, read_recording
+from train import test_logits
 from util import UserError
 
 TWO, ONE = (  # the longest clips of two actors and of one

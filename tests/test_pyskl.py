@@ -11,10 +11,10 @@ import pytest
 
 import from_pyskl
 import get_raw_skes_data
-import layout
-import protocols
-import safe_pickle
+from clips import h5 as layout
+from clips import protocols
 from ntu_text import CLIPS, FILES, run, write_root
+from safe import pickles
 from util import UserError
 
 
@@ -371,7 +371,7 @@ def test_arrays_scalars_and_text_of_every_protocol_are_read(tmp_path, protocol):
     assert len(texts) == (1 if protocol > 3 else 2)  # later protocols write names with their lengths
     for text in texts:
         (tmp_path / "a.pkl").write_bytes(text)
-        content = safe_pickle.load(tmp_path / "a.pkl")
+        content = pickles.load(tmp_path / "a.pkl")
         assert content["plain"] == plain
         for read, wanted in zip(content["arrays"], arrays, strict=True):
             assert read.array.dtype == wanted.dtype and np.array_equal(read.array, wanted)

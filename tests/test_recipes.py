@@ -3,19 +3,19 @@
 from dataclasses import replace
 from pathlib import Path
 
+import evaluate
 import numpy as np
 import pytest
 import torch
 
-import evaluate
 import main
-from checkpoint import load_checkpoint
+from clips.skeletons import SKELETONS, unknown_skeleton
 from conftest import CLASSES, DEVICE, JOINTS, run
 from data import Clips
-from inference import Classifier
+from engine.checkpoint import load_checkpoint
+from engine.classifier import Classifier
+from engine.config import PAPER, RECIPES, Config, parse_recipe, rotation_matrices, transform
 from model import SGN
-from recipes import PAPER, RECIPES, Config, parse_recipe, rotation_matrices, transform
-from skeletons import SKELETONS, unknown_skeleton
 from util import UserError
 
 SEG = 20

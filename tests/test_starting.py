@@ -77,7 +77,7 @@ def test_programs_do_not_rely_on_assertions(toy):
 
 def test_what_is_unbuffered_stays_so():
     """Under PYTHONUNBUFFERED, as in containers, lines and bars come when they are printed."""
-    code = "import os, sys, util\nwith util.exit_on_error():\n"
+    code = "import os, sys, util\nwith program.exit_on_error():\n"
     for i, stream in enumerate(("stdout", "stderr")):
         code += f"    sys.{stream}.write('a' * 100_000 + 'b')\n    os.write({i + 1}, b'c')\n"
         code += f"    print('d', file=sys.{stream})\n"

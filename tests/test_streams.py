@@ -5,12 +5,12 @@ import pytest
 import torch
 
 import main
-from checkpoint import load_checkpoint
+from clips.skeletons import SKELETONS, STREAMS, read_skeleton, unknown_skeleton
 from conftest import DEVICE, flags, run, write_toy
-from ensemble import add_scores, compare
-from inference import Folded
+from engine.checkpoint import load_checkpoint
+from engine.ensemble import add_scores, compare
+from engine.folded import Folded
 from model import ABLATIONS, SGN
-from skeletons import SKELETONS, STREAMS, read_skeleton, unknown_skeleton
 from util import UserError
 
 

@@ -8,8 +8,8 @@ import pytest
 import sweep
 import verify
 from conftest import CLASSES, flags, run, same, weights, write_toy
+from engine.logs import read_log
 from helpers import run_script
-from logs import read_log
 from model import ABLATIONS, SGN
 from util import UserError
 
@@ -92,7 +92,7 @@ def test_ablations_leave_out_what_the_data_do_not_allow(toy, tmp_path, capsys, m
         assert len(runs) == 3 * (1 + len(ABLATIONS))  # all and both semantics, without skeleton-graph
         raise KeyboardInterrupt("stopped")
 
-    monkeypatch.setattr(sweep, "train_all", stopped)
+    monkeypatch.setattr(sweep, "run_all", stopped)
     with pytest.raises(KeyboardInterrupt):
         sweep.main(["--dataset", str(toy), "--results", str(tmp_path), "--device", "cpu", "--ablations"])
     assert "without --ablate skeleton-graph: the h5 does not state its skeleton" in capsys.readouterr().out

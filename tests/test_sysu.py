@@ -10,9 +10,9 @@ from scipy.sparse import csc_matrix
 
 import main
 import make_sysu
+from clips.h5 import validate
 from data import Clips
-from datasets import find_h5, is_cross_view
-from layout import validate
+from engine.datasets import find_h5, is_cross_view
 from make_sysu import make_split, read_mat
 from util import UserError
 

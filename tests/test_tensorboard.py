@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 from conftest import run
-from logs import read_log
+from engine.logs import read_log
 from util import UserError
 
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import util
-from logs import read_log, write_log
+from engine.logs import read_log, write_log
+from safe import program
 from util import UserError
 
 
@@ -26,7 +27,7 @@ from util import UserError
     ],
 )
 def test_errors_end_a_program_with_one_line(error, code, line, capsys):
-    with pytest.raises(SystemExit) as stopped, util.exit_on_error(reduce="--batch-size"):
+    with pytest.raises(SystemExit) as stopped, program.exit_on_error(reduce="--batch-size"):
         raise error
     assert stopped.value.code == code
     err = capsys.readouterr().err
@@ -34,7 +35,7 @@ def test_errors_end_a_program_with_one_line(error, code, line, capsys):
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():
-    with pytest.raises(RuntimeError, match="shape"), util.exit_on_error():
+    with pytest.raises(RuntimeError, match="shape"), program.exit_on_error():
         raise RuntimeError("shape mismatch")
 
 
@@ -122,7 +123,7 @@ def test_the_commit_is_this_repository_s_own(tmp_path, monkeypatch):
 def test_an_ignored_interrupt_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as under nohup
     try:
-        util.handle_early_interrupt()
+        program.handle_early_interrupt()
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import video_to_skeleton
+from clips.poses import from_mediapipe
+from clips.recordings import read_any
 from helpers import ROOT
-from poses import from_mediapipe
 from predict_run import run, save
-from recordings import read_any
 from util import UserError
 from video_to_skeleton import place
 
@@ -128,7 +128,7 @@ def test_a_reader_that_ends_ends_it_with_one_line():
     """As in `video_to_skeleton.py walk.mp4 | head -n 1`."""
     code = "import sys; sys.path[:0] = ['tools']; import itertools, numpy, util, video_to_skeleton\n"
     code += "read = lambda source, fov: (numpy.ones((33, 4)) for _ in itertools.count())\n"
-    code += "with util.exit_on_error(): video_to_skeleton.main(['0'], read)"
+    code += "with program.exit_on_error(): video_to_skeleton.main(['0'], read)"
     command = [sys.executable, "-c", code]
     process = subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True)
     assert process.stdout.readline().startswith("[{")

@@ -11,11 +11,12 @@ cannot be seen so, nor can any order in 2D data, whose lengths mean nothing.
 import sys
 from pathlib import Path
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from inputs import open_h5
-from layout import SPLITS, read_header, validate
+from clips.h5 import SPLITS, read_header, validate
+from safe import program
+from safe.h5 import open_h5
 
 
 def main():
@@ -45,5 +46,5 @@ def main():
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         sys.exit(main())

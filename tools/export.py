@@ -26,12 +26,14 @@ from pathlib import Path
 
 import torch
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from benchmark import timed
-from checkpoint import load_checkpoint
-from inference import Folded, read_class_names
+from engine.checkpoint import load_checkpoint
+from engine.classifier import read_class_names
+from engine.folded import Folded
+from engine.timing import timed
+from safe import program
 from util import UserError
 
 TOLERANCE = 1e-4
@@ -177,5 +179,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         main()

@@ -1,16 +1,17 @@
 """What the programs that draw share: colours, flags, and files of pictures (matplotlib, or Pillow for a GIF)."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import distributed
 import util
-from checkpoint import find_checkpoint, load_checkpoint
 from data import Clips
-from datasets import DATASETS, find_h5
+from engine import distributed
+from engine.checkpoint import find_checkpoint, load_checkpoint
+from engine.datasets import DATASETS, find_h5
 from util import UserError
 
 try:

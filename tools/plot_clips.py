@@ -8,18 +8,21 @@ The end of --out decides the format: .png, .svg, .pdf, or for a clip .gif. In th
 metres as in the h5, x across, y up and z away from the camera, and all zeros for an absent person.
 """
 
+import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import torch
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from evaluate import test_logits
-from inputs import open_h5
-from layout import SPLITS
+from clips.h5 import SPLITS
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
+from safe import program
+from safe.h5 import open_h5
+from train import test_logits
 from util import UserError
 
 try:
@@ -320,5 +323,5 @@ def parse_args(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         run(parse_args())

@@ -10,6 +10,7 @@ The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
+import sys
 import textwrap
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -17,14 +18,15 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import runs
 import util
-from checkpoint import find_checkpoint, load_checkpoint
-from evaluate import evaluate
-from logs import read_log
+from engine import runs
+from engine.checkpoint import find_checkpoint, load_checkpoint
+from engine.logs import read_log
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
+from safe import program
+from train import evaluate
 from util import UserError
 from verify import config_of_log, figures_of, mean_and_std
 
@@ -314,5 +316,5 @@ def parse_args(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         run(parse_args())

@@ -27,15 +27,16 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from blocks import BadFile
-from inference import Classifier, StreamClassifier
-from joint_map import MAPS
-from poses import PoseStream, is_frame, picture_size
-from recordings import UP, as_poses, find_recordings, read_any
-from units import check_size, describe_up, find_up
+from clips.blocks import BadFile
+from clips.joint_map import MAPS
+from clips.poses import PoseStream, is_frame, picture_size
+from clips.recordings import UP, as_poses, find_recordings, read_any
+from clips.units import check_size, describe_up, find_up
+from engine.classifier import Classifier, StreamClassifier
+from safe import program
 from util import UserError
 
 EXIT_CODES = """exit codes:
@@ -262,5 +263,5 @@ def main(argv=None, stream=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error("--samples or --window"):
+    with program.exit_on_error("--samples or --window"):
         sys.exit(main())

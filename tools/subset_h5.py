@@ -8,17 +8,19 @@ training and validation, and none are left for validation.
 """
 
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from checks import is_one_hot
-from datasets import DATASETS, find_h5
-from inputs import open_h5
-from layout import SPLITS, read_header, write_h5
+from clips.checks import is_one_hot
+from clips.h5 import SPLITS, read_header, write_h5
+from engine.datasets import DATASETS, find_h5
+from safe import program
+from safe.h5 import open_h5
 from util import UserError
 
 
@@ -117,5 +119,5 @@ def write_subset(file, args):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         main()

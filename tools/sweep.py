@@ -17,21 +17,25 @@ import re
 import shlex
 import sys
 from dataclasses import replace
+from pathlib import Path
 from statistics import mean
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from safe import program
 
 if __name__ == "__main__":
-    util.let_threads_sleep()
+    program.let_threads_sleep()
 
-import distributed
 import main as sgn
-from checkpoint import load_checkpoint, read_torch_file
-from datasets import find_h5
+from engine import distributed
+from engine.checkpoint import load_checkpoint
+from engine.datasets import find_h5
+from engine.runs import mean_and_std, read_clips, run_all
 from model import ABLATIONS
-from runs import mean_and_std, read_clips, train_all
+from safe.torch_files import read_torch_file
+from train import train_and_test
 
 BASE = "as it is"
 ABLATED = [f"--ablate {name}" for name in (*ABLATIONS, "joint-type,frame-index")]  # the last has none of the semantics
@@ -133,7 +137,7 @@ def main(argv=None):
         distributed.check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
-    rows, text, done = [], "", train_all(todo, sgn.make_options(args, device, command), args.jobs)
+    rows, text, done = [], "", run_all(todo, sgn.make_options(args, device, command), train_and_test, args.jobs)
     for variant, runs in groups:
         for _ in runs:
             next(done)
@@ -144,5 +148,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error("--batch-size"):
+    with program.exit_on_error("--batch-size"):
         main()

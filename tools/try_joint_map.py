@@ -10,22 +10,24 @@ top-1 of the clips as recorded and so reduced. What this cannot show is the erro
 depth, and that its hips are not Kinect's.
 """
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from checkpoint import load_checkpoint
+from clips.joint_map import MAPS, map_joints
+from clips.recordings import default_origin
+from clips.skeletons import MEDIAPIPE33, SKELETONS
 from data import Clips
-from datasets import find_h5
-from evaluate import accuracy, evaluate
-from joint_map import MAPS, map_joints
-from recordings import default_origin
-from skeletons import MEDIAPIPE33, SKELETONS
+from engine.checkpoint import load_checkpoint
+from engine.datasets import find_h5
+from safe import program
+from train import accuracy, evaluate
 from util import UserError
 
 HIPS = ("left hip", "right hip")
@@ -100,5 +102,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         main()

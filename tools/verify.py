@@ -17,16 +17,17 @@ import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from checkpoint import load_checkpoint
 from data import Clips
-from datasets import find_h5
-from evaluate import accuracy, evaluate
-from logs import read_log
+from engine.checkpoint import load_checkpoint
+from engine.config import parse_recipe
+from engine.datasets import find_h5
+from engine.logs import read_log
 from main import make_config, parse_args
-from recipes import parse_recipe
+from safe import program
+from train import accuracy, evaluate
 from util import UserError
 
 FOLDER = util.ROOT / "pretrained"
@@ -146,5 +147,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         sys.exit(main())

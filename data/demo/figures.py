@@ -8,7 +8,7 @@ arrays are over the frames of the clip.
 
 import numpy as np
 
-from skeletons import KINECT_V2
+from clips.skeletons import KINECT_V2
 
 FPS, FRAMES = 30, (40, 110)  # frames a second; the shortest and the longest take
 PARENT, FLIP = np.array(KINECT_V2.parents), KINECT_V2.flip_pairs()

@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 import util
 from actions import ACTIONS, perform
 from figures import Build
+from safe import program
 from sensor import AZIMUTH, Camera, record, text
 
 HERE = Path(__file__).resolve().parent
@@ -142,5 +143,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         main()

@@ -10,16 +10,18 @@ what tells these classes apart: this set is for choosing recipes with which that
 """
 
 import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import layout
 import util
 from actions import ACTIONS
+from clips import h5 as layout
 from figures import FLIP, PARENT, Build, Take, skeleton
+from safe import program
 from sensor import Camera, measure
 
 SIDED = ("drink water", "throw", "hand waving", "make a phone call/answer phone", "kicking something")
@@ -90,5 +92,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with util.exit_on_error():
+    with program.exit_on_error():
         main()

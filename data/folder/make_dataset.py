@@ -25,24 +25,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import layout
-from blocks import EXIT_CODES, Record, Skipped, report_skipped
-from poses import AXES_2D, MissingSize, picture_size
-from recordings import ORIGIN, UP, default_origin, read_any
-from skeletons import SKELETONS
-from units import describe_up, find_up
-from util import (
-    ArgumentParser,
-    UserError,
-    __version__,
-    argument_type,
-    exit_on_error,
-    positive_float,
-    positive_int,
-    progress,
-)
+from clips import h5 as layout
+from clips.blocks import EXIT_CODES, Record, Skipped, report_skipped
+from clips.poses import AXES_2D, MissingSize, picture_size
+from clips.recordings import ORIGIN, UP, default_origin, read_any
+from clips.skeletons import SKELETONS
+from clips.units import describe_up, find_up
+from safe.program import exit_on_error
+from util import ArgumentParser, UserError, __version__, argument_type, positive_float, positive_int, progress
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
 

@@ -22,14 +22,15 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import blocks
-import layout
-from blocks import BadFile
-from inputs import open_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error, progress, regular, remove_stale_parts
-from workers import parallel_map
+from clips import blocks
+from clips import h5 as layout
+from clips.blocks import BadFile
+from safe.h5 import open_h5
+from safe.program import exit_on_error
+from safe.workers import parallel_map
+from util import ArgumentParser, UserError, __version__, progress, regular, remove_stale_parts
 
 HERE = Path(__file__).resolve().parent
 SCRIPT = Path(__file__).name

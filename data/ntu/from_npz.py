@@ -9,20 +9,22 @@ not, and nothing is unpickled.
 """
 
 import math
+import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import layout
-import protocols
-from blocks import digest
-from checks import is_one_hot
-from inputs import DAMAGED_ZIP
-from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, progress, regular
+from clips import h5 as layout
+from clips import protocols
+from clips.blocks import digest
+from clips.checks import is_one_hot
+from safe.program import exit_on_error
+from safe.zips import DAMAGED_ZIP
+from util import ArgumentParser, UserError, __version__, name_file_in_errors, progress, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}

@@ -14,73 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import blocks
-import protocols
-from blocks import BadFile
-from get_raw_skes_data import Body
-from inputs import unreadable
-from util import exit_on_error
+from clips import blocks, protocols
+from clips.blocks import BadFile
+from clips.ntu import Body, actors
+from safe.h5 import unreadable
+from safe.program import exit_on_error
 
 SCRIPT = Path(__file__).name
 BEFORE = "get_raw_skes_data.py"
-FEWEST_FRAMES = 11  # a body seen in this many or fewer is noise
-SPREAD = np.float32(0.8)  # a frame wider than this share of its height is noise: people are upright
-NOISE_SHARE = 0.69754  # a body with this share of noise frames is noise
-
-
-def actors(valid, bodies):
-    """A clip from its number of valid frames and its bodies, in the order of first appearance.
-
-    Returns (frames, 75) float32 for one actor, (frames, 150) for two, metres. Raises BadFile if nothing is left.
-    """
-    if len(bodies) == 1:
-        clip = bodies[0].joints.reshape(-1, 75)
-    else:
-        if any(body.last >= valid for body in bodies):
-            raise BadFile(None, "a body ID is there twice in a frame")
-        bodies = remove_noise([body for body in bodies if len(body.joints) > FEWEST_FRAMES])
-        if not bodies:
-            raise BadFile(None, f"nobody is left: no body is seen in more than {FEWEST_FRAMES} frames")
-        clip = place_bodies(valid, bodies)
-        clip = clip[clip.sum(axis=1) != 0]
-    if not clip[:, :75].any():
-        raise BadFile(None, "all coordinates are 0")
-    return clip
-
-
-def remove_noise(bodies):
-    """Removes the bodies that are too wide in too many frames, as long as more than one is left."""
-    left = dict(enumerate(bodies))
-    for i, body in enumerate(bodies):
-        if len(left) == 1:
-            break
-        low, high = body.joints[:, :, :2].min(axis=1), body.joints[:, :, :2].max(axis=1)
-        width, height = (high - low).T
-        good = width <= SPREAD * height
-        noise = len(good) - np.count_nonzero(good)
-        if noise / len(good) >= NOISE_SHARE:
-            del left[i]
-        elif noise:
-            motion = body.joints[good].reshape(-1, 3).var(axis=0).sum()
-            left[i] = body._replace(motion=min(body.motion, motion))
-    return list(left.values())
-
-
-def place_bodies(valid, bodies):
-    """Writes the bodies into the columns of one actor or two: (valid, 75 or 150) float32."""
-    clip = np.zeros((valid, 75 if len(bodies) == 1 else 150), np.float32)
-    first, *others = sorted(bodies, key=lambda body: body.motion, reverse=True)  # stable for ties
-    clip[first.first : first.last + 1, :75] = first.joints.reshape(-1, 75)
-    taken = [[first.first, first.last], [0, 0]]  # as in the release: actor 2's interval starts at frame 0
-    for body in others:
-        for actor, interval in enumerate(taken):
-            if min(interval[1], body.last) - max(interval[0], body.first) <= 0:
-                clip[body.first : body.last + 1, actor * 75 : actor * 75 + 75] = body.joints.reshape(-1, 75)
-                interval[:] = min(interval[0], body.first), max(interval[1], body.last)
-                break
-    return clip
 
 
 def denoise_block(source, skip):

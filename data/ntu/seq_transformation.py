@@ -13,28 +13,19 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import blocks
-import layout
-import protocols
-from inputs import unreadable
-from util import UserError, __version__, exclusive_lock, exit_on_error, progress, remove_stale_parts
-from workers import parallel_map
+from clips import blocks, protocols
+from clips import h5 as layout
+from clips.ntu import center_clip
+from safe.h5 import unreadable
+from safe.program import exit_on_error
+from safe.workers import parallel_map
+from util import UserError, __version__, exclusive_lock, progress, remove_stale_parts
 
 SCRIPT = Path(__file__).name
 BEFORE = "get_raw_denoised_data.py"
 LOADED = 64 * 2**20  # bytes of clips in memory at a time
-
-
-def center_clip(clip):
-    """Moves the spine of actor 1 in its first frame to the origin: (frames, 75 or 150) float32, metres.
-
-    As in the release: in a clip of two actors, one whose values in a frame sum to 0 is absent and set to 0.
-    """
-    persons = clip.reshape(len(clip), -1, 25, 3)
-    absent = clip.reshape(len(clip), -1, 75).sum(axis=2) == 0
-    return layout.center(persons, absent & (persons.shape[1] == 2)).reshape(clip.shape)
 
 
 class Source:

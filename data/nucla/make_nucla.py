@@ -9,7 +9,6 @@ A clip is a json whose name gives action, subject, execution and view: {"skeleto
 1...10}. Joint 2, the spine, of its first frame becomes the origin, as in NTU's clips.
 """
 
-import json
 import re
 import sys
 import zipfile
@@ -18,52 +17,19 @@ from pathlib import Path
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from checks import FARTHEST
-from inputs import DAMAGED_ZIP
-from layout import center, split_validation, write_h5
-from util import ArgumentParser, UserError, __version__, exit_on_error, name_file_in_errors, progress, regular, shorten
+from clips.h5 import split_validation, write_h5
+from clips.nucla import ACTIONS, JOINTS, read_json
+from safe.program import exit_on_error
+from safe.zips import DAMAGED_ZIP
+from util import ArgumentParser, UserError, __version__, name_file_in_errors, progress, regular, shorten
 
 HERE = Path(__file__).resolve().parent
-ACTIONS = (
-    "pick up with one hand",
-    "pick up with two hands",
-    "drop trash",
-    "walk around",
-    "sit down",
-    "stand up",
-    "donning",
-    "doffing",
-    "throw",
-    "carry",
-)
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
 # The right class of (performer, class) in view 2, where two pairs of labels are swapped: docs/results.md
 CORRECT = {(4, 4): 5, (4, 5): 4, (5, 6): 7, (5, 7): 6}
-JOINTS = 20
 LARGEST = 2**26  # bytes of a json; those of the data set have less than one million
-
-
-def read_json(text, name, labelled=True):
-    """Reads the text of one json: (frames, 60) float32, metres, and the class index. Raises UserError.
-
-    labelled: False for a clip that need not have a label; the index is then None.
-    """
-    try:
-        clip = json.loads(text)
-        skeletons = np.asarray(clip["skeletons"], dtype=np.float64)
-        label = int(clip["label"]) if labelled else None
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{name}: not a clip of N-UCLA ({error})") from None
-    if skeletons.ndim != 3 or skeletons.shape[1:] != (JOINTS, 3) or not len(skeletons):
-        raise UserError(f"{name}: skeletons of shape {skeletons.shape}, not (frames, {JOINTS}, 3)")
-    if not (np.abs(skeletons) < FARTHEST).all():
-        raise UserError(f"{name}: a coordinate is not finite, or too large")
-    if labelled and not 1 <= label <= len(ACTIONS):
-        raise UserError(f"{name}: label {label}, not 1 to {len(ACTIONS)}")
-    clip = center(skeletons[:, None], ~skeletons.any(axis=(1, 2))[:, None])
-    return clip.astype(np.float32).reshape(len(clip), -1), label - 1 if labelled else None
 
 
 def read_all(source):

@@ -23,15 +23,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import layout
-import protocols
-import safe_pickle
-from checks import FARTHEST
-from safe_pickle import show
-from seq_transformation import center_clip
-from util import ArgumentParser, UserError, __version__, exit_on_error, progress, readable, shorten
+from clips import h5 as layout
+from clips import protocols
+from clips.checks import FARTHEST
+from clips.ntu import center_clip
+from safe import pickles
+from safe.pickles import show
+from safe.program import exit_on_error
+from util import ArgumentParser, UserError, __version__, progress, readable, shorten
 
 # The data set and the protocol of the split lists of NTU's files
 NTU_SPLITS = {"xsub": "CS", "xview": "CV", "xset": "CSet"}
@@ -41,7 +42,7 @@ ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|mkv|mov|webm|mpe?g|npy)", re.IG
 def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
     try:
-        content = safe_pickle.load(path)
+        content = pickles.load(path)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything

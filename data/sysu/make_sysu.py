@@ -15,6 +15,7 @@ k of a seed does not depend on the number of splits.
 
 import io
 import re
+import sys
 from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from pathlib import Path
@@ -22,12 +23,13 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
-import _path
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 import util
-import workers
-from layout import SPLITS, center, split_validation, write_h5
-from util import UserError, __version__, exit_on_error, regular
+from clips.h5 import SPLITS, center, split_validation, write_h5
+from safe import workers
+from safe.program import exit_on_error
+from util import UserError, __version__, regular
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = (

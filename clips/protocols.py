@@ -1,0 +1,122 @@
+"""What is known of NTU RGB+D: names of clips, classes, which clips lack skeletons, which train and which test.
+
+Protocols: Shahroudy et al., CVPR 2016 (NTU60), and Liu et al., TPAMI 2019 (NTU120).
+"""
+
+import re
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from clips import blocks
+from util import ArgumentParser, UserError, regular
+
+HERE = Path(__file__).resolve().parent
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
+FIELDS = ("setup", "camera", "performer", "replication", "action")
+NAMES = ("NTU", "NTU120", "DEMO")  # the data sets
+
+# The order of the performers is the order of the clips in the h5
+CS_TRAIN = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
+CS_TEST = (3, 6, 7, 10, 11, 12, 20, 21, 22, 23, 24, 26, 29, 30, 32, 33, 36, 37, 39, 40)
+CSUB_TRAIN = (
+    *CS_TRAIN,
+    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89),
+    *(91, 92, 93, 94, 95, 97, 98, 100, 103),
+)
+CSUB_TEST = tuple(sorted(set(range(1, 107)) - set(CSUB_TRAIN)))
+
+
+class Protocol(NamedTuple):
+    """Splits clips into training and test by one field of their names."""
+
+    name: str  # as in the name of the h5
+    field: str
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+    full: tuple[int, int] | None  # training (with validation) and test clips of the whole data set
+    words: str  # the protocol in words, for the h5
+
+    def split(self, names):
+        """Indices of the training and of the test clips in `names`, which are sorted: two (n,) int64 arrays.
+
+        In the order of the protocol's values, and in that of the names for each value.
+        """
+        at = FIELDS.index(self.field) + 1
+        values = np.array([int(NAME.fullmatch(name)[at]) for name in names], dtype=np.int64)
+        return tuple(
+            np.concatenate([np.flatnonzero(values == value) for value in side]) for side in (self.train, self.test)
+        )
+
+
+class NtuDataset(NamedTuple):
+    """A data set in the form of NTU RGB+D's .skeleton files."""
+
+    name: str
+    classes: tuple[str, ...]
+    missing: frozenset[str]  # names of the clips that are known to lack skeletons
+    protocols: tuple[Protocol, Protocol]
+    full: int | None  # clips of the whole data set, without those
+
+    def has(self, name):
+        """Whether a clip's action is one of this data set's: NTU120's folder has NTU60's clips too."""
+        return 1 <= action(name) <= len(self.classes)
+
+    def count(self, clips):
+        """The number of clips in words, and whether these are all."""
+        if self.full is None:
+            return f"{clips:,} clips"
+        known = "NTU60" if self.name == "NTU" else self.name
+        if clips == self.full:
+            return f"{clips:,} clips: the full {known}"
+        return f"{clips:,} clips: not the full {known}, which has {self.full:,}"
+
+
+def action(name):
+    """The action of a clip, from 1. Its label is one less."""
+    return int(NAME.fullmatch(name)[5])
+
+
+def read_lines(path):
+    """The lines of a text file: a tuple of str. Raises UserError."""
+    try:
+        return tuple(regular(path).read_text(encoding="utf-8").splitlines())
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not a text in UTF-8") from None
+
+
+@cache
+def dataset(name):
+    """The NtuDataset of this name: NTU, NTU120, or DEMO (made-up clips of data/demo with the protocols of NTU)."""
+    actions, missing = read_lines(HERE / "actions.txt"), frozenset(read_lines(HERE / "missing_skeletons.txt"))
+    words = "cross-subject: 20 performers train, 20 test"
+    cs = Protocol("CS", "performer", CS_TRAIN, CS_TEST, (40091, 16487), words)
+    cv = Protocol("CV", "camera", (2, 3), (1,), (37646, 18932), "cross-view: cameras 2, 3 train, camera 1 tests")
+    if name == "NTU":
+        missing = frozenset(clip for clip in missing if action(clip) <= 60)
+        return NtuDataset(name, actions[:60], missing, (cs, cv), 56578)
+    if name == "DEMO":
+        actions = read_lines(HERE.parent / "demo" / "actions.txt")
+        cs = cs._replace(full=None, words="cross-subject: performers by the lists of NTU RGB+D")
+        return NtuDataset(name, actions, frozenset(), (cs, cv._replace(full=None)), None)
+    words = "cross-subject: 53 performers train, 53 test"
+    csub = Protocol("CS", "performer", CSUB_TRAIN, CSUB_TEST, (63026, 50919), words)
+    even, odd = tuple(range(2, 33, 2)), tuple(range(1, 33, 2))
+    words = "cross-setup: even setups train, odd setups test"
+    cset = Protocol("CSet", "setup", even, odd, (54468, 59477), words)
+    return NtuDataset(name, actions, missing, (csub, cset), 113945)
+
+
+def parse_arguments(description, argv=None, epilog=blocks.EXIT_CODES):
+    """The arguments of the three scripts: root, dataset, workers, strict."""
+    parser = ArgumentParser(description=description, epilog=epilog)
+    add = parser.add_argument
+    add("--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)")
+    add("--dataset", choices=NAMES, default="NTU", help="(%(default)s)")
+    blocks.add_arguments(parser, skips=epilog is not None)
+    args = parser.parse_args(argv)
+    if not args.root.is_dir():
+        raise UserError(f"--root {args.root}: no such folder")
+    return args

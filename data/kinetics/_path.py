@@ -1,7 +1,0 @@
-"""Puts the project's folders on the import path. The scripts of this folder import it before the project's modules."""
-
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "data")]

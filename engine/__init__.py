@@ -1,0 +1,1 @@
+"""What a run leans on: settings, state, checkpoints, processes, several runs, and trained networks in use."""

@@ -1,0 +1,212 @@
+"""Checkpoints, ours and the release's: where they are, what they hold, and how they are read safely.
+
+    checkpoint = load_checkpoint("pretrained/NUCLA/SGN/0_best.pth")
+    logits = checkpoint.net(clips)
+
+A run writes results/<dataset>/<network>/<case>_best.pth. Those that come with the project are in
+pretrained/<dataset>/<network>/, which no run writes to. A file may come from anywhere: nothing in it is run, and
+nothing that it says is believed.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
+from engine.config import Recipe, parse_recipe
+from engine.datasets import DATASETS, OTHER
+from model import SGN
+from safe.torch_files import read_torch_file
+from util import ROOT, UserError, readable, shorten
+
+LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
+# How the epoch of a checkpoint was selected, by --select
+SELECT = {
+    "test": "best on the test clips, one sample each",
+    "val": "best on the validation clips, one sample each",
+    "last": "last epoch",
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network, in evaluation mode on the CPU, and what its file says of it. The release's files say little."""
+
+    path: Path
+    net: SGN
+    epoch: int | None
+    seed: int
+    select: str
+    recipe: Recipe
+    stream: str  # skeletons.STREAMS
+    class_names: tuple[str, ...]  # empty if unknown
+    skeleton: Skeleton
+    origin: int | None  # the joint, from 1, that is the origin of the training clips; 0: none is; None: not known
+    about: dict  # how it was trained, {str: str}: util.provenance
+
+    @property
+    def selected(self):
+        return SELECT.get(self.select, "selected by its authors")
+
+    @property
+    def split(self):
+        """The random split that it was trained on, if any (main.py --splits)."""
+        number = str(self.about.get("split"))
+        return int(number) if number.isdecimal() and len(number) < 9 else None
+
+    def check_fits(self, joints, classes, skeleton=None):
+        """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
+
+        classes: None if any number will do.
+        """
+        net = self.net
+        if skeleton and skeleton.is_another(self.skeleton):
+            theirs = "another one" if skeleton.name == self.skeleton.name else skeleton.name
+            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {theirs}")
+        if (net.num_joint, net.num_classes) != (joints, classes or net.num_classes):
+            ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
+            raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
+
+    def differences(self, clips):
+        """Yields what of the data that it was trained on differs from these Clips, in words, as far as it is known."""
+        if self.about.get("data_sha256", clips.sha256) != clips.sha256:
+            yield "was trained on another h5 than this one"
+        if self.class_names and not clips.unnamed and self.class_names != clips.class_names:
+            pairs = zip(self.class_names, clips.class_names, strict=False)
+            i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
+            yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
+        if clips.skeleton.name == "unknown" != self.skeleton.name:
+            yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
+
+    def check_network(self, config):
+        """Raises UserError if it was trained with other ablations, stream or segments than those of a run's Config."""
+        if self.net.ablate != config.ablate:
+            flag = f"--ablate {','.join(self.net.ablate)}" if self.net.ablate else "no --ablate"
+            raise UserError(f"{self.path}: trained with {flag}; use the same")
+        if self.stream != config.stream:
+            raise UserError(f"{self.path}: trained with --stream {self.stream}; use the same")
+        if config.seg not in (None, self.net.seg):
+            raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
+
+
+def find_checkpoint(results, dataset, network, case):
+    """The checkpoint of a run if there is one, else the one that comes with the project: a path, perhaps of no file.
+
+    results: folder of the runs. network: "SGN", "SGN-plus", ...
+    """
+    paths = [folder / dataset / network / f"{case}_best.pth" for folder in (Path(results), ROOT / "pretrained")]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def load_checkpoint(path):
+    """The Checkpoint in a file of this project or of the authors' release.
+
+    Classes, joints and segments are read off the weights' shapes. Raises UserError for a file that is missing, damaged,
+    of another network, or not to be read safely.
+    """
+    content = read_torch_file(path)
+    try:
+        if not isinstance(content, dict):
+            raise TypeError
+        weights, ablate = content["state_dict"], content.get("ablate", ())
+        if not isinstance(ablate, list | tuple):
+            raise TypeError
+        largest = os.path.getsize(path)
+        for name, tensor in weights.items():  # an expanded tensor has more bytes than the file
+            if type(name) is not str or tensor.numel() * tensor.element_size() > largest:
+                raise TypeError
+        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+        config = SGN.config_of(shapes, tuple(map(str, ablate)), content.get("seg"))
+        if not all(type(config[key]) is int and config[key] >= 1 for key in ("num_classes", "num_joint", "seg")):
+            raise TypeError
+    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
+        raise UserError(f"{path}: not a checkpoint of SGN") from None
+    try:
+        with torch.device("meta"):  # takes no memory, whatever sizes the file states
+            expected = {name: tuple(tensor.shape) for name, tensor in _Undrawn(**config).state_dict().items()}
+    except (RuntimeError, OverflowError):  # numbers that are no sizes
+        raise UserError(f"{path}: not a checkpoint of SGN") from None
+    except ValueError as error:  # of its ablations
+        raise UserError(f"{path}: {error}") from None
+    if different := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
+        name = different[0]
+        raise UserError(
+            f"{path}: not a checkpoint of SGN: {name} is {shapes.get(name, 'missing')}, in SGN "
+            f"{expected.get(name, 'missing')} ({len(different)} such differences)"
+        )
+    try:
+        check_size(config["seg"], config["num_joint"])
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        net = SGN(**config).eval()
+    for name, tensor in net.state_dict().items():
+        tensor.copy_(weights[name])
+        if not tensor.isfinite().all():
+            raise UserError(f"{path}: {name} has NaN or infinity")
+        if name.endswith("running_var") and (tensor < 0).any():
+            raise UserError(f"{path}: {name} has a variance below 0")
+    return _checkpoint(Path(path), net, content)
+
+
+class _Undrawn(SGN):
+    """SGN whose first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds."""
+
+    def _initialise(self):
+        pass
+
+
+def _checkpoint(path, net, content):
+    """The Checkpoint of a file's content, whose metadata are checked here."""
+
+    def read(key, default, is_valid):
+        value = content.get(key, default)
+        if value is not default and not is_valid(value):
+            raise UserError(f"{path}: damaged checkpoint: its {key} is {shorten([value])[1:-1]}")
+        return value
+
+    def is_list_of_text(value):
+        return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+    def is_stream(value):
+        return isinstance(value, str) and value in STREAMS and (value == "joint") == (net.stream is None)
+
+    about = read("about", {}, lambda value: isinstance(value, dict) and is_list_of_text([*value, *value.values()]))
+    names = read("class_names", [], is_list_of_text)
+    try:
+        recipe = parse_recipe(read("recipe", "paper", lambda value: isinstance(value, str)))
+    except ValueError as error:
+        raise UserError(f"{path}: its recipe is not known here: {shorten(error, 200)}") from None
+    of_release = "class_names" not in content and "about" not in content
+    if of_release and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's
+        names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
+    try:
+        skeleton = read_skeleton(read("skeleton", {}, lambda value: isinstance(value, dict)), net.num_joint)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: damaged checkpoint: {shorten(error, 150)}") from None
+    if of_release and "seg" not in content and net.seg != 20:
+        raise UserError(f"{path}: of {net.seg} segments, which the release pools to 20 (docs/reproduction.md)")
+    if skeleton.name == "unknown" and "skeleton" not in content:
+        known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
+        skeleton = known if len(known.joints) == net.num_joint else skeleton
+    return Checkpoint(
+        path=path,
+        net=net,
+        epoch=read("epoch", None, lambda value: isinstance(value, int) and 0 <= value < 2**31),
+        seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
+        select=read("select", "", lambda value: isinstance(value, str)),
+        recipe=recipe,
+        stream=read("stream", "joint", is_stream),
+        class_names=tuple(map(readable, names)) if len(names) == net.num_classes else (),
+        skeleton=skeleton,
+        origin=read("origin", None, lambda value: type(value) is int and 0 <= value <= net.num_joint),
+        about={readable(key): readable(value) for key, value in about.items()},
+    )
+
+
+def check_size(seg, joints):
+    """Raises UserError if a clip of so many segments and joints would take more memory than any skeleton needs."""
+    if seg * joints * max(joints, 256) > LARGEST:  # numbers of the graph G, or of a graph convolution
+        raise UserError(f"{seg:,} segments of {joints:,} joints are more than SGN can take")

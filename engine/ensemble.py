@@ -1,0 +1,62 @@
+"""Several networks that answer together, such as those of several streams: their softmax scores are averaged.
+
+    python main.py --dataset NUCLA --train 0 --ensemble joint.pth bone.pth --weights 1,0.8
+
+Each network is tested in its own way (its stream, its recipe's samples, its seed).
+"""
+
+import math
+from dataclasses import dataclass
+
+from engine import distributed
+from engine.checkpoint import load_checkpoint
+from util import UserError
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came out of an ensemble. members: [(path of a checkpoint, its own top-1 in percent)]."""
+
+    top1: float  # percent
+    members: list
+    parameters: int
+    clips: int
+
+    def lines(self):
+        """What is printed of it."""
+        error = 100 * math.sqrt(self.top1 / 100 * (1 - self.top1 / 100) / self.clips)
+        size = f"{self.parameters:,} parameters"
+        return [f"{path}: top-1 {top1:.2f}%" for path, top1 in self.members] + [
+            f"ensemble of {len(self.members)}, {size}: top-1 {self.top1:.2f}% of {self.clips} test clips, "
+            f"binomial standard error {error:.2f}"
+        ]
+
+
+def add_scores(logits, weights):
+    """The weighted mean of the networks' softmax scores: [(clips, classes)] and [float] -> (clips, classes)."""
+    total = sum(weights)
+    return sum(weight / total * one.softmax(dim=1) for weight, one in zip(weights, logits, strict=True))
+
+
+def read_members(paths, weights, clips):
+    """The Checkpoints in `paths`, which fit the clips and each other, and their weights, by default 1 each.
+
+    Scores of other splits are of other clips, those of other names of other classes. Raises UserError.
+    """
+    weights = weights or [1.0] * len(paths)
+    if len(weights) != len(paths):
+        raise UserError(f"--weights: {len(weights)} numbers for {len(paths)} checkpoints")
+    if not 0 < sum(weights) < math.inf:
+        raise UserError(f"--weights: their sum is {sum(weights)}; it must be above 0, and finite")
+    checkpoints = distributed.run_on_main(lambda: [load_checkpoint(path) for path in paths])
+    first = checkpoints[0]
+    for other in checkpoints:
+        other.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+        if other.split != first.split:
+            splits = " and ".join(f"{c.path} of split {c.split or 'none'}" for c in (first, other))
+            raise UserError(f"--ensemble: {splits} have other test clips; take checkpoints of one split")
+        if first.class_names and other.class_names and first.class_names != other.class_names:
+            raise UserError(f"--ensemble: {first.path} and {other.path} have other classes")
+        if first.about.get("data_sha256") != other.about.get("data_sha256"):
+            distributed.warn_once(f"{first.path} and {other.path} were trained on different h5 files")
+    return checkpoints, weights

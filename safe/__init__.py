@@ -1,0 +1,1 @@
+"""Files and programs that come from anywhere: all hardening lives here."""

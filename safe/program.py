@@ -1,0 +1,127 @@
+"""The frame of a program: errors in one line, interrupts, and standard streams that hold."""
+
+import errno
+import io
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+
+from util import UserError, is_out_of_memory, shorten
+
+
+@contextmanager
+def exit_on_error(reduce="the input"):
+    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, no traceback.
+
+    reduce: what to make smaller when memory runs out. The line goes to standard error. Exit codes: 2 for bad input, no
+    memory, and files that cannot be read or written; 130 for Ctrl-C; 143 for SIGTERM.
+    """
+    signal.signal(signal.SIGTERM, _raise_terminated)
+    if signal.getsignal(signal.SIGINT) is _exit_at_once:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    prepare_streams()
+    try:
+        try:
+            yield
+        except SystemExit:  # of sys.exit(main())
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+    except UserError as error:
+        line, code = f"error: {error}", 2
+    except KeyboardInterrupt as error:
+        line = f"interrupted: {error if error.args else 'finished work is kept; run the same command again'}"
+        code = 143 if isinstance(error, _Terminated) else 130
+    except OSError as error:
+        line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
+        if error.errno in (errno.EACCES, errno.EPERM):
+            line += "; change its permissions, or choose another file or folder"
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
+    else:
+        return
+    print(line, file=sys.stderr)
+    sys.exit(code)
+
+
+class _Terminated(KeyboardInterrupt):
+    pass
+
+
+def _raise_terminated(*_):
+    raise _Terminated
+
+
+def handle_early_interrupt():
+    """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
+        signal.signal(signal.SIGINT, _exit_at_once)
+
+
+def let_threads_sleep():
+    """Call before torch is imported, which then reads it: OpenMP's threads sleep soon while they wait.
+
+    By default they spin for milliseconds. On a busy machine that is on a core that another process needs, and a
+    training step takes several times as long (docs/performance.md).
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _exit_at_once(*_):
+    with suppress(OSError):
+        os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
+    os._exit(130)  # an exception could be swallowed by the module that is being imported
+
+
+class _Stream(io.FileIO):
+    failed = False
+
+    def write(self, data):
+        try:
+            return super().write(data)
+        except OSError as error:
+            if self.failed or self.fileno() == 2:  # a message that nobody can read is no reason to end a run of hours
+                return len(data)
+            self.failed = True  # said once, and not again when Python ends
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+class _Unbuffered(io.BufferedWriter):
+    """What Python has under PYTHONUNBUFFERED, but for that it writes all of a long text to a pipe."""
+
+    def write(self, data):
+        written = super().write(data)
+        self.flush()
+        return written
+
+
+def prepare_streams():
+    """To be called before a program does anything.
+
+    Closed streams become /dev/null; otherwise the next file that is opened would take their number, and get what is
+    meant for them. What cannot be written to standard error is dropped. Characters that cannot be shown are escaped.
+    When a stream is flushed stays as it was.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            if null == number:
+                os.set_inheritable(number, True)  # by workers
+            else:
+                os.dup2(null, number)
+            mode = "w" if number else "r"
+            stream = io.FileIO(number, mode, closefd=False)
+            stream = io.BufferedWriter(stream) if number else io.BufferedReader(stream)
+            setattr(sys, name, io.TextIOWrapper(stream, "utf-8", "backslashreplace"))
+        elif number and stream is getattr(sys, f"__{name}__"):  # and not what a test, or a notebook, put there
+            if os.name == "posix":
+                buffer = _Unbuffered if stream.write_through else io.BufferedWriter
+                how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
+                stream = io.TextIOWrapper(buffer(_Stream(number, "w", closefd=False)), stream.encoding, **how)
+                setattr(sys, name, stream)
+            stream.reconfigure(errors="backslashreplace")

@@ -1,0 +1,89 @@
+"""Worker processes: a function of many jobs, in order, that an interrupt ends at once."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+
+from tqdm import tqdm
+
+import util
+from safe.program import prepare_streams
+
+AHEAD = 8  # results for each worker that may wait to be used
+
+
+def available_cores():
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def parallel_map(function, jobs, workers, folder=None):
+    """Yields function(*job) for each job, in order, computed by `workers` processes; by this one if one is enough.
+
+    folder: where the jobs write. At the end the processes are gone, and so are their temporary files.
+    """
+    workers = min(workers, len(jobs))
+    try:
+        yield from _pool_map(function, jobs, workers) if workers > 1 else (function(*job) for job in jobs)
+    finally:
+        if folder:
+            util.remove_stale_parts(folder)
+
+
+def _pool_map(function, jobs, workers):
+    with process_pool(workers) as pool:
+        try:
+            jobs = iter(jobs)
+            futures = deque(submit(pool, function, *job) for job in islice(jobs, AHEAD * workers))
+            while futures:
+                yield futures.popleft().result()
+                futures.extend(submit(pool, function, *job) for job in islice(jobs, 1))
+        except BrokenProcessPool:
+            raise util.UserError(
+                "a worker was killed, perhaps for lack of memory; run the same command with fewer --workers"
+            ) from None
+        except BaseException:  # also GeneratorExit, when the caller gives up
+            for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
+                worker.kill()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def process_pool(workers):
+    """A ProcessPoolExecutor whose workers end with this process, ignore Ctrl-C, and share its progress bars."""
+    context = multiprocessing.get_context("spawn")  # the same on every system, and no thread is forked
+    tqdm.set_lock(context.RLock())
+    return ProcessPoolExecutor(workers, context, _start_worker, (tqdm.get_lock(),))
+
+
+def submit(pool, function, *job):
+    """pool.submit with interrupts blocked, so that a worker started by it is not interrupted during its imports."""
+    _block_interrupts(True)
+    try:
+        return pool.submit(function, *job)
+    finally:
+        _block_interrupts(False)
+
+
+def _block_interrupts(block):
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGINT])
+
+
+def _start_worker(lock):
+    prepare_streams()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _block_interrupts(False)
+    tqdm.set_lock(lock)
+
+    def end_with_parent(parent):
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end_with_parent, args=(multiprocessing.parent_process(),), daemon=True).start()

@@ -1,0 +1,240 @@
+"""Damages correct files in thousands of random ways, and checks that the readers read or refuse each of them.
+
+    python tools/fuzz.py                       # 7,000 files, as many of each kind
+    python tools/fuzz.py --files 100000 --seed 7
+
+Bytes and fields are changed, removed and repeated; values, keys, shapes, types, strides and links are replaced by odd
+ones; and a file is replaced by a folder, FIFO, socket, device, or by a link to itself. A refusal is one line. Anything
+else is a fault: another exception, a crash, more than 10 seconds, or more than 1 GiB of memory. The file is kept in
+--keep and named, and the exit code is 1. Needs Linux or macOS.
+"""
+
+import os
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
+
+import damage
+import from_npz
+import from_pyskl
+import make_kinetics
+import make_nucla
+import util
+from clips import blocks
+from clips.blocks import BadFile
+from clips.poses import read_poses
+from clips.recordings import read_recording
+from data import Clips
+from engine.classifier import Classifier, read_class_names
+from engine.config import Config
+from engine.logs import read_log
+from safe import program
+from safe.torch_files import read_torch_file
+from train import Trainer
+from util import UserError
+
+SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one that waits; bytes
+
+
+# ---- kinds of files
+
+
+class Kind(NamedTuple):
+    suffix: str
+    read: callable  # a function of a path
+    write: callable = None  # of a generator and a path: a correct file
+    content: callable = None  # or its content, which `dump` writes
+    dump: callable = None
+    odd: list = damage.ODD  # what is put in place of its values
+    change: callable = None  # changes a correct file in a way that only this kind knows
+
+
+def run(folder):
+    """A Trainer after its first epoch of two, and a checkpoint of it."""
+    damage.write_h5(np.random.default_rng(0), folder / "toy.h5")
+    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
+    trainer = Trainer(config, Clips.read(folder / "toy.h5"), folder)
+    trainer.log = [trainer.row(1, 1.0, 50.0, 1.0, 50.0, 0.001)]
+    trainer.train_step(trainer.net, trainer.train_ids[:4])
+    with torch.no_grad():
+        trainer.save_epoch(1.0, 50.0)
+    return trainer, read_torch_file(trainer.file("best.pth"))
+
+
+def kinds(folder):
+    """{name: Kind} of all readers."""
+    trainer, checkpoint = run(folder)
+
+    def resume(path):
+        """And trains for a step: memory that is not the optimizer's own would be written to."""
+        trainer.file("state.pth").unlink(missing_ok=True)
+        trainer.file("state.pth").symlink_to(path.absolute())
+        trainer.resume()
+        trainer.train_step(trainer.net, trainer.train_ids[:4])
+
+    def read_h5(path):
+        clips = Clips.read(path)
+        clips.sample(clips.ids("train", "test"), None)
+        read_class_names(path, len(clips.class_names))
+
+    def read_zip(path):
+        for name, text in make_nucla.read_all(path):
+            make_nucla.read_json(text, name)
+
+    def read_npz(path):
+        out = folder / "out.h5"
+        out.unlink(missing_ok=True)
+        with redirect_stdout(None):
+            from_npz.main([str(path), "--out", str(out)])
+
+    def read_pickle(path):
+        for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
+            clip = from_pyskl.read_clip(annotation, path, i)
+            if clip.keypoint.any():
+                clip.rows()
+
+    shared = [*damage.ODD, damage.SHARED]
+    return {
+        "skeleton": Kind(".skeleton", read_recording, damage.write_skeleton),
+        "nucla": Kind(".json", read_recording, content=damage.nucla, dump=damage.dump_json),
+        "npy": Kind(".npy", read_recording, content=lambda rng: rng.normal(size=(6, 5, 3)), dump=damage.dump_npy),
+        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), content=damage.poses, dump=damage.dump_json),
+        "kinetics": Kind(".json", make_kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
+        "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle, odd=shared),
+        "zip": Kind(".zip", read_zip, content=damage.nucla_clips, dump=damage.dump_zip(".json", damage.dump_json)),
+        "npz": Kind(".npz", read_npz, content=damage.npz, dump=damage.dump_zip(".npy", damage.dump_npy)),
+        "h5": Kind(".h5", read_h5, damage.write_h5, change=damage.change_h5),
+        "index": Kind("", lambda path: blocks.read_index(path, "NTU", "step 1"), damage.write_index),
+        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng, path: path.write_text("a\nb\n")),
+        "log": Kind(".csv", read_log, damage.write_logs),
+        "checkpoint": Kind(
+            ".pth", Classifier, content=lambda rng: dict(checkpoint), dump=damage.save_torch, odd=shared
+        ),
+        "state": Kind(".pth", resume, content=lambda rng: trainer.state(), dump=damage.save_torch, odd=shared),
+    }
+
+
+# ---- running
+
+
+def make_input(rng, kind, path):
+    """Writes a damaged file."""
+    way = rng.random()
+    if kind.content:
+        content = kind.content(rng)
+        if way < 0.6:
+            for _ in range(rng.integers(1, 4)):
+                with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
+                    content = damage.change(rng, content, kind.odd)
+        kind.dump(rng, content, path)
+    else:
+        kind.write(rng, path)
+        if way < 0.6 and kind.change:
+            kind.change(rng, path)
+            return
+    if way < 0.1:
+        damage.change_kind(rng, path)
+    elif way > 0.6 or not kind.content:
+        file = damage.pick(rng, sorted(path.iterdir())) if path.is_dir() else path
+        file.write_bytes(damage.damage_bytes(rng, file.read_bytes()))
+
+
+def read_some(name, kind, numbers, args, outcomes):
+    """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
+    for i in util.progress(numbers, desc=name, unit="file"):
+        path = args.keep / f"{name}-{i}{kind.suffix}"
+        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
+        before = peak_memory()
+        signal.alarm(WAIT)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        try:
+            kind.read(path)
+            outcome = "read"
+        except Exception as error:  # a type that is not a refusal is what we look for
+            refused = isinstance(error, UserError | BadFile) or (isinstance(error, OSError) and error.filename)
+            outcome = "refused" if refused else f"{type(error).__name__}: {util.shorten(error, 200)}"
+            outcome += " in several lines" if refused and "\n" in str(error) else ""
+        taken = peak_memory() - before
+        outcome = outcome if taken <= MEMORY else f"took {taken >> 20} MiB of memory, and was then: {outcome}"
+        outcomes.write(f"{outcome}\n")
+        outcomes.flush()
+        if outcome in ("read", "refused"):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def fuzz(name, kind, n, args, folder):
+    """Reads n damaged files of a kind. Prints a line for the table, and names those with faults. Returns their number.
+
+    A process that crashes, or takes too long for one file, is replaced by another.
+    """
+    outcomes, lines = folder / f"{name}.outcomes", []
+    outcomes.touch()
+    while len(lines) < n:
+        sys.stdout.flush()
+        if not (process := os.fork()):
+            try:
+                with open(outcomes, "a", **util.UTF8) as file:
+                    read_some(name, kind, range(len(lines), n), args, file)
+                os._exit(0)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+        lines = outcomes.read_text(encoding="utf-8").split("\n")[:-1]
+        if code:
+            what = (
+                "took too long" if code in (-signal.SIGALRM, -signal.SIGPROF) else f"the process ended with code {code}"
+            )
+            lines.append(what)
+            outcomes.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    counts = Counter(lines)
+    read, refused = counts.pop("read", 0), counts.pop("refused", 0)
+    print(f"{name:12}{n:10,}{read:10,}{refused:10,}{sum(counts.values()):10,}")
+    for i, line in enumerate(lines):
+        if line in counts:
+            print(f"  {args.keep / f'{name}-{i}{kind.suffix}'}: {line}")
+    return sum(counts.values())
+
+
+def main(argv=None):
+    parser = util.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--files", type=util.positive_int, default=7000, help="damaged files, of all kinds together (%(default)s)")
+    add("--seed", type=util.seed, default=1, help="(%(default)s)")
+    add("--keep", type=Path, default=Path("fuzz-found"), help="folder for the files with faults (%(default)s)")
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)  # threads do not survive a fork
+    args.keep = args.keep.absolute()
+    args.keep.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        every = kinds(Path(folder))
+        print(f"{'kind':12}{'files':>10}{'read':>10}{'refused':>10}{'faults':>10}")
+        faults = sum(fuzz(name, kind, -(-args.files // len(every)), args, Path(folder)) for name, kind in every.items())
+    print(f"{faults} faults")
+    if not {path.name for path in args.keep.iterdir()} - {"fifo"}:  # to which a kept file may lead
+        shutil.rmtree(args.keep)
+    return 1 if faults else 0
+
+
+def peak_memory():
+    """The most memory that this process has had so far, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    with program.exit_on_error():
+        sys.exit(main())
