@@ -37,7 +37,7 @@ class Clips:
     splits: the clips of each split, {"train": range, "valid": range, "test": range}.
     joints, persons, class_names, protocol, axes, skeleton, origin: from the h5's header.
     sha256: digest of clips, labels and splits, the same for equal clips whichever program wrote the h5.
-    resplits: (random splits, clips) uint8 on the CPU, from the h5 (data/layout.py), or None.
+    resplits: (random splits, clips) uint8 on the CPU, from the h5 (clips/h5.py), or None.
     """
 
     frames: torch.Tensor
@@ -57,7 +57,7 @@ class Clips:
 
     @classmethod
     def read(cls, path, cache=False, block=None):
-        """Reads an h5 in the layout of data/layout.py, `block` clips at a time (default: 64 MiB of them).
+        """Reads an h5 in the layout of clips/h5.py, `block` clips at a time (default: 64 MiB of them).
 
         cache: keep the packed clips in `<name>.packed.h5` beside the h5, and map them into memory the next time. A
         cache of an h5 that has changed since is written anew.
@@ -191,7 +191,7 @@ class Clips:
             return self
         available = 0 if self.resplits is None else len(self.resplits)
         if not 1 <= number <= available:
-            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (data/layout.py)")
+            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (clips/h5.py)")
         split = self.resplits[number - 1]
         order = split.argsort(stable=True)
         moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}

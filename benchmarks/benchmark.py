@@ -1,10 +1,10 @@
 """Times SGN beside the release's formulation of it on this machine, or counts what SGN costs.
 
-    python tools/benchmark.py                          # under two minutes on two idle cores
-    python tools/benchmark.py --device cuda --json speed.json
-    python tools/benchmark.py --compile                # compiled networks too, some minutes
-    python tools/benchmark.py --busy 2                 # while two other processes keep a core busy each
-    python tools/benchmark.py --count                  # parameters and multiply-adds; no timing
+    python benchmarks/benchmark.py                          # under two minutes on two idle cores
+    python benchmarks/benchmark.py --device cuda --json speed.json
+    python benchmarks/benchmark.py --compile                # compiled networks too, some minutes
+    python benchmarks/benchmark.py --busy 2                 # while two other processes keep a core busy each
+    python benchmarks/benchmark.py --count                  # parameters and multiply-adds; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
 A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows down slows both;
@@ -203,7 +203,7 @@ def main(argv=None):
         result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
-        about = util.provenance("tools/benchmark.py", device, runs=args.runs, busy=args.busy)
+        about = util.provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
         print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
         with busy_processes(args.busy):
             result = {"about": about, "rows": print_table(device, args.runs, args.compile)}

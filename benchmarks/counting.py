@@ -1,4 +1,4 @@
-"""What SGN costs on any machine: parameters and multiply-adds. tools/benchmark.py --count prints it."""
+"""What SGN costs on any machine: parameters and multiply-adds. benchmarks/benchmark.py --count prints it."""
 
 import sys
 from pathlib import Path

@@ -261,7 +261,7 @@ def epochs(args, report):
 
 
 def made_up_clips(n, device):
-    """Clips of NTU60's number, lengths and persons (tools/make_ntu_like.py), of noise, made on the device."""
+    """Clips of NTU60's number, lengths and persons (benchmarks/make_ntu_like.py), of noise, made on the device."""
     import numpy as np
     import torch
 

@@ -1,7 +1,7 @@
 """Writes random clips of the size and shape of NTU RGB+D, for measurements and tests at any size.
 
-    python tools/make_ntu_like.py --clips 2000 --root DIR           # DIR/nturgb+d_skeletons/*.skeleton, 0.3 MB each
-    python tools/make_ntu_like.py --clips 56578 --h5 like_NTU.h5    # an h5 at once
+    python benchmarks/make_ntu_like.py --clips 2000 --root DIR  # DIR/nturgb+d_skeletons/*.skeleton, 0.3 MB each
+    python benchmarks/make_ntu_like.py --clips 56578 --h5 like_NTU.h5    # an h5 at once
 
 The lengths are distributed as in NTU (32 to 300 frames, 84 on average), about 20% of the clips have two persons, some
 have a third body that is noise, and the numbers have as many digits as real ones. The figures only sway: data/demo has

@@ -10,7 +10,7 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     protocol            which clips train and which test, in words
     axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
                         score"
-    skeleton            a name of data/skeletons.py; or
+    skeleton            a name of clips/skeletons.py; or
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
                         number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
     origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known

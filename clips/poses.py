@@ -52,7 +52,7 @@ WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowEr
 
 class Poses(NamedTuple):
     clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints; of a stream one frame
-    skeleton: str  # its name in data/skeletons.py
+    skeleton: str  # its name in clips/skeletons.py
     axes: str  # what the three values of a joint are
 
 

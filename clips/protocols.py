@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from clips import blocks
-from util import ArgumentParser, UserError, regular
+from util import ROOT, ArgumentParser, UserError, regular
 
-HERE = Path(__file__).resolve().parent
+HERE = ROOT / "data/ntu"
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 FIELDS = ("setup", "camera", "performer", "replication", "action")
 NAMES = ("NTU", "NTU120", "DEMO")  # the data sets

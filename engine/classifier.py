@@ -36,7 +36,7 @@ class Classifier:
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
     Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of StreamClassifier, frames),
-    trained_origin (the h5's, data/layout.py).
+    trained_origin (the h5's, clips/h5.py).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
 

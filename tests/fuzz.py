@@ -1,7 +1,7 @@
 """Damages correct files in thousands of random ways, and checks that the readers read or refuse each of them.
 
-    python tools/fuzz.py                       # 7,000 files, as many of each kind
-    python tools/fuzz.py --files 100000 --seed 7
+    python tests/fuzz.py                       # 7,000 files, as many of each kind
+    python tests/fuzz.py --files 100000 --seed 7
 
 Bytes and fields are changed, removed and repeated; values, keys, shapes, types, strides and links are replaced by odd
 ones; and a file is replaced by a folder, FIFO, socket, device, or by a link to itself. A refusal is one line. Anything

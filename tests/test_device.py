@@ -5,7 +5,6 @@ import sys
 import textwrap
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 from tqdm import tqdm
@@ -82,7 +81,7 @@ def plant(monkeypatch, owner, name, old, new):
     function = getattr(owner, name)
     source = textwrap.dedent(inspect.getsource(function)).replace("super()", f"super({owner.__name__}, self)")
     assert source.count(old) == 1, f"{name} has no {old}"
-    places = [module for module in (train, evaluate) if getattr(module, name, None) is function] or [owner]
+    places = [module for module in (train,) if getattr(module, name, None) is function] or [owner]
     module = owner if inspect.ismodule(owner) else sys.modules[owner.__module__]
     names = {}
     exec(compile(source.replace(old, new), inspect.getsourcefile(function), "exec"), vars(module), names)
@@ -115,7 +114,7 @@ def plant(monkeypatch, owner, name, old, new):
         ),
         (Trainer, "train_step", "self.clips.label[batch[mine]]", "torch.arange(8) % 4", "tensors on cpu and second"),
         (SGN, "forward", "x = self.cnn(x)", "x = self.cnn(x + torch.zeros(256))", "add: tensors on cpu and second"),
-        (evaluate, "predict_logits", ", device=ids.device", "", "tensors on cpu and second"),
+        (train, "predict_logits", ", device=ids.device", "", "tensors on cpu and second"),
     ],
 )
 def test_a_planted_mix_up_is_caught(owner, name, old, new, said, h5, tmp_path, monkeypatch):
@@ -128,8 +127,8 @@ def train_and_test(h5, folder, **settings):
     """A training step, and top-1 on the clips."""
     trainer = make_trainer(h5, folder, **settings)
     trainer.train_step(trainer.net, trainer.train_ids[:8])
-    logits = evaluate.predict_logits(trainer.net, trainer.clips, trainer.eval_ids, trainer.generator)
-    return evaluate.accuracy(logits, trainer.clips.label[trainer.eval_ids])
+    logits = train.predict_logits(trainer.net, trainer.clips, trainer.eval_ids, trainer.generator)
+    return train.accuracy(logits, trainer.clips.label[trainer.eval_ids])
 
 
 WITHOUT_FAULT = [{}, {"recipe": "paper"}, {"freeze": True}, {"seg": 30}]
@@ -219,7 +218,7 @@ def test_a_run_waits_a_few_times_an_epoch(h5, tmp_path):
     assert device.syncs == {
         ("_to_copy", "train.py: mean_loss"): 2,  # at the end of 7 steps, fewer than print_freq
         ("_local_scalar_dense", "train.py: train"): 4,  # whether all is finite; the loss
-        ("_local_scalar_dense", "evaluate.py: accuracy"): 2,
+        ("_local_scalar_dense", "train.py: accuracy"): 2,
     }
 
 
@@ -228,7 +227,7 @@ def test_testing_waits_for_nothing_however_many_clips_there_are(h5, tmp_path, mo
     with second_device() as device:
         trainer = make_trainer(h5, tmp_path)
         for batch in (18, 9, 6):
-            monkeypatch.setattr(evaluate, "EVAL_BATCH", batch)
+            monkeypatch.setattr(train, "EVAL_BATCH", batch)
             device.reset()
             predict_logits(trainer.net, trainer.clips, trainer.eval_ids, trainer.generator)
             assert not device.syncs

@@ -1,4 +1,4 @@
-"""tools/make_ntu_like.py: made-up clips that all three scripts take, as long as NTU's, the same for the same seed."""
+"""benchmarks/make_ntu_like.py: made-up clips for all three scripts, as long as NTU's, the same for the same seed."""
 
 from collections import Counter
 
@@ -29,7 +29,7 @@ def test_clips_are_as_ntus():
 
 
 def test_all_three_scripts_take_them(tmp_path):
-    assert run_script("tools/make_ntu_like.py", "--clips", 12, "--root", tmp_path)[0] == 0
+    assert run_script("benchmarks/make_ntu_like.py", "--clips", 12, "--root", tmp_path)[0] == 0
     assert len(list((tmp_path / "nturgb+d_skeletons").iterdir())) == 12
     assert run(tmp_path) == [0, 0, 0]
     with h5py.File(tmp_path / "NTU_CV.h5") as file:

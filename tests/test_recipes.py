@@ -3,12 +3,12 @@
 from dataclasses import replace
 from pathlib import Path
 
-import evaluate
 import numpy as np
 import pytest
 import torch
 
 import main
+import train
 from clips.skeletons import SKELETONS, unknown_skeleton
 from conftest import CLASSES, DEVICE, JOINTS, run
 from data import Clips
@@ -168,15 +168,15 @@ def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, rec
     torch.save({"state_dict": SGN(CLASSES, JOINTS).state_dict(), "recipe": str(recipe)}, tmp_path / "a.pth")
     net, clips = load_checkpoint(tmp_path / "a.pth").net, Clips.read(toy)
     ids = clips.ids("test")
-    logits = evaluate.test_logits(net, clips, ids, recipe, seed=1)
+    logits = train.test_logits(net, clips, ids, recipe, seed=1)
     gen, whole = generator(1), recipe.whole_clip
-    one_by_one = [evaluate.predict_logits(net, clips, ids, gen, 1, whole) for _ in range(recipe.test_samples)]
+    one_by_one = [train.predict_logits(net, clips, ids, gen, 1, whole) for _ in range(recipe.test_samples)]
     torch.testing.assert_close(torch.stack(one_by_one).mean(0), logits)
-    monkeypatch.setattr(evaluate, "CPU_BATCH", 5)  # 18 clips: the last batch has 3
-    torch.testing.assert_close(evaluate.test_logits(net, clips, ids, recipe, seed=1), logits)
+    monkeypatch.setattr(train, "CPU_BATCH", 5)  # 18 clips: the last batch has 3
+    torch.testing.assert_close(train.test_logits(net, clips, ids, recipe, seed=1), logits)
 
     # A single clip, without an h5
-    first = evaluate.test_logits(net, clips, ids[:1], recipe, seed=1)[0]
+    first = train.test_logits(net, clips, ids[:1], recipe, seed=1)[0]
     clip = clips.frames[clips.start[ids[0]] :][: clips.length[ids[0]]].view(-1, 1, JOINTS, 3).numpy()
     alone = Classifier(tmp_path / "a.pth").logits(clip, generator(1))
     torch.testing.assert_close(alone, first, rtol=1e-4, atol=1e-4)

@@ -9,7 +9,7 @@ Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (data/joint_map.py) if
+The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
 the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
 
 With --stream, each line of standard input is a frame: what one of these estimators gives for it, in JSON; or for each

@@ -2,7 +2,7 @@
 
 An action is a function of a `Take` and of the build of each person. The decorator gives its name in NTU RGB+D and its
 usual length; their order here is that of the numbers A001, A002, ... Times are shares of the take; hands and feet are
-in the units of `figures.Pose`. actions.txt lists the names again, for data/ntu/protocols.py.
+in the units of `figures.Pose`. actions.txt lists the names again, for clips/protocols.py.
 """
 
 import numpy as np

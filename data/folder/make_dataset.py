@@ -7,7 +7,7 @@ The classes are the folders' names. FOLDER/valid/<class>/<clip> has the validati
 training clips. A clip is one of these:
 
     .skeleton          of NTU RGB+D
-    .json              of N-UCLA, MMPose, Ultralytics or MediaPipe; .jsonl has a frame a line (data/poses.py)
+    .json              of N-UCLA, MMPose, Ultralytics or MediaPipe; .jsonl has a frame a line (clips/poses.py)
     a folder of .json  of OpenPose, one file a frame
     .npy               (frames, joints, 3) or (frames, persons, joints, 3), zeros for an absent person: x, y, z in
                        metres with y up; of a 2D skeleton x - 0.5, y - 0.5, score, in widths and heights of the picture

@@ -4,7 +4,7 @@
     python seq_transformation.py --root DIR --dataset NTU120
 
 Reads DIR/denoised_data/, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
-DEMO_CV.h5), in the layout of data/layout.py. With two workers both are written at the same time. A file that is
+DEMO_CV.h5), in the layout of clips/h5.py. With two workers both are written at the same time. A file that is
 complete and made from the same clips is not written again.
 """
 

@@ -197,7 +197,7 @@ def check_labels(clips, path, dataset, names):
 
 
 def ntu_dataset(splits, names):
-    """NTU60 or NTU120 as in data/ntu/protocols.py; None if these are names of other clips."""
+    """NTU60 or NTU120 as in clips/protocols.py; None if these are names of other clips."""
     if not names or not all(map(protocols.NAME.fullmatch, names)):
         return None
     is_120 = any(key.startswith("xset") for key in splits) or max(map(protocols.action, names)) > 60
