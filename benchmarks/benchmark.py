@@ -35,6 +35,7 @@ from counting import count_products
 from engine import distributed
 from engine.config import PAPER, Config
 from engine.folded import Folded
+from engine.logs import provenance
 from engine.timing import timed
 from model import SGN
 from release import Release, make_clips, release_batch
@@ -203,7 +204,7 @@ def main(argv=None):
         result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
-        about = util.provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
+        about = provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
         print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
         with busy_processes(args.busy):
             result = {"about": about, "rows": print_table(device, args.runs, args.compile)}

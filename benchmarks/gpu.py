@@ -68,9 +68,10 @@ def machine(args, report):
     import torch
 
     from engine import distributed
+    from engine.logs import provenance
 
     device = distributed.pick_device(args.device)
-    about = util.provenance("benchmarks/gpu.py", device, device=device, python=platform.python_version())
+    about = provenance("benchmarks/gpu.py", device, device=device, python=platform.python_version())
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -222,7 +223,7 @@ def epochs(args, report):
 
     device = distributed.pick_device(args.device)
     on_gpu, is_wanted = device.type == "cuda", graphed.is_wanted
-    util.keep_freed_memory()
+    distributed.keep_freed_memory()
     with report.attempt("made-up clips"):
         clips = made_up_clips(400 if args.small else NTU60[0], device)
         report.add("clips", clips=len(clips.label), frames=len(clips.frames), bytes=clips.frames.nbytes)
