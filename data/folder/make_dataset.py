@@ -28,10 +28,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5 as layout
-from clips.blocks import EXIT_CODES, Record, Skipped, report_skipped
 from clips.poses import AXES_2D, MissingSize, picture_size
 from clips.recordings import ORIGIN, UP, default_origin, read_any
 from clips.skeletons import SKELETONS
+from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
 from safe.program import exit_on_error
 from util import ArgumentParser, UserError, __version__, argument_type, positive_float, positive_int, progress
@@ -226,7 +226,7 @@ def main(argv=None):
     check(clips, skipped, args.folder, args)
     write(clips, args.folder, args)
     table = args.out.with_name(f"{args.out.stem}_skipped.csv")
-    return report_skipped([Record("", "", len(clips), tuple(skipped))], table)
+    return report_skipped(skipped, table)
 
 
 if __name__ == "__main__":
