@@ -2,13 +2,14 @@
 
 import csv
 import re
+import shlex
 
 import pytest
 
+import main
 import sweep
-import verify
 from conftest import CLASSES, flags, run, same, weights, write_toy
-from engine.logs import read_log
+from engine.logs import read_log, search
 from helpers import run_script
 from model import ABLATIONS, SGN
 from util import UserError
@@ -60,9 +61,9 @@ def test_the_table(toy, tmp_path, capsys):
     nets = SGN(CLASSES, 5), SGN(CLASSES, 5, ablate=["joint-type", "one-gcn"]), SGN(CLASSES, 5)
     assert [int(row["parameters"]) for row in rows.values()] == [sum(p.numel() for p in n.parameters()) for n in nets]
     assert text.endswith((tmp_path / "toy" / "0_sweep.md").read_text())
-    logged = [verify.config_of_log(read_log(path)[0]) for path in tmp_path.rglob("seed2/0_log.csv")]
-    variants = {((), 16), (("joint-type", "one-gcn"), 16), ((), 8)}
-    assert {(config.ablate, config.batch_size) for config in logged} == variants  # each has main.py's command
+    commands = [search(read_log(path)[0], "^command: main.py (.*)") for path in tmp_path.rglob("seed2/0_log.csv")]
+    logged = {(args.ablate, args.batch_size) for args in map(main.parse_args, map(shlex.split, commands))}
+    assert logged == {((), 16), (("joint-type", "one-gcn"), 16), ((), 8)}  # each has main.py's command
     # Runs that main.py would put into the folders of others have their own
     assert (tmp_path / "sweep" / "b_8" / "toy" / "SGN" / "seed2" / "0_state.pth").is_file()
     assert (tmp_path / "toy" / "SGN-joint-type+one-gcn" / "seed1" / "0_state.pth").is_file()

@@ -10,6 +10,7 @@ The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
+import shlex
 import sys
 import textwrap
 from contextlib import suppress
@@ -23,12 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from engine import runs
 from engine.checkpoint import find_checkpoint, load_checkpoint
-from engine.logs import read_log
+from engine.config import parse_recipe
+from engine.logs import as_text, figures_of, read_log, search
+from main import make_config
+from main import parse_args as parse_main_args
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from safe import program
 from train import evaluate
 from util import UserError
-from verify import config_of_log, figures_of, mean_and_std
 
 with suppress(ModuleNotFoundError):  # `run` says so
     from matplotlib.ticker import FuncFormatter, MaxNLocator
@@ -107,6 +110,17 @@ def curves(args):
 # ---- accuracy for its cost
 
 
+def config_of_log(comments):
+    """The Config of a log's run: that of its command, with the values of the recipe as they then were. Raises
+    UserError."""
+    command = search(comments, r"^(?:command: )?main\.py (.*)$")
+    if command is None:
+        raise UserError("without the command of main.py that trained it")
+    config = make_config(parse_main_args(shlex.split(command)))
+    recipe = search(comments, r"^recipe: (.*)$")
+    return replace(config, recipe=parse_recipe(recipe)) if recipe else config
+
+
 def read_cost(paths, seconds):
     """[(recipe, epochs, minutes of training, [top-1 of the last epoch, one for each log])] of finished runs' logs.
 
@@ -125,7 +139,7 @@ def read_cost(paths, seconds):
             raise UserError(f"{path}: its recipe is {name}; give the time of its epoch in --seconds")
         epochs = config.epochs
         # The last epoch is the same whether the best on the test clips is kept or not
-        config = replace(config, epochs=0, select="val" if config.select == "val" else "last")
+        config = replace(config, epochs=0, seed=1, select="val" if config.select == "val" else "last")
         same, other = first.setdefault(name, (config, path))
         if different := [f.name for f in fields(same) if getattr(same, f.name) != getattr(config, f.name)]:
             raise UserError(f"{path}: differs from {other} in {', '.join(different)}; only epochs and seeds may differ")
@@ -137,7 +151,7 @@ def cost(args):
     rows = read_cost(args.logs, dict(args.seconds))
     print("| recipe | epochs | minutes | seeds | top-1 |\n| --- | --- | --- | --- | --- |")
     for name, epochs, minutes, values in rows:
-        print(f"| `{name}` | {epochs} | {minutes:.1f} | {len(values)} | {mean_and_std(values)} |")
+        print(f"| `{name}` | {epochs} | {minutes:.1f} | {len(values)} | {as_text(values)} |")
     fig = Figure(figsize=(6.4, 4), layout="constrained")
     ax = fig.subplots()
     for colour, recipe in zip(COLOURS, dict.fromkeys(row[0] for row in rows), strict=False):

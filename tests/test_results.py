@@ -1,0 +1,75 @@
+"""pretrained/results.csv, the ledger of runs, says what its logs and checkpoints say."""
+
+import csv
+import functools
+import hashlib
+import re
+import shlex
+from dataclasses import fields, replace
+
+import pytest
+
+import main
+from engine.config import parse_recipe
+from engine.logs import as_text, figures_of, read_log, search
+from util import ROOT
+
+FOLDER = ROOT / "pretrained"
+with open(FOLDER / "results.csv", newline="", encoding="utf-8") as file:
+    LEDGER = list(csv.DictReader(file))
+
+
+@functools.cache
+def config_of(command):
+    """The Config of a command line of main.py; seeds, and where a run wrote, do not count."""
+    command = re.sub(r" --(seeds?|results|jobs) \S+", "", command)
+    return main.make_config(main.parse_args(shlex.split(command)[1:]))
+
+
+def faults(row):
+    """What is wrong with a row, by the names of its columns and of the settings in its command."""
+    found, logs = set(), [read_log(path)[0] for path in FOLDER.glob(row["logs"])]
+    if not logs:
+        return {"logs"}
+    for column, values in zip(("selected", "last"), zip(*map(figures_of, logs), strict=True), strict=True):
+        found |= {column} if row[column] != as_text(values) else set()
+    seeds = sorted(int(search(comments, r"^seed:? (\d+)")) for comments in logs)
+    found |= {"seeds"} if row["seeds"].split() != list(map(str, seeds)) else set()
+    claimed = config_of(row["command"])
+    for comments in logs:
+        config = config_of(search(comments, r"^(?:command: )?(main\.py .*)$"))
+        if recipe := search(comments, r"^recipe: (.*)$"):  # its values, which a name may once have had
+            config = replace(config, recipe=parse_recipe(recipe))
+        found |= {field.name for field in fields(config) if getattr(config, field.name) != getattr(claimed, field.name)}
+    if row["checkpoint"]:
+        path = FOLDER / row["checkpoint"]
+        same = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"]
+        found |= set() if same else {"checkpoint"}
+    return found
+
+
+def test_every_row_is_what_its_logs_and_checkpoint_say():
+    assert {row["claim"]: found for row in LEDGER if (found := faults(row))} == {}
+
+
+def test_every_log_and_checkpoint_has_a_row():
+    assert {path.relative_to(FOLDER).as_posix() for path in FOLDER.glob("*/SGN*/*.pth")} == {
+        row["checkpoint"] for row in LEDGER if row["checkpoint"]
+    }
+    assert set(FOLDER.glob("*/*/*.csv")) == {path for row in LEDGER for path in FOLDER.glob(row["logs"])}
+
+
+@pytest.mark.parametrize(
+    "change, found",
+    [
+        ({"selected": "90.74"}, {"selected"}),
+        ({"last": "90.30 ± 0.10"}, {"last"}),
+        ({"seeds": "1"}, {"seeds"}),
+        ({"command": "main.py --dataset NUCLA --recipe plus -b 7"}, {"recipe", "batch_size", "theta", "lr_factor"}),
+        ({"logs": "none/*.csv"}, {"logs"}),
+        ({"checkpoint": "DEMO/SGN/0_best.pth"}, {"checkpoint"}),
+    ],
+)
+def test_a_wrong_row_is_found(change, found):
+    row = next(row for row in LEDGER if row["checkpoint"] == "NUCLA/SGN/0_best.pth")
+    assert faults(row | change) == found
