@@ -105,7 +105,7 @@ def parse_args(argv=None):
     add("--theta", type=nonnegative_float, help=theta)
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
-    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
+    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/training.md)")
     add("--freeze", action="store_true", help="with --init: train the last layer alone")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")
