@@ -2,7 +2,6 @@
 
 import csv
 import re
-import statistics
 
 from util import UTF8, UserError, atomic_write, regular
 
@@ -34,24 +33,3 @@ def read_log(path):
     except (IndexError, KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: not a training log of main.py") from None
     return [line[1:].strip() for line in lines if line.startswith("#")], log
-
-
-def search(comments, pattern):
-    """The first group of the first comment of a log that matches, or None."""
-    return next((match[1] for line in comments if (match := re.search(pattern, line))), None)
-
-
-def figures_of(comments):
-    """The results in a finished run's log: top-1 in percent of the selected and of the last epoch. Raises UserError."""
-    last = search(comments, r"^last epoch \d+: top-1 ([\d.]+)%")
-    selected = search(comments, r"^epoch \d+ \(.*?\): top-1 ([\d.]+)%")
-    if last is None or selected is None:
-        raise UserError("without results: the run was not finished")
-    return float(selected), float(last)
-
-
-def as_text(values):
-    """Mean and standard deviation as the pages have them: "90.45 ± 0.33" of several runs, "90.73" of one."""
-    if len(values) == 1:
-        return f"{values[0]:.2f}"
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"

@@ -9,7 +9,7 @@ import pytest
 import main
 import sweep
 from conftest import CLASSES, flags, run, same, weights, write_toy
-from engine.logs import read_log, search
+from engine.logs import read_log
 from helpers import run_script
 from model import ABLATIONS, SGN
 from util import UserError
@@ -61,7 +61,7 @@ def test_the_table(toy, tmp_path, capsys):
     nets = SGN(CLASSES, 5), SGN(CLASSES, 5, ablate=["joint-type", "one-gcn"]), SGN(CLASSES, 5)
     assert [int(row["parameters"]) for row in rows.values()] == [sum(p.numel() for p in n.parameters()) for n in nets]
     assert text.endswith((tmp_path / "toy" / "0_sweep.md").read_text())
-    commands = [search(read_log(path)[0], "^command: main.py (.*)") for path in tmp_path.rglob("seed2/0_log.csv")]
+    commands = [read_log(path)[0][0].removeprefix("command: main.py ") for path in tmp_path.rglob("seed2/0_log.csv")]
     logged = {(args.ablate, args.batch_size) for args in map(main.parse_args, map(shlex.split, commands))}
     assert logged == {((), 16), (("joint-type", "one-gcn"), 16), ((), 8)}  # each has main.py's command
     # Runs that main.py would put into the folders of others have their own
