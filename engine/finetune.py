@@ -1,4 +1,4 @@
-"""Fine-tuning: training that starts from a checkpoint's weights, ours or the release's (docs/finetuning.md)."""
+"""Fine-tuning: training that starts from a checkpoint's weights, ours or the release's (docs/training.md)."""
 
 import hashlib
 from pathlib import Path
