@@ -17,8 +17,8 @@ import numpy as np
 import torch
 
 import util
-from clips.checks import FARTHEST, is_one_hot
-from clips.h5 import SPLITS, read_header, read_origin
+from clips.checks import describe, read_parts
+from clips.h5 import SPLITS, read_header
 from clips.skeletons import Skeleton, read_skeleton, unknown_skeleton
 from safe.h5 import open_h5
 
@@ -87,33 +87,21 @@ class Clips:
         lengths, labels = [np.zeros(0, np.int64)], []
         sizes = [len(file[f"{split}x"]) for split in SPLITS]
         with util.progress(total=sum(sizes), desc=path.name, unit="clip", delay=2, leave=False) as bar:
-            for split in SPLITS:
-                x, y = file[f"{split}x"], file[f"{split}y"]
-                step = block or max(1, 2**26 // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
-                for i in range(0, len(x), step):
-                    one_hot = y[i : i + step]
-                    if not (correct := is_one_hot(one_hot)).all():
-                        raise util.UserError(
-                            f"{path}: {split}y: the label of clip {i + correct.argmin()} is not one-hot"
-                        )
-                    dense = x[i : i + step].reshape(-1, x.shape[1], persons, width)
-                    present = is_present(dense)
-                    rows = present.sum(axis=(1, 2))
-                    if (used + rows.sum()) * width * 4 > max(2**26, 100 * file.id.get_filesize()):
-                        raise util.UserError(
-                            f"{path}: {split}x unpacks to more than a hundred times the size of the file"
-                        )
-                    if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
-                        frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
-                    block_frames = dense[present]
-                    if not (np.abs(block_frames) < FARTHEST).all():
-                        clip = i + (~(np.abs(dense) < FARTHEST)).any(axis=(1, 2, 3)).argmax()
-                        raise util.UserError(f"{path}: {split}x: clip {clip} has NaN, infinity or a value above 1e6")
-                    frames[used : used + len(block_frames)] = block_frames
-                    used += len(block_frames)
-                    lengths.append(rows)
-                    labels.append(one_hot.argmax(axis=1))
-                    bar.update(len(dense))
+            for split, _, x, label, wrong in read_parts(file, SPLITS, block):
+                if wrong:
+                    raise util.UserError(f"{path}: {next(describe(wrong))}")
+                dense = x.reshape(-1, x.shape[1], persons, width)
+                present = is_present(dense)
+                rows = present.sum(axis=(1, 2))
+                if (used + rows.sum()) * width * 4 > max(2**26, 100 * file.id.get_filesize()):
+                    raise util.UserError(f"{path}: {split}x unpacks to more than a hundred times the size of the file")
+                if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
+                    frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
+                frames[used : used + rows.sum()] = dense[present]
+                used += rows.sum()
+                lengths.append(rows)
+                labels.append(label)
+                bar.update(len(x))
         frames.resize((used + 1, width), refcheck=False)
         frames[-1] = 0
         length, label = np.concatenate(lengths), np.concatenate(labels)
@@ -164,7 +152,7 @@ class Clips:
                 header = {name: file.attrs[name] for name in HEADER}
                 header |= {"class_names": tuple(header["class_names"]), "joints": int(header["joints"])}
                 header["skeleton"] = read_skeleton(file.attrs, header["joints"])
-                header["origin"] = read_origin(file.attrs)
+                header["origin"] = int(file.attrs["origin"]) if "origin" in file.attrs else None
                 sizes = [int(size) for size in file.attrs["splits"]]
                 if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
                     return None

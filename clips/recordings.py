@@ -1,9 +1,7 @@
 """Reads recordings that are in no data set as clips like those that a network was trained on.
 
-    clip, skeleton, axes = read_any("S001C001P001R001A010.skeleton")     # (frames, persons, 25, 3) float32, metres
-    clip, skeleton, axes = read_any("walk.json", size=(1280, 720))       # of a pose estimator
-
-data, data/ntu and data/nucla must be on the import path.
+clip, skeleton, axes = read_any("S001C001P001R001A010.skeleton")     # (frames, persons, 25, 3) float32, metres
+clip, skeleton, axes = read_any("walk.json", size=(1280, 720))       # of a pose estimator
 """
 
 import json
@@ -12,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from clips.blocks import BadFile, Skipped
-from clips.h5 import ORIGIN, prepare
+from clips.h5 import ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
 from clips.poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from clips.skeletons import SKELETONS
 from clips.units import check_size
-from util import UserError, regular
+from util import UserError, regular, shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
 # Rotations that turn the axis that points up to y
@@ -44,12 +42,12 @@ def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=Non
     the origin of a `.npy` or of MediaPipe's poses (by default that of default_origin); 0 for none. up: the axis of a 3D
     `.npy` that points up, one of UP. scale: factor from its unit to metres.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
-    (units.check_size); MissingSize as read_poses; OSError if the system cannot read it.
+    (units.check_size); OSError if the system cannot read it.
     """
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            poses = prepare_poses(_read_npy(path, skeleton, up, scale), origin)
+            poses = center_poses(_read_npy(path, skeleton, up, scale), origin)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D)
@@ -57,7 +55,7 @@ def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=Non
             clip, _ = read_json(path.read_bytes(), path, labelled=False)
             poses = Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D)
         elif path.suffix in (".json", ".jsonl") or path.is_dir():
-            poses = prepare_poses(read_poses(path, size, persons), origin)
+            poses = center_poses(read_poses(path, size, persons), origin)
         else:
             path.stat()
             raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
@@ -100,21 +98,18 @@ def _is_nucla(path):
 
 
 def _read_npy(path, skeleton, up, scale):
-    try:
-        # Mapped: no memory is allocated by the header alone
+    try:  # mapped: no memory is allocated by the header alone
         array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
         shape, dtype = array.shape, array.dtype
     except (OSError, MemoryError):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BadFile(None, f"not an array of numbers in NumPy's format ({why})") from None
+        raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
     if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape or dtype.kind not in "fiu":
         wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
         raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
     clip = np.array(array, np.promote_types(dtype, np.float32)).reshape(len(array), -1, *shape[-2:])
-    finite = np.isfinite(clip).all(axis=(1, 2, 3))
-    if not finite.all():
+    if not (finite := np.isfinite(clip).all(axis=(1, 2, 3))).all():
         raise BadFile(None, f"NaN or infinity in frame {finite.argmin() + 1}; use zeros for an absent person")
     return as_poses(clip, skeleton, up, scale)
 
@@ -149,9 +144,9 @@ def default_origin(skeleton):
     return 0 if skeleton == "mediapipe33" or (skeleton in SKELETONS and SKELETONS[skeleton].is_2d) else ORIGIN
 
 
-def prepare_poses(poses, origin=None):
-    """Poses through `prepare`. origin: by default that of the skeleton; 2D poses are never moved. Raises BadFile."""
+def center_poses(poses, origin=None):
+    """Poses, trimmed and centered. origin: by default the skeleton's; 2D poses are never moved. Raises BadFile."""
     origin = default_origin(poses.skeleton) if origin is None or poses.axes == AXES_2D else origin
     if origin > poses.clip.shape[2]:
         raise BadFile(None, f"{poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
-    return poses._replace(clip=prepare(poses.clip, origin))
+    return poses._replace(clip=trim_and_center(poses.clip, origin))
