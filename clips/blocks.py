@@ -19,30 +19,9 @@ import h5py
 import numpy as np
 
 import util
+from clips.skipped import EXIT_CODES, BadFile, Skipped  # noqa: F401
 from safe.h5 import Unreadable, open_h5, unreadable
 from safe.workers import available_cores, parallel_map
-
-EXIT_CODES = """exit codes:
-  0  done
-  2  wrong or missing input, one line says which; or, with --strict, a file that would be skipped
-  3  done, but files were skipped: they are listed at the end and in a ...skipped.csv
-  130, 143  interrupted or terminated; run the same command again
-"""
-
-
-class BadFile(Exception):
-    """A file that is skipped. args: line (from 1, or None), reason."""
-
-
-class Skipped(NamedTuple):
-    """A row of skipped.csv."""
-
-    file: str
-    line: int | None
-    reason: str
-
-    def __str__(self):
-        return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.reason}"
 
 
 class Task(NamedTuple):

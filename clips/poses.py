@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clips.blocks import BadFile, Skipped
 from clips.h5 import AXES_2D, AXES_3D
+from clips.skipped import BadFile, Skipped
 from clips.tracking import Places, assign_persons
 from util import UserError, regular, shorten
 

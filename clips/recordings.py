@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from clips.blocks import BadFile, Skipped
 from clips.h5 import ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
 from clips.poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from clips.skeletons import SKELETONS
+from clips.skipped import BadFile, Skipped
 from clips.units import check_size
 from util import UserError, regular, shorten
 

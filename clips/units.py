@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from clips.blocks import BadFile
 from clips.checks import FARTHEST
 from clips.skeletons import SKELETONS
+from clips.skipped import BadFile
 
 
 def find_up(clip, skeleton):

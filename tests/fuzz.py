@@ -33,9 +33,9 @@ import make_kinetics
 import make_nucla
 import util
 from clips import blocks
-from clips.blocks import BadFile
 from clips.poses import read_poses
 from clips.recordings import read_recording
+from clips.skipped import BadFile
 from data import Clips
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config

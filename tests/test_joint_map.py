@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 import torch
-
 import try_joint_map
+
 from clips.h5 import center
 from clips.joint_map import MAPS, map_joints
 from clips.skeletons import MEDIAPIPE33, SKELETONS

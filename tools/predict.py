@@ -30,10 +30,10 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from clips.blocks import BadFile
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_frame, picture_size
 from clips.recordings import UP, as_poses, find_recordings, read_any
+from clips.skipped import BadFile
 from clips.units import check_size, describe_up, find_up
 from engine.classifier import Classifier, LiveClassifier
 from safe import program

@@ -18,7 +18,6 @@ Clips that cannot be read are skipped, reported, and listed in <name of the h5>_
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -28,10 +27,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5 as layout
-from clips.blocks import EXIT_CODES, Record, Skipped, report_skipped
 from clips.poses import picture_size
 from clips.recordings import ORIGIN, UP, default_origin, read_any
 from clips.skeletons import SKELETONS
+from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
 from safe.program import exit_on_error
 from util import ArgumentParser, UserError, __version__, argument_type, positive_float, positive_int, progress
@@ -94,10 +93,9 @@ def read_all(folder, args):
             clip, skeleton, axes = read_clip(path, args)
             clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton)))
         except (UserError, OSError) as error:
-            text = str(error) if isinstance(error, UserError) else f"{path}: cannot be read: {error.strerror or error}"
-            begin = rf"(?:{re.escape(str(path))}(?:, line (\d+))?: )?(.*)"
-            line, reason = re.fullmatch(begin, text, re.DOTALL).groups()
-            skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
+            reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
+            reason = reason.removeprefix(str(path)).lstrip(":, ")
+            skipped.append(Skipped(path.relative_to(folder).as_posix(), None, reason))
             if args.strict:
                 raise UserError(str(skipped[0])) from None
     if not clips:
@@ -200,7 +198,7 @@ def main(argv=None):
     check(clips, skipped, args.folder, args)
     write(clips, args.folder, args)
     table = args.out.with_name(f"{args.out.stem}_skipped.csv")
-    return report_skipped([Record("", "", len(clips), tuple(skipped))], table)
+    return report_skipped(skipped, table)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import blocks
 from clips import h5 as layout
-from clips.blocks import BadFile
+from clips.skipped import BadFile
 from safe.h5 import open_h5
 from safe.program import exit_on_error
 from safe.workers import parallel_map

@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import blocks, protocols
-from clips.blocks import BadFile
 from clips.ntu import JOINTS, read_file
+from clips.skipped import BadFile
 from safe.program import exit_on_error
 from util import UserError
 
