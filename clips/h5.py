@@ -240,17 +240,21 @@ def read_header(file):
     return header
 
 
-def validate(file, step=lambda clips: None):
-    """What is wrong with an open h5, and what is odd but allowed: two lists of lines, the first empty if the file is in
-    this layout.
+def validate(file, step=lambda clips: None, notes=None):
+    """What is wrong with an open h5: a list of lines, empty if it is in this layout.
 
-    All arrays are read, a few MB at a time; step is called with the number of clips after each such part. Odd are empty
-    clips, test clips that also train, and bones whose lengths do not look like those of the skeleton.
+    All arrays are read, a few MB at a time; step is called with the number of clips after each such part. notes: a list
+    to which what is odd but allowed is added: empty clips, test clips that also train, and bones whose lengths do not
+    look like those of the skeleton.
     """
     header, problems = _read_layout(file)
     if problems:
-        return problems, []
-    return checks.check_values(file, SPLITS, header["skeleton"] if header["axes"] == AXES_3D else None, step)
+        return problems
+    skeleton = header["skeleton"] if header["axes"] == AXES_3D else None
+    problems, odd = checks.check_values(file, SPLITS, skeleton, step)
+    if notes is not None:
+        notes += odd
+    return problems
 
 
 def _read_layout(file):

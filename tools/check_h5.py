@@ -23,8 +23,9 @@ def main(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     path = parser.parse_args(argv).file
+    notes = []
     with open_h5(path) as file, util.progress(unit="clip", delay=2, leave=False) as bar:
-        problems, notes = validate(file, bar.update)
+        problems = validate(file, bar.update, notes)
         for line in (*(f"note: {note}" for note in notes), *problems):
             print(f"{path}: {line}")
         if problems:
