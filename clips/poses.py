@@ -1,8 +1,8 @@
 """Reads the files of pose estimators as clips: OpenPose, MMPose, Ultralytics and MediaPipe.
 
-    clip, skeleton, axes = read_poses("walk.json", size=(1280, 720))        # (frames, 2, 17, 3), "coco17", ...
+    poses = read_poses("walk.json", size=(1280, 720))                       # of its clip: (frames, 2, 17, 3)
     live = LivePoses(size=(1280, 720))
-    persons, skeleton, axes = live.update(json.loads(line))                 # (2, 17, 3), ...
+    poses = live.update(json.loads(line))                                   # (2, 17, 3), or None
 
 OpenPose     the folder that --write_json fills: NAME_000000000000_keypoints.json, ...; COCO's 18 joints or BODY_25's 25
 MMPose       the inferencer's predictions, a list of {"frame_id", "instances"}, or the demos' {"meta_info",
@@ -54,6 +54,7 @@ class Poses(NamedTuple):
     clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints; live, of one frame
     skeleton: str  # its name in clips/skeletons.py
     axes: str  # what the three values of a joint are
+    centered: bool = False  # as the clips of their data set for training
 
 
 def read_poses(path, size=None, persons=2):

@@ -64,10 +64,10 @@ class Classifier:
 
     def adapt(self, poses, origin=None):
         """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training."""
-        fitting = self.fit(poses)
-        if fitting.axes == AXES_2D or (fitting is poses and origin is None and self.trained_origin is None):
-            return fitting.clip  # read_any has centered it
-        return trim_and_center(fitting.clip, self.origin(origin))
+        clip = self.fit(poses).clip
+        if poses.centered and origin is None and self.trained_origin is None:
+            return clip
+        return trim_and_center(clip, 0 if poses.axes == AXES_2D else self.origin(origin))
 
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not

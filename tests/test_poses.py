@@ -48,7 +48,7 @@ def test_a_folder_of_openpose(tmp_path, joints, name):
 
     for number, people in ((7, [person(320)]), (9, []), (10, [person(336)])):  # 8 is missing
         save(tmp_path / "walk" / f"walk_{number:012}_keypoints.json", {"version": 1.3, "people": people})
-    clip, skeleton, axes = read_poses(tmp_path / "walk", SIZE)
+    clip, skeleton, axes, _ = read_poses(tmp_path / "walk", SIZE)
     assert (clip.shape, clip.dtype, skeleton, axes) == ((4, 2, joints, 3), np.float32, name, AXES_2D)
     assert not clip[1:3].any() and not clip[:, 1].any() and not clip[:, 0, 0].any()
     np.testing.assert_allclose(clip[0, 0, 1:], np.tile([0, -0.25, 0.5], (joints - 1, 1)))
@@ -68,7 +68,7 @@ def test_mmpose_of_the_inferencer_and_of_the_demos(tmp_path):
 
 def test_ultralytics_in_all_its_forms(tmp_path):
     frames = [[ultralytics(160, 360)], [], [ultralytics(320, 360)]]
-    clip, skeleton, _ = read_poses(save(tmp_path / "a.json", frames), SIZE)
+    clip, skeleton, *_ = read_poses(save(tmp_path / "a.json", frames), SIZE)
     assert (clip.shape, skeleton) == ((3, 2, 17, 3), "coco17")
     assert clip[[0, 2], 0, 5].tolist() == [[-0.25, 0.25, 0.75], [0, 0.25, 0.75]]
     assert not clip[:, 0, 0].any()  # at 0, 0: not found, whatever its score
@@ -85,7 +85,7 @@ def test_mediapipe_is_turned_to_the_axes_of_kinect(tmp_path):
     """A person who faces the camera: the left hand to the right of the picture, raised, and stretched forward."""
     person = [{"x": 0.0, "y": 0.0, "z": 0.0, "visibility": 0.9} for _ in range(33)]
     person[15] = {"x": 0.5, "y": -0.25, "z": -0.75, "visibility": 0.1}  # left wrist
-    clip, skeleton, axes = read_poses(save(tmp_path / "a.json", [person, None, [], [person]]))
+    clip, skeleton, axes, _ = read_poses(save(tmp_path / "a.json", [person, None, [], [person]]))
     assert (clip.shape, skeleton, axes) == ((4, 2, 33, 3), "mediapipe33", AXES_3D)
     assert clip[0, 0, 15].tolist() == [-0.5, 0.25, -0.75]  # to the camera's right, up, towards the camera
     assert not clip[1:3].any() and np.array_equal(clip[3], clip[0])
@@ -218,7 +218,7 @@ def test_a_live_frame_of_every_estimator_is_as_in_its_file(tmp_path):
         live = LivePoses(SIZE)
         assert live.update(None) is live.update([]) is live.update({"people": []}) is None
         one, whole = live.update(frame), read_poses(save(tmp_path / "a.jsonl", json.dumps(frame)), SIZE)
-        assert (one.skeleton, one.axes) == whole[1:] and np.array_equal(one.clip, whole.clip[0])
+        assert one[1:] == whole[1:] and np.array_equal(one.clip, whole.clip[0])
 
 
 def test_a_live_frame_that_is_refused_changes_nothing():

@@ -47,8 +47,8 @@ def test_npy_and_json_lines_are_what_predict_reads(tmp_path, capsys):
     assert not array[3:5].any() and np.array_equal(array[5], frames[5][:, :3].astype(np.float32))
     assert lines[3] == "null" and json.loads(lines[5])[7]["visibility"] == pytest.approx(frames[5][7, 3], abs=1e-4)
     one, other = (read_any(tmp_path / name, "mediapipe33") for name in ("a.npy", "a.jsonl"))
-    assert one.skeleton == other.skeleton and one.clip.shape == (28, 1, 33, 3)
-    np.testing.assert_allclose(one.clip, other.clip, atol=1e-4)
+    assert one.skeleton == other.skeleton and not one.clip[3:5].any()
+    np.testing.assert_allclose(one.clip[:, 0], other.clip[:, 0], atol=1e-4)
     assert capsys.readouterr().out == ""
     convert("walk.mp4", frames=frames)
     assert capsys.readouterr().out.splitlines() == lines

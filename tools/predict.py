@@ -96,8 +96,7 @@ class Inputs:
     def read(self, path):
         """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
         args = self.args
-        origin = self.classifier.trained_origin if args.origin is None else args.origin
-        poses = read_any(path, self.skeleton, args.size, args.persons, origin, args.up, args.scale)
+        poses = read_any(path, self.skeleton, args.size, args.persons, args.up, args.scale)
         self.note_mapped(poses)
         up = find_up(poses.clip, poses.skeleton) if path.suffix == ".npy" else None
         if up is not None and (odd := describe_up(up, args.up, poses.skeleton)):

@@ -27,8 +27,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5 as layout
+from clips.h5 import ORIGIN, trim_and_center
 from clips.poses import picture_size
-from clips.recordings import ORIGIN, UP, default_origin, read_any
+from clips.recordings import UP, default_origin, read_any
 from clips.skeletons import SKELETONS
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
@@ -56,13 +57,24 @@ class Clip(NamedTuple):
 
 
 def read_clip(path, args):
-    """Reads one clip as Poses, with only the frames and persons that are there. Raises UserError, OSError."""
+    """Reads one clip as Poses, trimmed and centered. Raises UserError, OSError."""
     if path.suffix == ".npy" and args.skeleton is None:
         raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
-    poses = read_any(path, args.skeleton, args.size, args.persons, args.origin, args.up, args.scale)
-    if poses.clip.shape[1] > args.persons:
-        raise UserError(f"{path}: {poses.clip.shape[1]} persons, more than --persons {args.persons}")
-    return poses
+    poses = read_any(path, args.skeleton, args.size, args.persons, args.up, args.scale)
+    origin = origin_of(poses, args)
+    if origin > poses.clip.shape[2]:
+        raise UserError(f"{path}: {poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
+    clip = poses.clip if poses.centered else trim_and_center(poses.clip, origin)
+    if clip.shape[1] > args.persons:
+        raise UserError(f"{path}: {clip.shape[1]} persons, more than --persons {args.persons}")
+    return poses._replace(clip=clip)
+
+
+def origin_of(poses, args):
+    """The joint, from 1, that becomes the origin of Poses or of a Clip, or 0."""
+    if poses.axes == layout.AXES_2D or args.origin is None:
+        return default_origin(poses.skeleton)
+    return args.origin
 
 
 def entries(folder):
@@ -90,7 +102,7 @@ def read_all(folder, args):
         try:
             if label is None:
                 raise UserError(f"{path}: not in the folder of a class")
-            clip, skeleton, axes = read_clip(path, args)
+            clip, skeleton, axes, _ = read_clip(path, args)
             clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton)))
         except (UserError, OSError) as error:
             reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
@@ -162,7 +174,7 @@ def write(clips, folder, args):
         "protocol": f"train/ trains, test/ tests, {words}",
         "axes": first.axes,
         "skeleton": first.skeleton,
-        "origin": default_origin(first.skeleton) if args.origin is None else args.origin,
+        "origin": origin_of(first, args),
         "made_by": f"make_dataset.py {__version__}",
     }
     labels = {split: np.array([classes.index(clips[i].label) for i in ids]) for split, ids in index.items()}
