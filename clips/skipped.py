@@ -39,12 +39,13 @@ class Skipped(NamedTuple):
         return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.reason}"
 
 
-def add_arguments(parser):
-    """Adds --workers and --strict to a script's arguments."""
+def add_arguments(parser, skips=True):
+    """Adds --workers to a script's arguments, and --strict if it may skip files."""
     parser.add_argument(
         "--workers", type=util.positive_int, default=available_cores(), help="processes (all cores: %(default)s)"
     )
-    parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
+    if skips:
+        parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
 
 
 def read_groups(read, jobs, args, skipped, title, clips):

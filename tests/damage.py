@@ -50,12 +50,6 @@ def write_h5(rng, path):
     layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
 
 
-def write_index(rng, path):
-    path.mkdir()
-    rows = [[f"S001C001P{i:03}", "0" * 32, i] for i in range(3)]
-    (path / "NTU.json").write_text(json.dumps({"finished": True, "blocks": rows}), encoding="utf-8")
-
-
 def write_logs(rng, path):
     row = dict.fromkeys(("epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr"), 1.5)
     write_log(path, ["seed: 1"], [row] * 5)

@@ -29,10 +29,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import damage
 import from_npz
 import from_pyskl
-import make_kinetics
 import make_nucla
 import util
-from clips import blocks
+from clips import kinetics
 from clips.poses import read_poses
 from clips.recordings import read_recording
 from clips.skipped import BadFile
@@ -111,12 +110,11 @@ def kinds(folder):
         "nucla": Kind(".json", read_recording, content=damage.nucla, dump=damage.dump_json),
         "npy": Kind(".npy", read_recording, content=lambda rng: rng.normal(size=(6, 5, 3)), dump=damage.dump_npy),
         "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), content=damage.poses, dump=damage.dump_json),
-        "kinetics": Kind(".json", make_kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
+        "kinetics": Kind(".json", kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
         "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle, odd=shared),
         "zip": Kind(".zip", read_zip, content=damage.nucla_clips, dump=damage.dump_zip(".json", damage.dump_json)),
         "npz": Kind(".npz", read_npz, content=damage.npz, dump=damage.dump_zip(".npy", damage.dump_npy)),
         "h5": Kind(".h5", read_h5, damage.write_h5, change=damage.change_h5),
-        "index": Kind("", lambda path: blocks.read_index(path, "NTU", "step 1"), damage.write_index),
         "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng, path: path.write_text("a\nb\n")),
         "log": Kind(".csv", read_log, damage.write_logs),
         "checkpoint": Kind(

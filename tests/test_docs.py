@@ -17,7 +17,7 @@ PAGES = [*(ROOT / f"{folder}README.md" for folder in ("", "pretrained/", "result
 TEXT = {path: path.read_text(encoding="utf-8") for path in PAGES}
 README, ALL = TEXT[ROOT / "README.md"], "\n".join(TEXT.values())
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", ALL, re.M | re.S)
-FLAGS_OF_SEVERAL = ("data/blocks.py", "clips/protocols.py", "tools/pictures.py", "main.py")
+FLAGS_OF_SEVERAL = ("clips/skipped.py", "clips/protocols.py", "tools/pictures.py", "main.py")
 
 
 def find_commands():

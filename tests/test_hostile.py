@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import make_sysu
-from clips import blocks
 from clips import h5 as layout
 from clips.ntu import read_file
 from clips.poses import read_poses
@@ -78,39 +77,24 @@ def test_only_regular_files_are_opened(tmp_path, monkeypatch, name, kind):
         READERS[name](tmp_path / name)
 
 
-def test_other_things_than_files_are_skipped_and_blocks_are_checked(tmp_path, capsys):
+def test_other_things_than_files_are_skipped_and_step_1_is_checked(tmp_path, capsys):
     write_root(tmp_path)
     os.mkfifo(tmp_path / "nturgb+d_skeletons/S001C001P001R001A001.skeleton")
     (tmp_path / "nturgb+d_skeletons/S００1C001P001R001A001.skeleton").touch()  # digits of another script
     assert run_steps(tmp_path, steps=STEPS[:1]) == [3]
     assert "cannot be read: a FIFO, not a file" in (tmp_path / "raw_data/skipped.csv").read_text()
-    index = tmp_path / "raw_data" / "NTU.json"
-    for text in (
-        "{}",
-        "[1]",
-        "null",
-        "[" * 10**5,
-        '{"finished": true, "blocks": {}}',
-        '{"finished": true, "blocks": [["a", "b", 1e999]]}',
-        '{"finished": true, "blocks": [["../../a", "b", 1]]}',
-    ):
-        index.write_text(text)
-        with pytest.raises(UserError, match="raw_data: missing, unfinished or damaged"):
-            run_steps(tmp_path, steps=STEPS[1:2])
-    assert run_steps(tmp_path, steps=STEPS[:1]) == [3]
-    block = max((tmp_path / "raw_data").glob("*.h5"))
-    whole = block.read_bytes()
+    step1 = tmp_path / "raw_data" / "NTU.h5"
+    whole = step1.read_bytes()
     for change in (
         lambda file: file.__delitem__("joints"),
         lambda file: (file.__delitem__("bodies"), file.__setitem__("bodies", [1, 1])),
         lambda file: (file.__delitem__("joints"), file.__setitem__("joints", h5py.ExternalLink("a.h5", "x"))),
     ):
-        block.write_bytes(whole)
-        with h5py.File(block, "r+") as file:
+        step1.write_bytes(whole)
+        with h5py.File(step1, "r+") as file:
             change(file)
         with pytest.raises(UserError, match="raw_data"):
             run_steps(tmp_path, steps=STEPS[1:2])
-    capsys.readouterr()
 
 
 # ---- h5 files that lead elsewhere, or ask for memory
@@ -319,12 +303,3 @@ def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):
     ):
         with pytest.raises(MemoryError, match="array of 9 GB"):
             read(tmp_path / path)
-
-
-def test_a_block_is_not_blamed_for_another_file(tmp_path):
-    for error in (OSError(28, "No space left on device", "out.h5"), UserError("ours"), TypeError("ours")):
-        with h5py.File(tmp_path / "a.h5", "w") as file:
-            file.attrs["made_from"] = "here"
-        with pytest.raises(type(error)) as raised, blocks.open_block(tmp_path, "NTU", "a", "here", "step 1"):
-            raise error
-        assert raised.value is error
