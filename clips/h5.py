@@ -30,7 +30,6 @@ import util
 from clips import checks
 from clips.checks import FARTHEST
 from clips.skeletons import KINECT_V2, read_skeleton
-from safe.h5 import open_h5
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
@@ -211,15 +210,6 @@ def split_validation(indices):
     from sklearn.model_selection import train_test_split
 
     return train_test_split(indices, test_size=0.05, random_state=10000)
-
-
-def made_from(path):
-    """The attribute `made_from` of an h5, a digest; None if the file is missing, cannot be read, or has none."""
-    try:
-        with open_h5(path) as file:
-            return _decode(file.attrs.get("made_from"))
-    except (OSError, util.UserError):
-        return None
 
 
 # ---- reading and checking
