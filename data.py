@@ -16,12 +16,10 @@ import numpy as np
 import torch
 
 import util
-from clips.checks import FARTHEST, is_one_hot
+from clips.checks import describe, read_parts
 from clips.h5 import SPLITS, read_header
 from clips.skeletons import Skeleton, unknown_skeleton
 from safe.h5 import open_h5
-
-BLOCK = 2**26  # bytes that are read at a time
 
 
 @dataclass(frozen=True)
@@ -67,14 +65,18 @@ class Clips:
             limit = max(2**26, 100 * file.id.get_filesize())  # bytes
             frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
             with util.progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
-                for rows, length, label in _read_blocks(file, header["persons"], block):
-                    end = used + len(rows)
+                for _, _, x, label, wrong in read_parts(file, SPLITS, block):
+                    if wrong:
+                        raise util.UserError(f"{path}: {next(describe(wrong))}")
+                    dense = x.reshape(*x.shape[:2], header["persons"], -1)
+                    present = is_present(dense)
+                    end = used + np.count_nonzero(present)
                     if end * frames.shape[1] * 4 > limit:
                         raise util.UserError(f"{path}: x unpacks to more than a hundred times the size of the file")
                     if end >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(end + 1, len(frames) * 5 // 4), frames.shape[1]), refcheck=False)
-                    frames[used:end], used = rows, end
-                    lengths.append(length)
+                    frames[used:end], used = dense[present], end
+                    lengths.append(present.sum(axis=(1, 2)))
                     labels.append(label)
                     bar.update(len(label))
             frames.resize((used + 1, frames.shape[1]), refcheck=False)
@@ -205,25 +207,6 @@ def as_ranges(sizes):
         "valid": range(train, train + valid),
         "test": range(train + valid, train + valid + test),
     }
-
-
-def _read_blocks(file, persons, block):
-    """Yields, of an open h5's clips: rows (m, joints * 3), the number of them and the label of each. UserError."""
-    for split in SPLITS:
-        x, y = file[f"{split}x"], file[f"{split}y"]
-        step = block or max(1, BLOCK // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
-        for i in range(0, len(x), step):
-            dense, one_hot = x[i : i + step], y[i : i + step]
-            if not (right := is_one_hot(one_hot)).all():
-                clip = i + right.argmin()
-                raise util.UserError(f"{file.filename}: {split}y: the label of clip {clip} is not one-hot")
-            dense = dense.reshape(*dense.shape[:2], persons, -1)
-            present = is_present(dense)
-            rows = dense[present]
-            if not (np.abs(rows) < FARTHEST).all():
-                clip = i + (np.abs(dense) < FARTHEST).all(axis=(1, 2, 3)).argmin()
-                raise util.UserError(f"{file.filename}: {split}x: clip {clip} has NaN, infinity or a value above 1e6")
-            yield rows, present.sum(axis=(1, 2)), one_hot.argmax(axis=1)
 
 
 # ---- augmentation

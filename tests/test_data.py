@@ -205,8 +205,8 @@ def test_what_is_no_h5_is_refused(tmp_path):
     [
         ("x", (1, 3, 7), np.nan, "x.h5: x: clip 1 has NaN, infinity"),
         ("test_x", (0, 0, 149), -np.inf, "test_x: clip 0 has NaN, infinity"),
-        ("y", (1, 0), 1, "y: the label of clip 1 is not one-hot"),
-        ("test_y", (0, 0), 0.5, "test_y: the label of clip 0 is not one-hot"),
+        ("y", (1, 0), 1, "y: clip 1 .*not one-hot"),
+        ("test_y", (0, 0), 0.5, "test_y: clip 0 .*not one-hot"),
     ],
 )
 def test_bad_values_are_refused(tmp_path, name, place, value, why):
