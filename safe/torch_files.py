@@ -1,7 +1,6 @@
 """Reads and writes files of torch.save: tensors and plain values, of which nothing is run and nothing is believed."""
 
 import io
-import math
 import os
 import pickle
 import re
@@ -100,47 +99,21 @@ def _canonical(value):
     return sys.intern(value) if isinstance(value, str) else value
 
 
-def check(value, schema, name):
-    """Raises ValueError if a value of `read_torch_file` has not the form of a schema. name: of the value, for messages.
-
-    A schema is a type, float also for integers; a tensor, for a finite one of its shape and dtype; {name: schema} of
-    these names, {str: schema} of any; or [schema], of any length.
-    """
-    if isinstance(schema, dict):
-        if not isinstance(value, dict) or (list(schema) != [str] and value.keys() != schema.keys()):
-            raise ValueError(f"{name} has other entries")
-        for key, part in value.items():
-            check(key, type(key) if key in schema else str, f"a name in {name}")
-            check(part, schema[key] if key in schema else schema[str], f"{name}.{key}")
-    elif isinstance(schema, list):
-        check(value, type(schema), name)
-        for part in value:
-            check(part, schema[0], f"an entry of {name}")
-    elif isinstance(schema, torch.Tensor):
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{name} is no tensor")
-        if (value.shape, value.dtype) != (schema.shape, schema.dtype):
-            shape = f"{tuple(value.shape)} {value.dtype}"
-            raise ValueError(f"{name} is {shape}, not {tuple(schema.shape)} {schema.dtype}")
-        if not value.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (value < 0).any()):
-            raise ValueError(f"{name} is not finite, or negative")
-    elif not isinstance(value, (int, float) if schema is float else schema):
-        raise ValueError(f"{name} is a {type(value).__name__}, not a {schema.__name__}")
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}")
-
-
+@torch.no_grad()
 def copy_tensors(target, source, name):
     """Copies tensors in nested dicts, from `read_torch_file`, into the target's: whatever their strides, the target
-    keeps its own. Raises ValueError, before anything is copied, if the source has another structure."""
-    check(source, target, name)
-    _copy(target, source)
-
-
-@torch.no_grad()
-def _copy(target, source):
-    for key, value in target.items():
-        if isinstance(value, dict):
-            _copy(value, source[key])
-        else:
-            value.copy_(source[key])
+    keeps its own. Raises ValueError if the source has another structure, or values that are not finite."""
+    if isinstance(target, dict):
+        if not isinstance(source, dict) or source.keys() != target.keys():
+            raise ValueError(f"{name} has other entries")
+        for key, value in target.items():
+            copy_tensors(value, source[key], f"{name}.{key}")
+        return
+    if not isinstance(source, torch.Tensor):
+        raise ValueError(f"{name} is no tensor")
+    if (source.shape, source.dtype) != (target.shape, target.dtype):
+        shape = f"{tuple(source.shape)} {source.dtype}"
+        raise ValueError(f"{name} is {shape}, not {tuple(target.shape)} {target.dtype}")
+    if not source.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (source < 0).any()):
+        raise ValueError(f"{name} is not finite, or negative")
+    target.copy_(source)
