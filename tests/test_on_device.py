@@ -52,7 +52,8 @@ def make_trainer(h5, device, **settings):
 def test_a_network_has_the_logits_and_gradients_of_the_cpu(change, h5, place):
     device, ablate = place[0], change["ablate"] if isinstance(change, dict) else ()
     clips = Clips.read(h5)
-    net = SGN(4, 20, 6, ablate, clips.bones(), None if ablate else clips.stream(change)).double().train()
+    edges = clips.bones() if "skeleton-graph" in ablate else None
+    net = SGN(4, 20, 6, ablate, edges, None if ablate else clips.stream(change)).double().train()
     net.cnn.dropout.p = 0.0
     x, ways = torch.randn(3, 6, 60, dtype=torch.float64), []
     for where in ("cpu", device):
@@ -69,6 +70,8 @@ SETTINGS = [{}, {"recipe": parse_recipe("paper")}, {"amp": True}, {"freeze": Tru
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda settings: str(settings)[:40])
 def test_steps_and_tests_wait_for_nothing(settings, h5, place):
     device, waits = place
+    if settings.get("amp") and waits is not None:
+        pytest.skip("PyTorch has no autocast for the second device")
     trainer = make_trainer(h5, device, **settings)
     trainer.net.train(not trainer.config.freeze)
     before = {name: value.cpu().clone() for name, value in trainer.net.state_dict().items()}
