@@ -99,7 +99,7 @@ def test_a_log_is_read_as_it_was_written(tmp_path):
     assert path.read_text() == "# seed: 1\nepoch,train_loss,train_acc,valid_loss,valid_acc,lr\n1,2.5,40,2,50,0.001\n"
     assert read_log(path) == (["seed: 1"], {name.replace("valid", "eval"): [value] for name, value in row.items()})
     names = ",".join(row)
-    for text in ("", "loss\n1\n", f"{names}\n1,2,3,4,5,x\n", f"{names.removesuffix(',lr')}\n1,2,3,4,5\n"):
+    for text in ("", "loss\n1\n", f"{names}\n1,2,3,4,5,x\n", f"{names.replace('train_acc', 'acc')}\n1,2,3,4,5,6\n"):
         path.write_text(text)
         with pytest.raises(UserError, match="a.csv"):
             read_log(path)
