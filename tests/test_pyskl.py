@@ -254,7 +254,7 @@ WRONG = {
     "nan": ([GOOD | {"keypoint": GOOD["keypoint"] * np.float16(np.nan)}], "NaN"),
     "twice": ([GOOD, GOOD], "one name"),
     "no lists": ([GOOD, GOOD | {"frame_dir": "w", "label": 1}], "no lists"),
-    "nobody": ([GOOD | pose(score=0)], "nobody"),
+    "nobody": ([GOOD | pose(score=0)], "no clips"),
     "one class": (content(labelled(V, lambda label: 0)), "label 0"),
     "trains one class": (content(train=NAMES[::2], val=NAMES[1::2]), "two classes"),
     "one file for two lists": (content(train=NAMES[:8], test=NAMES[8:], _train=NAMES[4:], _test=NAMES[:4]), "_train"),
