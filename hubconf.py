@@ -3,7 +3,7 @@
     net = torch.hub.load("path/to/this/folder", "sgn", source="local", dataset="NUCLA")
     logits = net(clips)                                        # (batch, 20, 60), metres -> (batch, 10)
 
-The program that calls this may have modules of its own called model, data or util: it keeps them.
+The program that calls this may have modules of its own called model, data or engine: it keeps them.
 """
 
 import sys
@@ -14,7 +14,8 @@ from pathlib import Path
 dependencies = ["torch", "numpy", "h5py", "tqdm"]
 
 _ROOT = Path(__file__).resolve().parent
-_FOLDERS = [_ROOT, *(_ROOT / "data" / folder for folder in ("", "ntu", "nucla"))]
+_NAMES = {"main", "model", "data", "train", "util", "engine", "clips", "safe"}  # of our modules and packages
+_PRIVATE = f"sgn_{zlib.crc32(bytes(_ROOT)):08x}_"
 
 
 def sgn(checkpoint=None, dataset=None, case=0, num_classes=60, num_joint=25, seg=20, folded=False):
@@ -23,7 +24,7 @@ def sgn(checkpoint=None, dataset=None, case=0, num_classes=60, num_joint=25, seg
     checkpoint: path of a checkpoint, ours or the release's. dataset, case: or the one of results/ or pretrained/. With
     either, the network has its weights and is in evaluation mode; otherwise it has new weights for num_classes,
     num_joint and seg, from torch's generator, and is in training mode. folded: the form for inference,
-    inference.Folded, of a checkpoint. Raises ValueError for a checkpoint that is missing, damaged or not SGN's.
+    engine.folded.Folded, of a checkpoint. Raises ValueError for a checkpoint that is missing, damaged or not SGN's.
     """
     with _own_modules():
         if checkpoint is None and dataset is None:
@@ -46,22 +47,22 @@ def _own_modules():
 
     Ours stay in sys.modules under names that no other module has, where torch.compile and pickle look for them.
     """
-    names = {path.stem for folder in _FOLDERS for path in folder.glob("*.py")}
-    private = {name: f"sgn_{zlib.crc32(bytes(_ROOT)):08x}_{name}" for name in names}
-    path, host = sys.path[:], {name: sys.modules.pop(name) for name in names & sys.modules.keys()}
-    sys.modules.update({name: sys.modules[own] for name, own in private.items() if own in sys.modules})
-    sys.path[:0] = map(str, _FOLDERS)
+    path, host = sys.path[:], _take_modules()
+    sys.modules.update({name[len(_PRIVATE) :]: m for name, m in [*sys.modules.items()] if name.startswith(_PRIVATE)})
+    sys.path.insert(0, str(_ROOT))
     try:
         yield
     finally:
         sys.path[:] = path
-        for name in names & sys.modules.keys():
-            _rename(sys.modules.pop(name), name, private[name])
+        for name, module in _take_modules().items():
+            for value in vars(module).values():
+                if getattr(value, "__module__", None) == name and callable(value):
+                    value.__module__ = _PRIVATE + name
+            module.__name__ = _PRIVATE + name
+            sys.modules[_PRIVATE + name] = module
         sys.modules.update(host)
 
 
-def _rename(module, old, new):
-    for value in vars(module).values():
-        if getattr(value, "__module__", None) == old and callable(value):
-            value.__module__ = new
-    module.__name__, sys.modules[new] = new, module
+def _take_modules():
+    """Removes modules of the names of ours from sys.modules, with all of their packages: {name: module}."""
+    return {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] in _NAMES}

@@ -28,19 +28,59 @@ if __name__ == "__main__":
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from torch.utils.flop_counter import FlopCounterMode
 
 from clips.skeletons import KINECT_V1, KINECT_V2
-from counting import count_products
+from data import augment
 from engine import distributed
+from engine.accelerate import try_compile
 from engine.config import PAPER, Config
 from engine.folded import Folded
+from engine.logs import provenance
 from engine.timing import timed
 from model import SGN
 from release import Release, make_clips, release_batch
-from train import Trainer, criterion, make_optimizer, predict_logits, try_compile
+from train import Trainer, criterion, make_optimizer, predict_logits
 
 CLASSES, JOINTS, SEG, BATCH, LARGE = 60, 25, 20, 64, 256
+PARAMETERS = {60: 691_048, 120: 721_828}  # of the release's network, by classes
+GMAC = 0.17  # a clip, without the products that make and use G
+
+
+# ---- counting
+
+
+@torch.no_grad()
+def count_products(net):
+    """Prints parameters and multiply-adds (of matrix products and convolutions). Returns them as dicts.
+
+    Raises UserError if the release's formulation does not have the published numbers.
+    """
+    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
+    parameters, folded = sum(p.numel() for p in net.parameters()), Folded(net)
+    rows = []
+    for name, form, number in (
+        ("the release's formulation", lambda clips: Release(net, clips), parameters),
+        ("the module", lambda clips: net, parameters),
+        ("the folded form", lambda clips: folded, sum(buffer.numel() for buffer in folded.buffers())),
+    ):
+        row = {"form": name, "parameters": number, "gmac": {}, "gmac_without_graph": {}}
+        for clips in (1, BATCH):
+            network = form(clips)
+            with FlopCounterMode(display=False) as counter:
+                network(torch.zeros(clips, net.seg, 3 * net.num_joint))
+            flops = {str(op).split(".")[-1]: value for op, value in counter.get_flop_counts()["Global"].items()}
+            of_graph = flops.get("bmm", 0) + flops.get("baddbmm", 0)
+            row["gmac"][clips] = sum(flops.values()) / 2e9 / clips
+            row["gmac_without_graph"][clips] = row["gmac"][clips] - of_graph / 2e9 / clips
+        cells = row["gmac"][1], row["gmac"][BATCH], row["gmac_without_graph"][BATCH]
+        print(f"{name:28}{number:12,}{cells[0]:16.4f}{cells[1]:14.4f}{cells[2]:11.4f}")
+        rows.append(row)
+    counts = {classes: sum(p.numel() for p in SGN(classes).parameters()) for classes in PARAMETERS}
+    if counts != PARAMETERS or round(rows[0]["gmac_without_graph"][1], 2) != GMAC:
+        raise util.UserError(f"not the published numbers: {PARAMETERS} parameters by classes, {GMAC} GMAC a clip")
+    print(f"as published: {counts[60]:,} parameters with 60 classes, {counts[120]:,} with 120; {GMAC} GMAC without G")
+    return rows
 
 
 # ---- timing
@@ -116,10 +156,10 @@ def make_rows(device, compiled):
         yield Row(f"testing, {form}", n, release, ours, runs, repeat)
 
     dense, clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
-    generator, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
+    rng, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
 
     def sample():
-        PAPER.augment(clips.sample(ids, generator), 0.3, generator)
+        augment(clips.sample(ids, rng), PAPER, 0.3, rng)
 
     yield Row("sampling and augmenting", BATCH, lambda: release_batch(dense).to(device), sample, repeat=10)
     yield make_epoch(device)
@@ -140,7 +180,7 @@ def make_epoch(device):
     train, test = 1020, 464
     lengths = np.random.default_rng(0).lognormal(3.6, 0.6, train + test).astype(np.int64).clip(20, 201)
     dense, clips = make_clips(lengths, KINECT_V1, CLASSES, test, device)
-    trainer = Trainer(Config(theta=0.5, seg=SEG, num_classes=CLASSES), clips, Path())
+    trainer = Trainer(Config(theta=0.5, seg=SEG, num_classes=CLASSES), clips)
     net = SGN(CLASSES, clips.joints).to(device)
     forward = {n: Release(net, n) for n in (BATCH, test % BATCH)}
     step = training_step(net, forward[BATCH], None, None, fused=False)
@@ -149,7 +189,7 @@ def make_epoch(device):
         net.train()
         for ids in np.random.permutation(train)[: train // BATCH * BATCH].reshape(-1, BATCH):
             x = release_batch(dense[ids]).to(device)
-            step(PAPER.augment(x, 0.5, trainer.generator), clips.label[ids])
+            step(augment(x, PAPER, 0.5, trainer.rng), clips.label[ids])
         net.eval()
         with torch.no_grad():
             for i in range(train, train + test, BATCH):
@@ -157,8 +197,10 @@ def make_epoch(device):
                 forward[len(x)](x)
 
     def ours():
-        trainer.train_epoch(trainer.net, 1, tqdm(disable=True))
-        predict_logits(trainer.net, clips, trainer.eval_ids, trainer.generator)
+        trainer.net.train()
+        for batch in trainer.train_ids[torch.randperm(train)[: train // BATCH * BATCH]].split(BATCH):
+            trainer.train_step(trainer.net, batch)
+        predict_logits(trainer.net, clips, trainer.eval_ids, PAPER, 0, 1)
 
     return Row("an epoch of N-UCLA's size", train + test, release, ours, runs=1, training=True)
 
@@ -166,15 +208,13 @@ def make_epoch(device):
 def time_row(row, runs, device):
     """The median seconds of the release's way, with the system's handling of memory, and of ours."""
 
-    def repeat(function, keep):
-        util.keep_freed_memory(keep)
-        for _ in range(row.repeat):
-            function()
+    def keep(function, keep):
+        distributed.keep_freed_memory(keep)
+        function()
 
-    functions = (lambda: repeat(row.release, False), lambda: repeat(row.ours, True))
+    functions = (lambda: keep(row.release, False), lambda: keep(row.ours, True))
     with torch.inference_mode(mode=not row.training):
-        seconds = timed(functions, row.runs or runs, device, warm_up=row.runs != 1)
-    return [value / row.repeat for value in seconds]
+        return timed(functions, row.runs or runs, device, row.runs != 1, row.repeat)
 
 
 def print_table(device, runs, compiled):
@@ -203,7 +243,7 @@ def main(argv=None):
         result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
-        about = util.provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
+        about = provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
         print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
         with busy_processes(args.busy):
             result = {"about": about, "rows": print_table(device, args.runs, args.compile)}

@@ -22,6 +22,7 @@ import time
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
@@ -30,7 +31,6 @@ from safe import program
 
 # Seconds from the start by which each part ends. What one leaves over, the next may use
 PARTS = {"machine": 30, "tests": 190, "speed": 275, "epochs": 375, "nucla": 475}
-PRECISIONS = ("float32", "tf32", "bfloat16")
 CLASSES = 60
 NTU60 = 56_578, 40_091  # clips; those for training of cross-subject
 EPOCHS = 120  # of a whole run
@@ -63,14 +63,13 @@ class Report:
 
 
 def machine(args, report):
-    import platform
-
     import torch
 
-    from engine import distributed
+    from engine.distributed import pick_device
+    from engine.logs import provenance
 
-    device = distributed.pick_device(args.device)
-    about = util.provenance("benchmarks/gpu.py", device, device=device, python=platform.python_version())
+    device = pick_device(args.device)
+    about = provenance("benchmarks/gpu.py", device, device=device)
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
         about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
@@ -87,9 +86,8 @@ def tests(args, report):
     command += ["-rfE", "--tb=short", "-m", "device", "--device", args.device]
     command += ["-k", "golden or by_hand or flipped"] * args.small
     environment = os.environ | {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, cwd=util.ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, cwd=util.ROOT, env=environment, **pipe)
     with open(args.out / "tests.txt", "w", encoding="utf-8") as log:
         for line in process.stdout:
             print(line, end="", file=log, flush=True)
@@ -99,6 +97,10 @@ def tests(args, report):
                 report.add("reasons", name=found[1], reason=util.shorten(found[2], 300))
     if (code := process.wait()) not in (0, 1):
         report.add("errors", what="tests", error=f"pytest ended with {code}: see tests.txt")
+
+
+def precisions(device):
+    return ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16")
 
 
 def speed(args, report):
@@ -116,63 +118,52 @@ def speed(args, report):
     from release import Release, make_clips
 
     device = distributed.pick_device(args.device)
-    on_gpu, batches = device.type == "cuda", (2, 4) if args.small else (16, 64, 256)
-    runs, repeat = (1, 1) if args.small else (5, 10)
+    batches, runs, repeat = ((2, 4), 1, 1) if args.small else ((16, 64, 256), 5, 10)
 
     def milliseconds(functions):
-        repeated = [lambda f=f: [f() for _ in range(repeat)] for f in functions.values()]
-        seconds = timed(repeated, runs, device)
-        return {name: 1e3 * value / repeat for name, value in zip(functions, seconds, strict=True)}
+        seconds = timed([*functions.values()], runs, device, repeat=repeat)
+        return {name: 1e3 * value for name, value in zip(functions, seconds, strict=True)}
 
-    def make(batch, recipe="paper", amp=False):
+    def whole_steps(batch, recipe="paper", amp=False):
+        """With sampling and augmentation: {"whole": a function}, and on a GPU also as a "graph"."""
         _, clips = make_clips(np.full(batch + 1, 85), KINECT_V2, CLASSES, 1, device)
-        trainer = make_trainer(clips, args.out, batch_size=batch, amp=amp, recipe=RECIPES[recipe])
+        trainer = make_trainer(clips, batch_size=batch, amp=amp, recipe=RECIPES[recipe])
         trainer.net.train()
-        return trainer, partial(trainer.train_step, trainer.net, trainer.train_ids)
+        graph = graphed.graph_step(trainer, trainer.net) if device.type == "cuda" else None
+        steps = {"whole": partial(trainer.train_step, trainer.net)} | ({"graph": graph} if graph else {})
+        return {name: partial(step, trainer.train_ids) for name, step in steps.items()}
 
-    def graph(trainer):
-        step = graphed.graph_step(trainer, trainer.net) if on_gpu else None
-        return {"graph": partial(step, trainer.train_ids)} if step else {}
-
-    def settle(precision, batch):
+    for precision in precisions(device):
         distributed.use_tf32(precision == "tf32")
-        torch.manual_seed(0)
-        return precision == "bfloat16", torch.randn(batch, 20, 75).to(device)
-
-    ways = [precision for precision in PRECISIONS if on_gpu or precision != "tf32"]
-    for precision in ways:
-        for batch in batches:
-            with report.attempt(f"training steps, {precision}, batch {batch}"):
-                amp, x = settle(precision, batch)
-                y, net = torch.arange(batch, device=device) % CLASSES, SGN(CLASSES).to(device)
-                trainer, whole = make(batch, amp=amp)
-                functions = {
-                    "release": training_step(net, Release(net, batch), x, y, amp, fused=False),
-                    "ours": training_step(net, net, x, y, amp),
-                    "whole": whole,
-                } | graph(trainer)
-                report.add("steps", precision=precision, batch=batch, **milliseconds(functions))
-    for precision in ways:
+        amp = precision == "bfloat16"
         for batch in (1, *batches):
+            torch.manual_seed(0)
+            x, y = torch.randn(batch, 20, 75).to(device), torch.arange(batch, device=device) % CLASSES
+            net = SGN(CLASSES).to(device)
+            if batch > 1:
+                with report.attempt(f"training steps, {precision}, batch {batch}"):
+                    ways = {
+                        "release": training_step(net, Release(net, batch), x, y, amp, fused=False),
+                        "ours": training_step(net, net, x, y, amp),
+                    }
+                    row = milliseconds(ways | whole_steps(batch, amp=amp))
+                    report.add("steps", precision=precision, batch=batch, **row)
             with report.attempt(f"testing, {precision}, batch {batch}"), torch.inference_mode():
-                amp, x = settle(precision, batch)
-                net = SGN(CLASSES).to(device).eval()
+                net.eval()
                 forms = {"release": Release(net, batch), "ours": net, "folded": Folded(net, amp)}
 
                 def test(form, x=x, amp=amp):
                     with torch.autocast(device.type, torch.bfloat16, enabled=amp and not isinstance(form, Folded)):
                         form(x)
 
-                functions = {name: partial(test, form) for name, form in forms.items()}
-                report.add("testing", precision=precision, batch=batch, **milliseconds(functions))
+                row = milliseconds({name: partial(test, form) for name, form in forms.items()})
+                report.add("testing", precision=precision, batch=batch, **row)
+    distributed.use_tf32(False)
     for recipe in RECIPES:
         with report.attempt(f"kernels of a step of {recipe}"):
-            settle("float32", 1)
-            trainer, whole = make(batches[1], recipe)
-            for name, step in ({"plain": whole} | graph(trainer)).items():
-                took = milliseconds({name: step})[name]
-                row = profile(step, device, repeat)
-                report.add("kernels", recipe=recipe, batch=batches[1], step=name, step_ms=took, **row)
+            for name, step in whole_steps(batches[1], recipe).items():
+                row = {"step_ms": milliseconds({name: step})[name]} | profile(step, device, repeat)
+                report.add("kernels", recipe=recipe, batch=batches[1], step=name, **row)
 
 
 def profile(step, device, repeat):
@@ -181,80 +172,67 @@ def profile(step, device, repeat):
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
 
-    kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
-    with torch.profiler.profile(activities=kinds) as found:
+    on_gpu = device.type == "cuda"
+    with torch.profiler.profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as found:
         for _ in range(repeat):
             step()
-        if device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize(device)
     events = found.events()
-    if device.type != "cuda":
-        leaves = [event for event in events if event.name.startswith("aten::") and not event.cpu_children]
-        return {"operations": len(leaves) / repeat}
-    named = ("Optimizer.", "ProfilerStep", "##")  # spans of time, which are no kernels
-    kernels = [
-        event
-        for event in events
-        if event.device_type == DeviceType.CUDA
-        and not getattr(event, "is_user_annotation", False)
-        and not event.name.startswith(named)
-    ]
-    launches = [event for event in events if re.match("cu(da)?(Launch|GraphLaunch)", event.name)]
+    if not on_gpu:
+        return {"operations": sum(e.name.startswith("aten::") and not e.cpu_children for e in events) / repeat}
+    spans = ("Optimizer.", "ProfilerStep", "##")  # of time, which are no kernels
+    on_card = [e for e in events if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)]
+    kernels = [event for event in on_card if not event.name.startswith(spans)]
+    launches = sum(re.match("cu(da)?(Launch|GraphLaunch)", event.name) is not None for event in events)
     busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e3 / repeat
-    return {"kernels": len(kernels) / repeat, "launches": len(launches) / repeat, "kernels_ms": busy}
+    return {"kernels": len(kernels) / repeat, "launches": launches / repeat, "kernels_ms": busy}
 
 
-def make_trainer(clips, folder, kind=None, **settings):
+def make_trainer(clips, **settings):
     from engine.config import Config
     from train import Trainer
 
-    settings = {"theta": 0.3, "seg": 20, "num_classes": CLASSES} | settings
-    return (kind or Trainer)(Config(**settings), clips, folder)
+    return Trainer(Config(**{"theta": 0.3, "seg": 20, "num_classes": CLASSES} | settings), clips)
 
 
 def epochs(args, report):
     """Two epochs of NTU60's size, with the test after each, in the ways that a run can go."""
     import torch
 
-    from engine import distributed, graphed
+    from engine import distributed
+    from engine.accelerate import training_step
     from engine.config import RECIPES
-    from train import Trainer
+    from engine.graphed import GraphedStep
 
     device = distributed.pick_device(args.device)
-    on_gpu, is_wanted = device.type == "cuda", graphed.is_wanted
-    util.keep_freed_memory()
+    on_gpu, silent = device.type == "cuda", SimpleNamespace(show=lambda *_: None, step=lambda: None)
+    distributed.keep_freed_memory()
     with report.attempt("made-up clips"):
         clips = made_up_clips(400 if args.small else NTU60[0], device)
         report.add("clips", clips=len(clips.label), frames=len(clips.frames), bytes=clips.frames.nbytes)
-
-    class Timed(Trainer):
-        def save_epoch(self, *args, **kwargs):
-            super().save_epoch(*args, **kwargs)
-            ends.append(time.perf_counter())
-
-    ways = [("paper", precision, True) for precision in PRECISIONS] + [("plus", "bfloat16", True)]
+    ways = [("paper", precision, True) for precision in precisions(device)] + [("plus", "bfloat16", True)]
     ways += [("paper", "float32", False), ("paper", "bfloat16", False)]
-    if not on_gpu:
-        ways = [("paper", "float32", False), ("plus", "float32", False)]
-    for recipe, precision, as_graph in ways:
-        what = f"{recipe}, {precision}, {'as a graph' if as_graph else 'step by step'}"
-        with report.attempt(f"epochs: {what}"), tempfile.TemporaryDirectory() as folder:
-            graphed.is_wanted = is_wanted if as_graph else lambda *_: False
+    for recipe, precision, as_graph in ways if on_gpu else [("paper", "float32", False), ("plus", "float32", False)]:
+        with report.attempt(f"epochs: {recipe}, {precision}, {'as a graph' if as_graph else 'step by step'}"):
             distributed.use_tf32(precision == "tf32")
             if on_gpu:
                 torch.cuda.empty_cache()
                 torch.cuda.reset_peak_memory_stats(device)
-            settings = {"recipe": RECIPES[recipe], "amp": precision == "bfloat16", "epochs": 2}
-            ends, start = [], time.perf_counter()
-            trainer = make_trainer(clips, Path(folder), Timed, **settings)
-            trainer.train()
-            first, second = ends[0] - start, ends[1] - ends[0]
+            times = [time.perf_counter()]
+            trainer = make_trainer(clips, recipe=RECIPES[recipe], amp=precision == "bfloat16", epochs=2)
+            step = training_step(trainer) if as_graph else partial(trainer.train_step, trainer.net)
+            for epoch in (1, 2):
+                trainer.train_epoch(step, epoch, silent)
+                trainer.evaluate(epoch)
+                times.append(time.perf_counter())
+            first, second = (end - start for start, end in zip(times, times[1:], strict=False))
             row = {"first_s": first, "second_s": second, "run_s": first + (EPOCHS - 1) * second}
             if on_gpu:
                 row["peak_gb"] = torch.cuda.max_memory_allocated(device) / 1e9
-            got_graph = trainer.graphed is not None
-            report.add("epochs", recipe=recipe, precision=precision, graph=got_graph, wanted=as_graph, **row)
-            del trainer
+            graph = isinstance(step, GraphedStep)
+            report.add("epochs", recipe=recipe, precision=precision, graph=graph, wanted=as_graph, **row)
+            del trainer, step
 
 
 def made_up_clips(n, device):
@@ -273,9 +251,10 @@ def made_up_clips(n, device):
     frames[-1] = 0
     train = n * NTU60[1] // NTU60[0]
     splits = {"train": range(train), "valid": range(train, train), "test": range(train, n)}
-    header = (25, 2, tuple(map(str, range(CLASSES))), "made up", "x, y, z", KINECT_V2, "")
+    header = {"joints": 25, "persons": 2, "class_names": tuple(map(str, range(CLASSES))), "protocol": "made up"}
+    header |= {"axes": "x, y, z", "skeleton": KINECT_V2, "sha256": ""}
     label = torch.arange(n, device=device) % CLASSES
-    return Clips(frames, length.cumsum(0) - length, length, label, splits, *header)
+    return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
 
 
 def nucla(args, report):
@@ -305,87 +284,78 @@ def last_top1(log):
 
 # ---- the page
 
-
-def to_markdown(report):
-    """The page of a report, {table: [rows]}."""
-    about = report.get("about", [{}])[0]
-    lines = [f"# {about.get('hardware', 'No device')}", ""]
-    lines += [f"- {key}: {value}" for key, value in about.items() if key != "hardware"]
-    tests, reasons = report.get("tests", []), {row["name"]: row["reason"] for row in report.get("reasons", [])}
-    if tests:
-        counts = {outcome: sum(row["outcome"] == outcome for row in tests) for outcome in {r["outcome"] for r in tests}}
-        lines += ["", "## Tests", "", ", ".join(f"{n} {outcome}" for outcome, n in sorted(counts.items()))]
-        failed = [row["name"] for row in tests if row["outcome"] in ("failed", "error")]
-        lines += [""] * bool(failed) + [f"- `{name}`: {reasons.get(name, 'see tests.txt')}" for name in failed]
-    if errors := report.get("errors"):
-        lines += ["", "## Not measured", "", *(f"- {row['what']}: {row['error']}" for row in errors)]
-    times = ("release", "ours", "whole", "graph")
-    lines += section(
+# Tables of a report: name, title, text, columns; and columns of ratios
+TABLES = (
+    (
+        "steps",
         "Training step, ms",
         "`release` and `ours`: network, loss and optimizer in the release's way and in ours, of equal precision. "
         "`whole`: ours, with sampling and augmentation. `graph`: the same as one CUDA graph.",
-        report.get("steps"),
-        ("precision", "batch", *times),
+        ("precision", "batch", "release", "ours", "whole", "graph"),
         {"release / ours": ("release", "ours"), "whole / graph": ("whole", "graph")},
-    )
-    lines += section(
+    ),
+    (
+        "testing",
         "Testing, ms",
         "`ours`: model.py. `folded`: the form for deployment.",
-        report.get("testing"),
         ("precision", "batch", "release", "ours", "folded"),
         {"release / ours": ("release", "ours")},
-    )
-    rows = [
-        row | {"launch share": 1 - row["kernels_ms"] / row["step_ms"]} if "kernels_ms" in row else row
-        for row in report.get("kernels", [])
-    ]
-    lines += section(
+    ),
+    (
+        "kernels",
         "A step's kernels, float32",
-        "`launch share`: the part of a step's time in which no kernel runs.",
-        rows,
-        ("recipe", "batch", "step", "step_ms", "operations", "kernels", "launches", "kernels_ms", "launch share"),
-    )
-    clips = report.get("clips", [{}])[0]
-    rows = [row | {"120 epochs, minutes": row["run_s"] / 60} for row in report.get("epochs", [])]
-    lines += section(
+        "`busy`: the part of a step's time in which a kernel runs.",
+        ("recipe", "batch", "step", "step_ms", "operations", "kernels", "launches", "kernels_ms"),
+        {"busy": ("kernels_ms", "step_ms")},
+    ),
+    (
+        "epochs",
         "Epochs of NTU60's size",
-        f"{clips.get('clips', 0):,} made-up clips, {clips.get('frames', 0):,} frames, batch 64; each epoch trains and "
-        "tests. The first has the capture of the graph.",
-        rows,
-        ("recipe", "precision", "graph", "first_s", "second_s", "120 epochs, minutes", "peak_gb"),
-    )
-    rows = [
-        {"recipe": row["recipe"], "seconds": row["seconds"], "here": spread(row["device"]), "CPU": spread(row["cpu"])}
-        for row in report.get("nucla", [])
-    ]
-    text = f"Top-1 of the last epoch, seeds {SEEDS[0]} to {SEEDS[-1]} with `--jobs {len(SEEDS)}`."
-    lines += section("N-UCLA", text, rows, ("recipe", "here", "CPU", "seconds"))
+        "Made-up clips, batch 64; each epoch trains and tests. The first has the capture of the graph.",
+        ("recipe", "precision", "graph", "first_s", "second_s", "run_s", "peak_gb"),
+        {},
+    ),
+    (
+        "nucla",
+        "N-UCLA",
+        f"Top-1 of the last epoch, seeds {SEEDS[0]} to {SEEDS[-1]} with `--jobs {len(SEEDS)}`.",
+        ("recipe", "device", "cpu", "seconds"),
+        {},
+    ),
+)
+
+
+def to_markdown(report):
+    """The page of a report, {table: [rows]}: what was measured, and no more."""
+    about = report.get("about", [{}])[0]
+    lines = [f"# {about.get('hardware', 'No device')}", ""]
+    lines += [f"- {key}: {value}" for key, value in about.items() if key != "hardware"]
+    if tests := report.get("tests"):
+        outcomes = [row["outcome"] for row in tests]
+        lines += ["", "## Tests", "", ", ".join(f"{outcomes.count(kind)} {kind}" for kind in sorted(set(outcomes))), ""]
+        reasons = {row["name"]: row["reason"] for row in report.get("reasons", [])}
+        failed = [row["name"] for row in tests if row["outcome"] in ("failed", "error")]
+        lines += [f"- `{name}`: {reasons.get(name, 'see tests.txt')}" for name in failed]
+    if errors := report.get("errors"):
+        lines += ["", "## Not measured", "", *(f"- {row['what']}: {row['error']}" for row in errors)]
+    for name, title, text, columns, ratios in TABLES:
+        rows = report.get(name, [])
+        for ratio, (above, below) in ratios.items():
+            rows = [row | {ratio: row[above] / row[below]} if {above, below} <= row.keys() else row for row in rows]
+        shown = [column for column in (*columns, *ratios) if any(column in row for row in rows)]
+        table = [shown, ["---"] * len(shown), *([form(row.get(column, "")) for column in shown] for row in rows)]
+        if rows:
+            lines += ["", f"## {title}", "", text, "", *(f"| {' | '.join(cells)} |" for cells in table)]
     parts = ", ".join(f"{row['part']} {row['seconds']:.0f}" for row in report.get("parts", []))
     return "\n".join([*lines, "", f"Seconds: {parts}.", ""])
 
 
-def section(title, text, rows, columns, ratios=None):
-    """A table of rows, without the columns that none has. ratios: {column: (key, key)}."""
-    if not rows:
-        return []
-    for name, (above, below) in (ratios or {}).items():
-        rows = [row | {name: row[above] / row[below]} if {above, below} <= row.keys() else row for row in rows]
-    columns = [column for column in (*columns, *(ratios or ())) if any(column in row for row in rows)]
-    cells = [[form(row.get(column, "")) for column in columns] for row in rows]
-    table = [columns, ["---"] * len(columns), *cells]
-    return ["", f"## {title}", "", text, "", *(f"| {' | '.join(line)} |" for line in table)]
-
-
 def form(value):
+    if isinstance(value, list):
+        return f"{statistics.mean(value):.2f} ± {statistics.stdev(value):.2f}"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    return str(value)
-
-
-def spread(values):
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+    return (f"{value:.3g}" if value < 100 else f"{value:.0f}") if isinstance(value, float) else str(value)
 
 
 # ---- the program

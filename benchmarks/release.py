@@ -77,10 +77,7 @@ def make_clips(lengths, skeleton, classes, test, device):
     dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
     dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
     frames = np.concatenate([dense[..., :width][dense.any(axis=-1)], np.zeros((1, width), np.float32)])
-    length, splits = (
-        torch.from_numpy(lengths),
-        {"train": range(n - test), "valid": range(0), "test": range(n - test, n)},
-    )
-    packed = (torch.from_numpy(frames), length.cumsum(0) - length, length, torch.arange(n) % classes)
-    header = (joints, 2, tuple(map(str, range(classes))), "", "x, y, z", skeleton, "")
-    return dense, Clips(*packed, splits, *header).to(device)
+    splits = {"train": range(n - test), "valid": range(0), "test": range(n - test, n)}
+    header = {"joints": joints, "persons": 2, "class_names": tuple(map(str, range(classes))), "protocol": ""}
+    header |= {"axes": "x, y, z", "skeleton": skeleton, "sha256": ""}
+    return dense, Clips.from_arrays(frames, lengths, np.arange(n) % classes, splits, header).to(device)

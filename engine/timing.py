@@ -6,15 +6,16 @@ import time
 import torch
 
 
-def timed(functions, runs, device, warm_up=True):
-    """The median seconds of each function, called in turns."""
+def timed(functions, runs, device, warm_up=True, repeat=1):
+    """The median seconds of each function, called in turns. repeat: calls in one timing, of which the mean is taken."""
 
     def time_once(function):
         start = time.perf_counter()
-        function()
+        for _ in range(repeat):
+            function()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return time.perf_counter() - start
+        return (time.perf_counter() - start) / repeat
 
     for function in functions if warm_up else ():
         time_once(function)

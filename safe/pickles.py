@@ -8,10 +8,8 @@ The classes here take the place of NumPy's own, which believe what a file says o
 import io
 import os
 import pickle
-import pickletools
 import re
 import struct
-from contextlib import suppress
 
 import numpy as np
 
@@ -135,22 +133,3 @@ class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as
 
     def persistent_load(self, key):
         raise pickle.UnpicklingError("it refers to objects outside the file")
-
-
-def pickled_globals(file):
-    """Yields "module.name" of what the pickles at the start of a binary file would call or create. Nothing is run."""
-    with suppress(Exception):  # the file is damaged, or goes on with something else
-        while True:
-            words, memo, last = [], {}, None  # the last two texts put on the stack; what is in the memo, if it is text
-            for op, value, _ in pickletools.genops(file):
-                if op.name in ("GLOBAL", "INST"):
-                    yield value.replace(" ", ".").replace("__builtin__.", "builtins.")
-                elif op.name == "STACK_GLOBAL":
-                    yield ".".join(words)
-                elif op.name == "MEMOIZE" or "PUT" in op.name:
-                    memo[len(memo) if value is None else value] = last
-                    continue
-                is_text = "UNICODE" in op.name or "STRING" in op.name
-                last = memo.get(value) if "GET" in op.name else value if is_text else None
-                if last is not None:
-                    words = [*words[-1:], last]

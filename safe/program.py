@@ -34,7 +34,8 @@ def exit_on_error(reduce="the input"):
         line = f"interrupted: {error if error.args else 'finished work is kept; run the same command again'}"
         code = 143 if isinstance(error, _Terminated) else 130
     except OSError as error:
-        line, code = f"error: {error.filename or 'input/output'}: {error.strerror or error}", 2
+        where = error.filename or ("standard output" if _output_fails() else "input/output")
+        line, code = f"error: {where}: {error.strerror or error}", 2
         if error.errno in (errno.EACCES, errno.EPERM):
             line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
@@ -43,6 +44,7 @@ def exit_on_error(reduce="the input"):
         line, code = f"error: out of memory ({shorten(error, 150)}); reduce {reduce}", 2
     else:
         return
+    _output_fails()
     print(line, file=sys.stderr)
     sys.exit(code)
 
@@ -77,51 +79,38 @@ def _exit_at_once(*_):
     os._exit(130)  # an exception could be swallowed by the module that is being imported
 
 
-class _Stream(io.FileIO):
-    failed = False
+class _StandardError(io.FileIO):
+    """Drops what cannot be written: a message that nobody can read is no reason to end a run of hours."""
 
     def write(self, data):
-        try:
+        with suppress(OSError):
             return super().write(data)
-        except OSError as error:
-            if self.failed or self.fileno() == 2:  # a message that nobody can read is no reason to end a run of hours
-                return len(data)
-            self.failed = True  # said once, and not again when Python ends
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-class _Unbuffered(io.BufferedWriter):
-    """What Python has under PYTHONUNBUFFERED, but for that it writes all of a long text to a pipe."""
-
-    def write(self, data):
-        written = super().write(data)
-        self.flush()
-        return written
+        return len(data)
 
 
 def prepare_streams():
-    """To be called before a program does anything.
+    """Makes the standard streams hold. A program, or a worker process, calls it before it does anything.
 
-    Closed streams become /dev/null; otherwise the next file that is opened would take their number, and get what is
-    meant for them. What cannot be written to standard error is dropped. Characters that cannot be shown are escaped.
-    When a stream is flushed stays as it was.
+    Closed streams become /dev/null; otherwise the next file that is opened would take their number, and get what
+    libraries write there. Characters that cannot be shown are escaped. What cannot be written to standard error, as
+    after a terminal has gone, is dropped.
     """
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
-            null = os.open(os.devnull, os.O_RDWR)
-            if null == number:
-                os.set_inheritable(number, True)  # by workers
-            else:
-                os.dup2(null, number)
-            mode = "w" if number else "r"
-            stream = io.FileIO(number, mode, closefd=False)
-            stream = io.BufferedWriter(stream) if number else io.BufferedReader(stream)
-            setattr(sys, name, io.TextIOWrapper(stream, "utf-8", "backslashreplace"))
-        elif number and stream is getattr(sys, f"__{name}__"):  # and not what a test, or a notebook, put there
-            if os.name == "posix":
-                buffer = _Unbuffered if stream.write_through else io.BufferedWriter
-                how = {"line_buffering": stream.line_buffering, "write_through": stream.write_through}
-                stream = io.TextIOWrapper(buffer(_Stream(number, "w", closefd=False)), stream.encoding, **how)
-                setattr(sys, name, stream)
+            setattr(sys, name, open(os.devnull, mode, errors="backslashreplace"))  # noqa: SIM115
+        elif mode == "w" and stream is getattr(sys, f"__{name}__"):  # and not what a test or a notebook put there
             stream.reconfigure(errors="backslashreplace")
+    if sys.stderr is sys.__stderr__ and os.name == "posix":
+        buffer, encoding = io.BufferedWriter(_StandardError(2, "w", closefd=False)), sys.stderr.encoding
+        sys.stderr = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=True)
+
+
+def _output_fails():
+    """Whether standard output cannot be written. What is left for it is dropped: Python would fail over it at exit."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False

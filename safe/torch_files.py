@@ -7,23 +7,13 @@ import re
 import sys
 import warnings
 import zipfile
-from contextlib import ExitStack, suppress
 
 import numpy as np
 import torch
 
-from safe.pickles import pickled_globals
 from util import UserError, atomic_write, is_out_of_memory, readable, regular, shorten
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
-
-
-# What PyTorch itself refers to in a file, by name, and the release for its best accuracy
-HARMLESS = re.compile(
-    r"torch\.(storage\.)?\w*(Storage|Tensor|\d)|torch\.(Size|device|bool|nn\.parameter\.Parameter)"
-    r"|torch\.(_utils|_tensor)\._rebuild_\w+|torch\.serialization\._get_layout"
-    r"|collections\.OrderedDict|_codecs\.encode|numpy\.(dtype|_?core\.multiarray\.scalar)"
-)
 
 
 def read_torch_file(path):
@@ -49,10 +39,9 @@ def read_torch_file(path):
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
         why = next(iter(str(error).splitlines()), "it is empty")
-        if runs := _what_runs(path):
-            why = f"it would run {readable(runs)}"
-        elif isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
-            why = "it was not written by torch.save, or is damaged"
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
+            runs = re.search(r"GLOBAL (\S+)", str(error))
+            why = f"it would run {readable(runs[1])}" if runs else "not written by torch.save, or damaged"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
@@ -72,19 +61,6 @@ def _plain(value, seen, depth=0):
             new = torch.Tensor.detach(value) if dense else None
         seen[id(value)] = new
     return seen[id(value)]
-
-
-def _what_runs(path):
-    """The first global in a file of torch.save or pickle that a checkpoint does not need, if possible none of PyTorch's
-    own; or None."""
-    with suppress(Exception), ExitStack() as stack:  # the file may be damaged
-        file = stack.enter_context(open(path, "rb"))
-        files = [file]
-        if zipfile.is_zipfile(path):
-            archive = stack.enter_context(zipfile.ZipFile(file))
-            files = [archive.open(name) for name in archive.namelist() if name.endswith(".pkl")]
-        found = [name for file in files for name in pickled_globals(file) if not HARMLESS.fullmatch(name)]
-        return min(found, key=lambda name: name.startswith("torch."), default=None)
 
 
 class _Dtype:
@@ -123,9 +99,10 @@ def _canonical(value):
     return sys.intern(value) if isinstance(value, str) else value
 
 
+@torch.no_grad()
 def copy_tensors(target, source, name):
     """Copies tensors in nested dicts, from `read_torch_file`, into the target's: whatever their strides, the target
-    keeps its own. Raises ValueError if the source has another structure."""
+    keeps its own. Raises ValueError if the source has another structure, or values that are not finite."""
     if isinstance(target, dict):
         if not isinstance(source, dict) or source.keys() != target.keys():
             raise ValueError(f"{name} has other entries")
@@ -139,5 +116,4 @@ def copy_tensors(target, source, name):
         raise ValueError(f"{name} is {shape}, not {tuple(target.shape)} {target.dtype}")
     if not source.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (source < 0).any()):
         raise ValueError(f"{name} is not finite, or negative")
-    with torch.no_grad():
-        target.copy_(source)
+    target.copy_(source)

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 
 from clips import h5 as layout
-from engine.logs import write_log
 
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
@@ -26,10 +25,10 @@ for _ in range(8):
     SHARED = [SHARED] * 10
 
 
-# ---- correct files: functions of a generator and a path
+# ---- what is in correct files
 
 
-def write_skeleton(rng, path):
+def skeleton(rng):
     """Up to 3 bodies in each of 12 to 40 frames."""
     frames = int(rng.integers(12, 40))
     lines = [frames]
@@ -39,23 +38,12 @@ def write_skeleton(rng, path):
         for body in range(bodies):
             lines += [f"7205759403794473{body} 0 1 1 0 0 0 0.1 -0.2 2", 25]
             lines += [" ".join(f"{value:.6f}" for value in row) + " 2" for row in rng.normal(size=(25, 11))]
-    path.write_text("\n".join(map(str, lines)) + "\n", encoding="utf-8")
+    return "\n".join(map(str, lines)) + "\n"
 
 
-def write_h5(rng, path):
-    labels = np.arange(9) % 3
-    clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
-    header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
-    header |= dict(origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
-    layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
-
-
-def write_logs(rng, path):
-    row = dict.fromkeys(("epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr"), 1.5)
-    write_log(path, ["seed: 1"], [row] * 5)
-
-
-# ---- correct content of JSON, pickles, torch files, and of files in a zip
+def log(rng):
+    names = ("epoch", "train_loss", "train_acc", "test_loss", "test_acc", "lr")
+    return "\n".join(["# seed: 1", ",".join(names), *[",".join(["1.5"] * len(names))] * 5, ""])
 
 
 def nucla(rng):
@@ -200,8 +188,7 @@ def change_h5(rng, path):
 
 
 def change_kind(rng, path):
-    """Puts something else in the place of a file, or of one in a folder."""
-    path = pick(rng, sorted(path.iterdir())) if path.is_dir() else path
+    """Puts something else in the place of a file."""
     path.unlink()
     place = os.open(path.parent, os.O_RDONLY)  # names of sockets may have 100 characters
     match rng.integers(5):
@@ -221,6 +208,20 @@ def change_kind(rng, path):
 
 
 # ---- content to files
+
+
+def dump_text(rng, content, path):
+    path.write_text(content, encoding="utf-8")
+
+
+def write_h5(rng, content, path):
+    """Of 9 clips; there is no other content."""
+    rng = rng or np.random.default_rng(0)
+    labels = np.arange(9) % 3
+    clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
+    header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
+    header |= dict(origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
+    layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
 
 
 def dump_json(rng, content, path):

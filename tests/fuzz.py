@@ -25,6 +25,9 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
+sys.path.extend(
+    str(Path(__file__).resolve().parents[1] / f"data/{name}") for name in ("ntu", "pyskl", "kinetics", "nucla")
+)
 
 import damage
 import from_npz
@@ -39,6 +42,7 @@ from data import Clips
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
+from engine.state import RunState
 from safe import program
 from safe.torch_files import read_torch_file
 from train import Trainer
@@ -53,34 +57,27 @@ SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one
 class Kind(NamedTuple):
     suffix: str
     read: callable  # a function of a path
-    write: callable = None  # of a generator and a path: a correct file
-    content: callable = None  # or its content, which `dump` writes
-    dump: callable = None
+    content: callable  # of a generator: what is in a correct file, which `dump` writes
+    dump: callable = damage.dump_json  # of a generator, content and path
     odd: list = damage.ODD  # what is put in place of its values
-    change: callable = None  # changes a correct file in a way that only this kind knows
-
-
-def run(folder):
-    """A Trainer after its first epoch of two, and a checkpoint of it."""
-    damage.write_h5(np.random.default_rng(0), folder / "toy.h5")
-    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
-    trainer = Trainer(config, Clips.read(folder / "toy.h5"), folder)
-    trainer.log = [trainer.row(1, 1.0, 50.0, 1.0, 50.0, 0.001)]
-    trainer.train_step(trainer.net, trainer.train_ids[:4])
-    with torch.no_grad():
-        trainer.save_epoch(1.0, 50.0)
-    return trainer, read_torch_file(trainer.file("best.pth"))
+    change: callable = None  # of a generator and the path of a correct file: damage that only this kind knows
 
 
 def kinds(folder):
     """{name: Kind} of all readers."""
-    trainer, checkpoint = run(folder)
+    damage.write_h5(None, None, folder / "toy.h5")
+    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
+    clips = Clips.read(folder / "toy.h5")
+    trainer, run = Trainer(config, clips), RunState(config, clips, folder)
+    trainer.train_step(trainer.net, trainer.train_ids[:4])
+    run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
+    checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
 
     def resume(path):
         """And trains for a step: memory that is not the optimizer's own would be written to."""
-        trainer.file("state.pth").unlink(missing_ok=True)
-        trainer.file("state.pth").symlink_to(path.absolute())
-        trainer.resume()
+        run.file("state.pth").unlink(missing_ok=True)
+        run.file("state.pth").symlink_to(path.absolute())
+        run.resume(trainer.net, trainer.optimizer)
         trainer.train_step(trainer.net, trainer.train_ids[:4])
 
     def read_h5(path):
@@ -93,10 +90,9 @@ def kinds(folder):
             make_nucla.read_json(text, name)
 
     def read_npz(path):
-        out = folder / "out.h5"
-        out.unlink(missing_ok=True)
+        (folder / "out.h5").unlink(missing_ok=True)
         with redirect_stdout(None):
-            from_npz.main([str(path), "--out", str(out)])
+            from_npz.main([str(path), "--out", str(folder / "out.h5")])
 
     def read_pickle(path):
         for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
@@ -105,22 +101,21 @@ def kinds(folder):
                 clip.rows()
 
     shared = [*damage.ODD, damage.SHARED]
+    zipped_json, zipped_npy = damage.dump_zip(".json", damage.dump_json), damage.dump_zip(".npy", damage.dump_npy)
     return {
-        "skeleton": Kind(".skeleton", read_recording, damage.write_skeleton),
-        "nucla": Kind(".json", read_recording, content=damage.nucla, dump=damage.dump_json),
-        "npy": Kind(".npy", read_recording, content=lambda rng: rng.normal(size=(6, 5, 3)), dump=damage.dump_npy),
-        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), content=damage.poses, dump=damage.dump_json),
-        "kinetics": Kind(".json", kinetics.read_json, content=damage.kinetics, dump=damage.dump_json),
-        "pyskl": Kind(".pkl", read_pickle, content=damage.pyskl, dump=damage.dump_pickle, odd=shared),
-        "zip": Kind(".zip", read_zip, content=damage.nucla_clips, dump=damage.dump_zip(".json", damage.dump_json)),
-        "npz": Kind(".npz", read_npz, content=damage.npz, dump=damage.dump_zip(".npy", damage.dump_npy)),
-        "h5": Kind(".h5", read_h5, damage.write_h5, change=damage.change_h5),
-        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng, path: path.write_text("a\nb\n")),
-        "log": Kind(".csv", read_log, damage.write_logs),
-        "checkpoint": Kind(
-            ".pth", Classifier, content=lambda rng: dict(checkpoint), dump=damage.save_torch, odd=shared
-        ),
-        "state": Kind(".pth", resume, content=lambda rng: trainer.state(), dump=damage.save_torch, odd=shared),
+        "skeleton": Kind(".skeleton", read_recording, damage.skeleton, damage.dump_text),
+        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n", damage.dump_text),
+        "log": Kind(".csv", read_log, damage.log, damage.dump_text),
+        "nucla": Kind(".json", read_recording, damage.nucla),
+        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), damage.poses),
+        "kinetics": Kind(".json", kinetics.read_json, damage.kinetics),
+        "npy": Kind(".npy", read_recording, lambda rng: rng.normal(size=(6, 5, 3)), damage.dump_npy),
+        "zip": Kind(".zip", read_zip, damage.nucla_clips, zipped_json),
+        "npz": Kind(".npz", read_npz, damage.npz, zipped_npy),
+        "h5": Kind(".h5", read_h5, lambda rng: None, damage.write_h5, change=damage.change_h5),
+        "pyskl": Kind(".pkl", read_pickle, damage.pyskl, damage.dump_pickle, shared),
+        "checkpoint": Kind(".pth", Classifier, lambda rng: dict(checkpoint), damage.save_torch, shared),
+        "state": Kind(".pth", resume, lambda rng: dict(state), damage.save_torch, shared),
     }
 
 
@@ -128,25 +123,19 @@ def kinds(folder):
 
 
 def make_input(rng, kind, path):
-    """Writes a damaged file."""
-    way = rng.random()
-    if kind.content:
-        content = kind.content(rng)
-        if way < 0.6:
-            for _ in range(rng.integers(1, 4)):
-                with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
-                    content = damage.change(rng, content, kind.odd)
-        kind.dump(rng, content, path)
-    else:
-        kind.write(rng, path)
-        if way < 0.6 and kind.change:
-            kind.change(rng, path)
-            return
+    """Writes a damaged file: its content, its bytes, or what is in its place."""
+    way, content = rng.random(), kind.content(rng)
+    in_content = way < 0.6 and not isinstance(content, str | None)
+    for _ in range(rng.integers(1, 4) if in_content else 0):
+        with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
+            content = damage.change(rng, content, kind.odd)
+    kind.dump(rng, content, path)
     if way < 0.1:
         damage.change_kind(rng, path)
-    elif way > 0.6 or not kind.content:
-        file = damage.pick(rng, sorted(path.iterdir())) if path.is_dir() else path
-        file.write_bytes(damage.damage_bytes(rng, file.read_bytes()))
+    elif way < 0.6 and kind.change:
+        kind.change(rng, path)
+    elif not in_content:
+        path.write_bytes(damage.damage_bytes(rng, path.read_bytes()))
 
 
 def read_some(name, kind, numbers, args, outcomes):
@@ -168,8 +157,7 @@ def read_some(name, kind, numbers, args, outcomes):
             outcome += " in several lines" if refused and "\n" in str(error) else ""
         taken = peak_memory() - before
         outcome = outcome if taken <= MEMORY else f"took {taken >> 20} MiB of memory, and was then: {outcome}"
-        outcomes.write(f"{outcome}\n")
-        outcomes.flush()
+        print(outcome, file=outcomes, flush=True)
         if outcome in ("read", "refused"):
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
 
@@ -179,26 +167,23 @@ def fuzz(name, kind, n, args, folder):
 
     A process that crashes, or takes too long for one file, is replaced by another.
     """
-    outcomes, lines = folder / f"{name}.outcomes", []
-    outcomes.touch()
+    path, lines = folder / f"{name}.outcomes", []
     while len(lines) < n:
         sys.stdout.flush()
         if not (process := os.fork()):
             try:
-                with open(outcomes, "a", **util.UTF8) as file:
+                with open(path, "a", **util.UTF8) as file:
                     read_some(name, kind, range(len(lines), n), args, file)
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
         code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        lines = outcomes.read_text(encoding="utf-8").split("\n")[:-1]
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
         if code:
-            what = (
-                "took too long" if code in (-signal.SIGALRM, -signal.SIGPROF) else f"the process ended with code {code}"
-            )
-            lines.append(what)
-            outcomes.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+            late = code in (-signal.SIGALRM, -signal.SIGPROF)
+            lines.append("took too long" if late else f"the process ended with code {code}")
+            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     counts = Counter(lines)
     read, refused = counts.pop("read", 0), counts.pop("refused", 0)
     print(f"{name:12}{n:10,}{read:10,}{refused:10,}{sum(counts.values()):10,}")

@@ -1,8 +1,8 @@
-"""A device beside the CPU for trials without a GPU: tensors of both cannot be mixed, and its work is counted.
+"""A device beside the CPU for trials without a GPU: tensors of both cannot be mixed, and waits for it are counted.
 
     with second_device() as device:
-        main.main(["--device", DEVICE, ...])
-    print(device.kernels, device.syncs)
+        net.to(DEVICE)(clips)
+    print(device.waits)
 
 A tensor there wraps one of the CPU, which computes, so that the numbers are the CPU's. What is an error on a GPU is one
 here: an operation on tensors of both devices, unless the CPU's is a single number in pointwise arithmetic; random
@@ -10,23 +10,18 @@ numbers from a generator of the other device; NumPy. Importing this registers DE
 elsewhere (PrivateUse1), for the rest of the process.
 """
 
-import sys
 from collections import Counter
 from contextlib import contextmanager
-from pathlib import Path
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
-from util import ROOT
-
 DEVICE = "second"
 # Operations that make the host wait for a GPU, besides copies from and to the CPU and boolean indices
 WAITS = {"_local_scalar_dense", "nonzero", "masked_select", "bincount", "equal", "multinomial", "histc", "unique_dim"}
 WAITS |= {"_unique2", "unique_consecutive", "unique_dim_consecutive", "_linalg_check_errors", "repeat_interleave"}
-NO_KERNEL = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view"}
 
 
 class _Module(_DummyBackendModule):
@@ -62,15 +57,9 @@ class _Generator(torch._C.Generator):
 class _Tensor(torch.Tensor):
     @staticmethod
     def __new__(cls, value):
+        like = {"strides": value.stride(), "storage_offset": value.storage_offset(), "dtype": value.dtype}
         with torch.inference_mode(value.is_inference()):  # a view of an older tensor is no inference tensor
-            self = torch.Tensor._make_wrapper_subclass(
-                cls,
-                value.size(),
-                strides=value.stride(),
-                storage_offset=value.storage_offset(),
-                dtype=value.dtype,
-                device=torch.device(DEVICE, 0),
-            )
+            self = torch.Tensor._make_wrapper_subclass(cls, value.size(), device=torch.device(DEVICE, 0), **like)
         self.value = value
         return self
 
@@ -84,7 +73,7 @@ class _Tensor(torch.Tensor):
 
 @contextmanager
 def second_device():
-    """While this is entered, DEVICE can be used. Yields the SecondDevice, which counts."""
+    """While this is entered, DEVICE can be used. Yields the SecondDevice, which counts waits."""
     before = torch.Generator, torch._C._only_lift_cpu_tensors()
     torch.Generator = _Generator
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=DEVICE) makes a tensor of the CPU, then copies
@@ -97,18 +86,11 @@ def second_device():
 
 
 class SecondDevice(TorchDispatchMode):
-    """Computes what is on DEVICE, and counts it.
-
-    kernels: Counter of operations that launch at least one kernel each on a GPU.
-    syncs: Counter of (operation, place in the project's code) for which the host would wait.
-    """
+    """Computes what is on DEVICE. waits: Counter of the operations for which the host would wait."""
 
     def __init__(self):
         super().__init__()
-        self.reset()
-
-    def reset(self):
-        self.kernels, self.syncs = Counter(), Counter()
+        self.waits = Counter()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -119,9 +101,9 @@ class SecondDevice(TorchDispatchMode):
         tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
         on_device = any(isinstance(tensor, _Tensor) for tensor in tensors)
         target = torch.device(kwargs.get("device") or (DEVICE if on_device else "cpu")).type
-        self.check(func, leaves, tensors, target)
-        if target != "cpu" or on_device:
-            self.count(func, args, kwargs, tensors, target)
+        check(func, leaves, tensors, target)
+        if (target != "cpu" or on_device) and waits(func, args, kwargs, tensors, target):
+            self.waits[func._overloadpacket.__name__] += 1
 
         given = {id(tensor.value if isinstance(tensor, _Tensor) else tensor): tensor for tensor in tensors}
         values, options = tree_map(lambda leaf: leaf.value if isinstance(leaf, _Tensor) else leaf, (args, kwargs))
@@ -139,41 +121,24 @@ class SecondDevice(TorchDispatchMode):
 
         return tree_map(wrap, out)
 
-    @staticmethod
-    def check(func, leaves, tensors, target):
-        """Raises RuntimeError for a mix of devices."""
-        name, pointwise = func._overloadpacket.__name__, torch.Tag.pointwise in func.tags
-        for leaf in leaves:
-            if isinstance(leaf, torch._C.Generator) and (leaf._cdata in _Generator.addresses) != (target != "cpu"):
-                raise RuntimeError(f"{name} on {target}: the generator is of another device")
-        if name not in ("_to_copy", "copy_"):
-            devices = {tensor.device.type for tensor in tensors if tensor.dim() or not (pointwise and tensor.is_cpu)}
-            if len(devices) > 1:
-                raise RuntimeError(f"{name}: tensors on {' and '.join(sorted(devices))}")
 
-    def count(self, func, args, kwargs, tensors, target):
-        name = func._overloadpacket.__name__
-        copied = name in ("_to_copy", "copy_") and (target == "cpu" or any(tensor.is_cpu for tensor in tensors))
-        indices = tree_leaves(args[1]) if name in ("index", "index_put", "index_put_", "_index_put_impl_") else ()
-        masked = any(isinstance(index, torch.Tensor) and index.dtype in (torch.bool, torch.uint8) for index in indices)
-        sized = name == "repeat_interleave" and kwargs.get("output_size") is not None
-        if copied or masked or (name in WAITS and not sized):
-            self.syncs[name, next(_project_frames(), "elsewhere")] += 1
-        if not (func.is_view or name in NO_KERNEL or torch.Tag.inplace_view in func.tags):
-            self.kernels[name] += 1
+def check(func, leaves, tensors, target):
+    """Raises RuntimeError for a mix of devices."""
+    name, pointwise = func._overloadpacket.__name__, torch.Tag.pointwise in func.tags
+    for leaf in leaves:
+        if isinstance(leaf, torch._C.Generator) and (leaf._cdata in _Generator.addresses) != (target != "cpu"):
+            raise RuntimeError(f"{name} on {target}: the generator is of another device")
+    devices = {tensor.device.type for tensor in tensors if tensor.dim() or not (pointwise and tensor.is_cpu)}
+    if len(devices) > 1 and name not in ("_to_copy", "copy_"):
+        raise RuntimeError(f"{name}: tensors on {' and '.join(sorted(devices))}")
 
 
-def _frames():
-    """The running functions, the innermost first."""
-    frame = sys._getframe(1)
-    while frame:
-        yield frame
-        frame = frame.f_back
-
-
-def _project_frames():
-    """The project's functions among them, "train.py: mean_loss"."""
-    for frame in _frames():
-        path, name = Path(frame.f_code.co_filename), frame.f_code.co_name
-        if path.parent == ROOT and not name.startswith("<"):
-            yield f"{path.name}: {name}"
+def waits(func, args, kwargs, tensors, target):
+    """Whether the host would wait for the device."""
+    name = func._overloadpacket.__name__
+    if name in ("_to_copy", "copy_"):
+        return target == "cpu" or any(tensor.is_cpu for tensor in tensors)
+    if name in ("index", "index_put", "index_put_", "_index_put_impl_"):
+        indices = [index for index in tree_leaves(args[1]) if isinstance(index, torch.Tensor)]
+        return any(index.dtype in (torch.bool, torch.uint8) for index in indices)
+    return name in WAITS and kwargs.get("output_size") is None

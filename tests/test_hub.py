@@ -10,13 +10,12 @@ import torch
 from helpers import ROOT
 from model import SGN
 
-OWN = ("data", "util", "model", "inputs")
 HOST = """
 import copy, os, pickle, random, signal, sys, warnings
 import h5py, numpy, torch, tqdm
 early, root, checkpoint = sys.argv[1] == "early", sys.argv[2], sys.argv[3]
 if early:
-    import data, data.part, util, model, inputs
+    import data, data.part, util, model, engine.checkpoint
 warnings.simplefilter("error", FutureWarning)
 
 def host():
@@ -48,8 +47,8 @@ except ValueError as error:
 assert host() == before
 assert "torch._dynamo" not in sys.modules  # takes seconds
 
-import data, data.part, util, model, inputs
-assert [m.NAME for m in (data, data.part, util, model, inputs)] == ["data", "part", "util", "model", "inputs"]
+import data, data.part, util, model, engine.checkpoint
+assert [m.NAME for m in (data.part, util, model, engine.checkpoint)] == ["part", "util", "model", "checkpoint"]
 assert type(nets[0]) is type(nets[2])
 x = torch.ones(2, 20, 15)
 expected = nets[0](x)
@@ -69,11 +68,10 @@ print("unchanged")
 @pytest.mark.parametrize("when", ["early", "late"])
 def test_a_host_stays_as_it_was(tmp_path, when):
     """Whether it imports its modules before or after ours."""
-    for name in OWN[1:]:
-        (tmp_path / f"{name}.py").write_text(f"NAME = {name!r}\n")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/__init__.py").write_text("NAME = 'data'\n")
-    (tmp_path / "data/part.py").write_text("NAME = 'part'\n")
+    for name in ("data/__init__", "data/part", "engine/__init__", "engine/checkpoint", "util", "model"):
+        path = tmp_path / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"NAME = {path.stem!r}\n")
     (tmp_path / "host.py").write_text(HOST)
     torch.save({"state_dict": SGN(4, 5).state_dict()}, tmp_path / "a.pth")
     command = [sys.executable, "host.py", when, str(ROOT), str(tmp_path / "a.pth")]

@@ -25,5 +25,5 @@ def test_it_has_the_columns_of_the_log(toy, tmp_path):
 def test_without_the_package_it_is_one_line(toy, tmp_path, monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else find(name))
-    with pytest.raises(UserError, match="--tensorboard: not installed; pip install -r requirements-extra.txt"):
+    with pytest.raises(UserError, match="--tensorboard: .*requirements-extra.txt"):
         run(toy, tmp_path, "--tensorboard", epochs=1)

@@ -10,28 +10,28 @@ import pytest
 import torch
 
 import util
+from engine import logs
 from engine.logs import read_log, write_log
 from safe import program
 from util import UserError
 
 
 @pytest.mark.parametrize(
-    "error, code, line",
+    "error, code, what",
     [
         (UserError("x.h5: no such file"), 2, "error: x.h5: no such file"),
         (OSError(28, "No space left on device", "a/b.h5"), 2, "error: a/b.h5: No space left on device"),
-        (PermissionError(13, "Permission denied", "a"), 2, "error: a: Permission denied; change its permissions, or"),
-        (MemoryError("array of 9 GB"), 2, "error: out of memory (array of 9 GB); reduce --batch-size"),
-        (RuntimeError("CUDA out of memory.\nTried"), 2, "error: out of memory (CUDA out of memory. Tried); reduce"),
-        (KeyboardInterrupt(), 130, "interrupted: finished work is kept; run the same command again"),
+        (PermissionError(13, "Permission denied", "a"), 2, "error: a: Permission denied"),
+        (MemoryError("array of 9 GB"), 2, "reduce --batch-size"),
+        (RuntimeError("CUDA out of memory.\nTried"), 2, "reduce --batch-size"),
+        (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_errors_end_a_program_with_one_line(error, code, line, capsys):
+def test_errors_end_a_program_with_one_line(error, code, what, capsys):
     with pytest.raises(SystemExit) as stopped, program.exit_on_error(reduce="--batch-size"):
         raise error
-    assert stopped.value.code == code
     err = capsys.readouterr().err
-    assert err.startswith(line) and err.count("\n") == 1
+    assert stopped.value.code == code and what in err and err.count("\n") == 1
 
 
 def test_a_fault_of_the_program_keeps_its_traceback():
@@ -39,18 +39,21 @@ def test_a_fault_of_the_program_keeps_its_traceback():
         raise RuntimeError("shape mismatch")
 
 
-def test_an_unknown_flag_names_the_nearest(capsys):
+@pytest.mark.parametrize(
+    "flags, what",
+    [
+        (["--batchsize", "3"], "did you mean --batch-size?"),
+        (["--batch", "3"], "unknown argument --batch"),  # no abbreviations: they change with new flags
+        (["--batch-size", "x"], "--batch-size"),
+    ],
+)
+def test_a_wrong_flag_is_one_line(flags, what, capsys):
     parser = util.ArgumentParser()
     parser.add_argument("--batch-size", type=util.positive_int)
-    for flags, line in (
-        (["--batchsize", "3"], "error: unknown argument --batchsize; did you mean --batch-size?"),
-        (["--batch", "3"], "error: unknown argument --batch"),  # no abbreviations: they change with new flags
-        (["--batch-size", "x"], "error: argument --batch-size: invalid int value: 'x'"),
-    ):
-        with pytest.raises(SystemExit) as stopped:
-            parser.parse_args(flags)
-        err = capsys.readouterr().err
-        assert stopped.value.code == 2 and err.startswith(line) and err.count("\n") == 1
+    with pytest.raises(SystemExit) as stopped:
+        parser.parse_args(flags)
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.startswith("error: ") and what in err and err.count("\n") == 1
 
 
 def test_lists_of_seeds():
@@ -89,19 +92,17 @@ def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
     assert set(os.listdir(tmp_path)) == kept
 
 
-def test_logs_of_all_versions_are_read_alike(tmp_path):
-    new, old = tmp_path / "new.csv", tmp_path / "old.csv"
-    rows = [{"epoch": 1, "train_loss": 2.5, "train_acc": 40.0, "valid_loss": 2.0, "valid_acc": 50.0, "lr": 0.001}]
-    write_log(new, ["seed: 1"], rows)
-    assert new.read_text() == "# seed: 1\nepoch,train_loss,train_acc,valid_loss,valid_acc,lr\n1,2.5,40,2,50,0.001\n"
-    old.write_text("# seed: 1\nloss,acc,val_loss,val_acc,lr\n2.5,40,2,50,0.001\n")
-    log = {"train_loss": [2.5], "train_acc": [40.0], "eval_loss": [2.0], "eval_acc": [50.0], "lr": [0.001]}
-    assert read_log(old) == (["seed: 1"], log)
-    assert read_log(new) == (["seed: 1"], log | {"epoch": [1.0]})
-    for text in ("", "loss\n1\n", "loss,acc,val_loss,val_acc,lr\n1,2,3,4,x\n", "loss,acc,val_loss,val_acc\n1,2\n"):
-        old.write_text(text)
-        with pytest.raises(UserError, match="old.csv: not a training log of main.py"):
-            read_log(old)
+def test_a_log_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "a.csv"
+    row = {"epoch": 1, "train_loss": 2.5, "train_acc": 40.0, "valid_loss": 2.0, "valid_acc": 50.0, "lr": 0.001}
+    write_log(path, ["seed: 1"], [row])
+    assert path.read_text() == "# seed: 1\nepoch,train_loss,train_acc,valid_loss,valid_acc,lr\n1,2.5,40,2,50,0.001\n"
+    assert read_log(path) == (["seed: 1"], {name.replace("valid", "eval"): [value] for name, value in row.items()})
+    names = ",".join(row)
+    for text in ("", "loss\n1\n", f"{names}\n1,2,3,4,5,x\n", f"{names.replace('train_acc', 'acc')}\n1,2,3,4,5,6\n"):
+        path.write_text(text)
+        with pytest.raises(UserError, match="a.csv"):
+            read_log(path)
 
 
 def test_the_commit_is_this_repository_s_own(tmp_path, monkeypatch):
@@ -110,14 +111,13 @@ def test_the_commit_is_this_repository_s_own(tmp_path, monkeypatch):
     subprocess.run([*git, "commit", "-q", "--allow-empty", "-m", "first"], check=True)
 
     def commit():
-        return util.provenance("main.py", torch.device("cpu"), lr=0.1)["commit"]
+        return logs.provenance("main.py", torch.device("cpu"), lr=0.1)["commit"]
 
-    monkeypatch.setattr(util, "ROOT", tmp_path)
+    monkeypatch.setattr(logs, "ROOT", tmp_path)
     assert len(commit()) >= 12
     (tmp_path / "copy").mkdir()
-    monkeypatch.setattr(util, "ROOT", tmp_path / "copy")
+    monkeypatch.setattr(logs, "ROOT", tmp_path / "copy")
     assert commit() == "none"  # and not that of the repository around it
-    assert util.provenance("main.py", torch.device("cpu"), lr=0.1)["lr"] == "0.1"
 
 
 def test_an_ignored_interrupt_stays_ignored():

@@ -4,7 +4,6 @@
     python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
     python tools/plot_runs.py confusion --pred results/NUCLA/SGN --out confusion.png         # reads what a test wrote
     python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
-    python tools/plot_runs.py cost LOGS --seconds paper=4 plus=4.2 --out cost.png            # top-1 and its time
 
 The end of --out decides the format: .png, .svg or .pdf.
 """
@@ -13,7 +12,6 @@ import re
 import sys
 import textwrap
 from contextlib import suppress
-from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,17 +19,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from engine import runs
-from engine.checkpoint import find_checkpoint, load_checkpoint
+from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from safe import program
 from train import evaluate
 from util import UserError
-from verify import config_of_log, figures_of, mean_and_std
 
 with suppress(ModuleNotFoundError):  # `run` says so
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    from matplotlib.ticker import MaxNLocator
 
 FEW = 20  # classes: a confusion matrix of more has no room for numbers in its cells
 
@@ -104,58 +100,6 @@ def curves(args):
     return fig
 
 
-# ---- accuracy for its cost
-
-
-def read_cost(paths, seconds):
-    """[(recipe, epochs, minutes of training, [top-1 of the last epoch, one for each log])] of finished runs' logs.
-
-    seconds: {recipe: seconds an epoch takes}. Raises UserError, also for runs of a recipe that differ in more than
-    epochs and seeds.
-    """
-    groups, first = {}, {}
-    for path in dict.fromkeys(paths):
-        comments, _ = read_log(path)
-        try:
-            last, config = figures_of(comments)[1], config_of_log(comments)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        name = config.recipe.name
-        if name not in seconds:
-            raise UserError(f"{path}: its recipe is {name}; give the time of its epoch in --seconds")
-        epochs = config.epochs
-        # The last epoch is the same whether the best on the test clips is kept or not
-        config = replace(config, epochs=0, select="val" if config.select == "val" else "last")
-        same, other = first.setdefault(name, (config, path))
-        if different := [f.name for f in fields(same) if getattr(same, f.name) != getattr(config, f.name)]:
-            raise UserError(f"{path}: differs from {other} in {', '.join(different)}; only epochs and seeds may differ")
-        groups.setdefault((name, epochs), []).append(last)
-    return [(name, n, n * seconds[name] / 60, values) for (name, n), values in sorted(groups.items())]
-
-
-def cost(args):
-    rows = read_cost(args.logs, dict(args.seconds))
-    print("| recipe | epochs | minutes | seeds | top-1 |\n| --- | --- | --- | --- | --- |")
-    for name, epochs, minutes, values in rows:
-        print(f"| `{name}` | {epochs} | {minutes:.1f} | {len(values)} | {mean_and_std(values)} |")
-    fig = Figure(figsize=(6.4, 4), layout="constrained")
-    ax = fig.subplots()
-    for colour, recipe in zip(COLOURS, dict.fromkeys(row[0] for row in rows), strict=False):
-        of_recipe = [row[1:] for row in rows if row[0] == recipe]
-        points = [(minutes, epochs, *runs.mean_and_std(values)) for epochs, minutes, values in of_recipe]
-        x, labels, mean, spread = zip(*points, strict=True)
-        ax.errorbar(x, mean, spread, color=colour, marker="o", capsize=3, label=recipe)
-        for epochs, *point in zip(labels, x, mean, strict=True):
-            ax.annotate(epochs, point, (6, -10), textcoords="offset points", fontsize=7, color=colour)
-    ax.set(xscale="log", xlabel="minutes of training (numbers: epochs)", ylabel="top-1 of the last epoch (%)")
-    ax.set_xticks(sorted({row[2] for row in rows}))
-    ax.minorticks_off()
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.1f}"))
-    ax.grid(alpha=0.25)
-    ax.legend(title="recipe; mean and standard deviation", loc="lower right")
-    return fig
-
-
 # ---- test results
 
 
@@ -179,14 +123,10 @@ def read_predictions(folder, case):
 
 
 def names_beside(folder, case, classes):
-    """The class names of the checkpoint in results/<dataset>/<network>/, or of the shipped one; else numbers from 0."""
-    folder = folder.absolute()
-    run = folder.parent if re.fullmatch(r"(seed|split)\d+", folder.name) else folder
-    shipped = find_checkpoint(run.parent.parent, run.parent.name, run.name, case)
-    for path in (folder / f"{case}_best.pth", shipped):
-        if path.is_file() and len(names := load_checkpoint(path).class_names) == classes:
-            return names
-    return tuple(map(str, range(classes)))
+    """The class names of the run's checkpoint; numbers from 0 if there is none, or of another number of classes."""
+    path = folder / f"{case}_best.pth"
+    names = load_checkpoint(path).class_names if path.is_file() else ()
+    return names if len(names) == classes else tuple(map(str, range(classes)))
 
 
 def read_test(args):
@@ -286,15 +226,6 @@ def _draw_bars(ax, values, names, notes, colour, rows, longest):
     ax.set_xticks([tick for tick in MaxNLocator(5).tick_values(0, longest) if tick <= longest])
 
 
-@util.argument_type
-def seconds_of(text):
-    """An argparse type: "plus=4.2" -> ("plus", 4.2)."""
-    name, _, seconds = text.rpartition("=")
-    if not name or not 0 < float(seconds) < float("inf"):
-        raise ValueError(f"{text}: not a recipe and the seconds of its epoch, as in plus=4.2")
-    return name, float(seconds)
-
-
 def parse_args(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="picture")
@@ -302,10 +233,6 @@ def parse_args(argv=None):
     command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
     command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
-    command = add_command(commands, cost, "top-1 of the last epoch against minutes of training; prints a table too")
-    command.add_argument("logs", nargs="+", type=Path, help="logs of finished runs; recipe and epochs make a point")
-    time = "how long an epoch takes, for each recipe"
-    command.add_argument("--seconds", nargs="+", type=seconds_of, required=True, metavar="RECIPE=SECONDS", help=time)
     for function, what in (
         (confusion, "confusion matrix of the test clips"),
         (classes, "accuracy of each class, and the most frequent errors"),

@@ -29,9 +29,10 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 import main as sgn
-from engine import distributed
+from engine import distributed, finetune
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
+from engine.logs import provenance
 from engine.runs import mean_and_std, read_clips, run_all
 from model import ABLATIONS
 from safe.torch_files import read_torch_file
@@ -67,7 +68,8 @@ def plan(variant, flags):
     h5, name = find_h5(args.dataset, args.case, args.data)
     device = distributed.pick_device(args.device)
     clips = read_clips(h5, args.cache, device)
-    config, base = sgn.make_config(args), sgn.make_config(unvaried)
+    init = finetune.read_init(args.init) if args.init else (None, None)
+    config, base = (sgn.make_config(of, clips, name, *init) for of in (args, unvaried))
     if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
         print(f"{name}: without {variant}: the h5 does not state its skeleton")
         return []
@@ -75,9 +77,8 @@ def plan(variant, flags):
     if replace(config, **{field: getattr(base, field) for field in named}) != base:  # such runs share a folder's name
         args.results = args.results / "sweep" / re.sub(r"[^\w.,=+-]+", "_", variant).strip("-_")
         words += ["--results", str(args.results)]
-    config, init = sgn.complete(args, clips, name)
     title, command = " ".join([variant or BASE, name]), shlex.join(["main.py", *words])
-    runs = sgn.plan(args, config, init, h5, clips.sha256)
+    runs = sgn.plan(args, config, init[0], h5, clips.sha256)
     return [run._replace(title=f"{title} {run.title}", command=command) for run in runs]
 
 
@@ -130,7 +131,7 @@ def main(argv=None):
     args = sgn.parse_args(commands[0])
     device = distributed.pick_device(args.device)
     command = shlex.join(["tools/sweep.py", *(sys.argv[1:] if argv is None else argv)])
-    comments = [f"{key}: {value}" for key, value in util.provenance(command, device).items()]
+    comments = [f"{key}: {value}" for key, value in provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
     if args.amp:

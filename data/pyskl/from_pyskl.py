@@ -12,7 +12,7 @@ score is not above 0, as in Kinetics-Skeleton; of more than two persons the two 
 of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons, are
 left out. A name in a list may have folders and an ending that the clip's own lacks, or the other way round. What is odd
 about lists and labels is noted. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and
-anything else is refused. docs/importing.md says how such files differ from what the .skeleton files give.
+anything else is refused. docs/data.md says how such files differ from what the .skeleton files give.
 """
 
 import re
