@@ -1,30 +1,25 @@
-"""From a data set's h5 to batches. All clips are packed into one tensor, and a batch is a few tensor operations on it.
+"""From a data set's h5 to batches: clips, sampling and augmentation, on whichever device the clips are.
 
     clips = Clips.read("data/ntu/NTU_CS.h5").to(device)
-    x = PAPER.augment(clips.sample(ids, generator), theta=0.3, generator=generator)        # (batch, 20, 75)
+    x = augment(clips.sample(ids, rng), recipe, theta=0.3, rng=rng)         # (batch, 20, 75)
 
-There are no workers, no collate function and no padding: the 56,578 clips of NTU RGB+D take about 2 GB, on the GPU if
-there is one.
+All clips are packed into one tensor, and a batch is a few tensor operations on it: no workers, no collate function, no
+padding. The 56,578 clips of NTU RGB+D take about 2 GB. (The folder data/ has the scripts that write the h5;
+engine/datasets.py knows the data sets by name.)
 """
 
 import hashlib
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import torch
 
 import util
-from clips.checks import FARTHEST, is_one_hot
-from clips.h5 import SPLITS, read_header, read_origin
-from clips.skeletons import Skeleton, read_skeleton, unknown_skeleton
+from clips.checks import describe, read_parts
+from clips.h5 import SPLITS, read_header
+from clips.skeletons import Skeleton, unknown_skeleton
 from safe.h5 import open_h5
-
-# Fields of Clips that a cache keeps as they are
-CACHE = "packed clips"  # how the state of a cache begins
-HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")
 
 
 @dataclass(frozen=True)
@@ -35,9 +30,9 @@ class Clips:
     start, length: (clips,) int64, each clip's first row in frames, and its number of rows.
     label: (clips,) int64.
     splits: the clips of each split, {"train": range, "valid": range, "test": range}.
-    joints, persons, class_names, protocol, axes, skeleton, origin: from the h5's header.
+    joints, persons, class_names, protocol, axes, skeleton, origin: from the h5's header (clips/h5.py).
     sha256: digest of clips, labels and splits, the same for equal clips whichever program wrote the h5.
-    resplits: (random splits, clips) uint8 on the CPU, from the h5 (clips/h5.py), or None.
+    resplits: (random splits, clips) uint8 on the CPU, from the h5, or None.
     """
 
     frames: torch.Tensor
@@ -55,74 +50,44 @@ class Clips:
     origin: int | None = None
     resplits: torch.Tensor | None = None
 
+    # ---- reading
+
     @classmethod
-    def read(cls, path, cache=False, block=None):
+    def read(cls, path, block=None):
         """Reads an h5 in the layout of clips/h5.py, `block` clips at a time (default: 64 MiB of them).
 
-        cache: keep the packed clips in `<name>.packed.h5` beside the h5, and map them into memory the next time. A
-        cache of an h5 that has changed since is written anew.
         Peak memory is little above that of the packed clips. Raises UserError for a file that is not in the layout,
         OSError for one that is missing or cannot be read.
         """
-        path = Path(path)
-        packed, state = path.with_suffix(".packed.h5"), state_of(util.regular(path))
-        if cache and (clips := cls._read_cache(packed, state)):
-            return clips
-        with open_h5(path) as file:
-            clips = cls._pack(file, path, block)
-        if cache:
-            try:
-                if packed.exists() and not _is_cache(packed):
-                    raise FileExistsError(0, "a file of this name that is no cache is there")
-                clips._write_cache(packed, state)
-            except OSError as error:
-                print(f"note: {packed}: not written: {error.strerror}", file=sys.stderr)
-        return clips
-
-    @classmethod
-    def _pack(cls, file, path, block):
-        header = read_header(file)
-        persons, width = header["persons"], header["joints"] * 3
-        frames, used = np.empty((0, width), np.float32), 0
-        lengths, labels = [np.zeros(0, np.int64)], []
-        sizes = [len(file[f"{split}x"]) for split in SPLITS]
-        with util.progress(total=sum(sizes), desc=path.name, unit="clip", delay=2, leave=False) as bar:
-            for split in SPLITS:
-                x, y = file[f"{split}x"], file[f"{split}y"]
-                step = block or max(1, 2**26 // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
-                for i in range(0, len(x), step):
-                    one_hot = y[i : i + step]
-                    if not (correct := is_one_hot(one_hot)).all():
-                        raise util.UserError(
-                            f"{path}: {split}y: the label of clip {i + correct.argmin()} is not one-hot"
-                        )
-                    dense = x[i : i + step].reshape(-1, x.shape[1], persons, width)
+        with open_h5(util.regular(path)) as file:
+            header = read_header(file)
+            sizes = [len(file[f"{split}x"]) for split in SPLITS]
+            limit = max(2**26, 100 * file.id.get_filesize())  # bytes
+            frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
+            with util.progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
+                for _, _, x, label, wrong in read_parts(file, SPLITS, block):
+                    if wrong:
+                        raise util.UserError(f"{path}: {next(describe(wrong))}")
+                    dense = x.reshape(*x.shape[:2], header["persons"], -1)
                     present = is_present(dense)
-                    rows = present.sum(axis=(1, 2))
-                    if (used + rows.sum()) * width * 4 > max(2**26, 100 * file.id.get_filesize()):
-                        raise util.UserError(
-                            f"{path}: {split}x unpacks to more than a hundred times the size of the file"
-                        )
-                    if used + rows.sum() >= len(frames):  # grown in place: the clips are never in memory twice
-                        frames.resize((max(used + rows.sum() + 1, len(frames) * 5 // 4), width), refcheck=False)
-                    block_frames = dense[present]
-                    if not (np.abs(block_frames) < FARTHEST).all():
-                        clip = i + (~(np.abs(dense) < FARTHEST)).any(axis=(1, 2, 3)).argmax()
-                        raise util.UserError(f"{path}: {split}x: clip {clip} has NaN, infinity or a value above 1e6")
-                    frames[used : used + len(block_frames)] = block_frames
-                    used += len(block_frames)
-                    lengths.append(rows)
-                    labels.append(one_hot.argmax(axis=1))
-                    bar.update(len(dense))
-        frames.resize((used + 1, width), refcheck=False)
-        frames[-1] = 0
-        length, label = np.concatenate(lengths), np.concatenate(labels)
-        splits = _ranges(sizes)
+                    end = used + np.count_nonzero(present)
+                    if end * frames.shape[1] * 4 > limit:
+                        raise util.UserError(f"{path}: x unpacks to more than a hundred times the size of the file")
+                    if end >= len(frames):  # grown in place: the clips are never in memory twice
+                        frames.resize((max(end + 1, len(frames) * 5 // 4), frames.shape[1]), refcheck=False)
+                    frames[used:end], used = dense[present], end
+                    lengths.append(present.sum(axis=(1, 2)))
+                    labels.append(label)
+                    bar.update(len(label))
+            frames.resize((used + 1, frames.shape[1]), refcheck=False)
+            frames[-1] = 0
+            resplits = file["resplits"][:] if "resplits" in file else None
+        length, label = (np.concatenate([np.zeros(0, np.int64), *parts]) for parts in (lengths, labels))
+        splits = as_ranges(sizes)
         digest = hashlib.sha256(str(list(splits.values())).encode())
         for array in (frames, length, label):
             digest.update(array)
-        resplits = file["resplits"][:] if "resplits" in file else None
-        return cls._from_numpy(frames, length, label, splits, header | {"sha256": digest.hexdigest()}, resplits)
+        return cls.from_arrays(frames, length, label, splits, header | {"sha256": digest.hexdigest()}, resplits)
 
     @classmethod
     def from_clip(cls, clip):
@@ -132,81 +97,26 @@ class Clips:
         rows = np.concatenate([dense[is_present(dense)], np.zeros((1, joints * 3), np.float32)])
         header = {"joints": joints, "persons": persons, "class_names": (), "protocol": "", "axes": "", "sha256": ""}
         header["skeleton"] = unknown_skeleton(joints)
-        return cls._from_numpy(rows, np.array([len(rows) - 1]), np.zeros(1, np.int64), _ranges([0, 0, 1]), header)
+        return cls.from_arrays(rows, np.array([len(rows) - 1]), np.zeros(1, np.int64), as_ranges([0, 0, 1]), header)
 
     @classmethod
-    def _from_numpy(cls, frames, length, label, splits, header, resplits=None):
+    def from_arrays(cls, frames, length, label, splits, header, resplits=None):
+        """From NumPy's arrays and the other fields."""
         frames, length, label = (torch.from_numpy(array) for array in (frames, length, label))
         resplits = None if resplits is None else torch.from_numpy(resplits)
         return cls(frames, length.cumsum(0) - length, length, label, splits, **header, resplits=resplits)
 
-    def _write_cache(self, packed, state):
-        with util.atomic_write(packed) as part, h5py.File(part, "w") as file:
-            for name in ("frames", "length", "label"):
-                file[name] = getattr(self, name).numpy()
-            if self.resplits is not None:
-                file["resplits"] = self.resplits.numpy()
-            file.attrs.update(state=state, splits=[len(ids) for ids in self.splits.values()])
-            file.attrs.update({name: getattr(self, name) for name in HEADER} | self.skeleton.to_attributes())
-            if self.origin is not None:
-                file.attrs["origin"] = self.origin
-
-    @classmethod
-    def _read_cache(cls, packed, state):
-        """The clips of a cache; None if there is none, or it is damaged, or was made from another state of the h5."""
-        try:
-            with open_h5(packed) as file:
-                if file.attrs.get("state") != state:
-                    return None
-                frames, length, label = file["frames"], file["length"][:], file["label"][:]
-                # Mapped copy-on-write: torch wants memory that it may write to
-                frames = np.memmap(packed, np.float32, "c", frames.id.get_offset(), frames.shape)
-                header = {name: file.attrs[name] for name in HEADER}
-                header |= {"class_names": tuple(header["class_names"]), "joints": int(header["joints"])}
-                header["skeleton"] = read_skeleton(file.attrs, header["joints"])
-                header["origin"] = read_origin(file.attrs)
-                sizes = [int(size) for size in file.attrs["splits"]]
-                if not len(label) == len(length) == sum(sizes) or length.sum() + 1 != len(frames):
-                    return None
-                if (np.array(sizes) < 0).any() or (length < 0).any() or frames.shape[1] != header["joints"] * 3:
-                    return None
-                if len(label) and not (label.min() >= 0 and label.max() < len(header["class_names"])):
-                    return None
-                resplits = file["resplits"][:] if "resplits" in file else None
-                return cls._from_numpy(frames, length, label, _ranges(sizes), header, resplits)
-        except (OSError, KeyError, ValueError, TypeError, RuntimeError):
-            return None
-
-    def to(self, device):
-        """The same clips on another device."""
-        tensors = ("frames", "start", "length", "label")
-        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
-
-    def resplit(self, number):
-        """The same clips in the h5's random split of that number, from 1; None: as they are.
-
-        Raises UserError if there is no such split.
-        """
-        if number is None:
-            return self
-        available = 0 if self.resplits is None else len(self.resplits)
-        if not 1 <= number <= available:
-            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (clips/h5.py)")
-        split = self.resplits[number - 1]
-        order = split.argsort(stable=True)
-        moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
-        splits = _ranges(split.bincount(minlength=3).tolist())
-        return replace(self, **moved, splits=splits, resplits=self.resplits[:, order])
-
-    @property
-    def unnamed(self):
-        """Whether the h5 does not name its classes (layout.read_header)."""
-        return self.class_names[0] == "class 0"
+    # ---- what is known of the clips
 
     @property
     def spatial(self):
         """Whether a joint's three values are x, y, z: not in 2D data, where the third is a score."""
         return self.axes == "x, y, z"
+
+    @property
+    def unnamed(self):
+        """Whether the h5 does not name its classes."""
+        return self.class_names[0] == "class 0"
 
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
@@ -231,26 +141,49 @@ class Clips:
         ranges = [self.splits[split] for split in splits]
         return torch.cat([torch.arange(ids.start, ids.stop, device=self.label.device) for ids in ranges])
 
-    def sample(self, ids, generator, seg=20, whole_clip=False, crop=1.0):
+    def to(self, device):
+        """The same clips on another device."""
+        tensors = ("frames", "start", "length", "label")
+        return replace(self, **{name: getattr(self, name).to(device) for name in tensors})
+
+    def resplit(self, number):
+        """The same clips in the h5's random split of that number, from 1; None: as they are.
+
+        Raises UserError if there is no such split.
+        """
+        if number is None:
+            return self
+        available = 0 if self.resplits is None else len(self.resplits)
+        if not 1 <= number <= available:
+            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (clips/h5.py)")
+        split = self.resplits[number - 1]
+        order = split.argsort(stable=True)
+        moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}
+        splits = as_ranges(split.bincount(minlength=3).tolist())
+        return replace(self, **moved, splits=splits, resplits=self.resplits[:, order])
+
+    # ---- sampling
+
+    def sample(self, ids, rng, seg=20, whole_clip=False, crop=1.0):
         """One sample of each clip: `seg` frames, one from each segment. (n,) int64 -> (n, seg, joints * 3) float32.
 
         A clip of L frames, padded with zeros up to seg, is cut into seg segments of a = L // seg frames, and one frame
         of each is chosen uniformly. The last L - seg * a frames are never sampled, as in the release (data.py,
-        TSN-like sampling of section 4.2). whole_clip, crop: as in recipes.Recipe.
+        TSN-like sampling of section 4.2). whole_clip, crop: as in engine.config.Recipe.
         """
-        return self.gather(ids, self.sample_frames(ids, generator, seg, whole_clip, crop))
+        return self.gather(ids, self.sample_frames(ids, rng, seg, whole_clip, crop))
 
-    def sample_frames(self, ids, generator, seg=20, whole_clip=False, crop=1.0):
+    def sample_frames(self, ids, rng, seg=20, whole_clip=False, crop=1.0):
         """The frames of a sample: (n, seg) int64. Frames from the clip's length on stand for zeros."""
         length = self.length[ids, None]
         segment = torch.arange(seg, device=ids.device)
-        u = torch.rand(len(ids), seg, generator=generator, device=ids.device)
+        u = torch.rand(len(ids), seg, generator=rng, device=ids.device)
         if not whole_clip:
             a = (length // seg).clamp(min=1)
             return segment * a + (u * a).long()
         share, start = 1, 0
         if crop < 1:
-            share, start = torch.rand(2, len(ids), 1, generator=generator, device=ids.device)
+            share, start = torch.rand(2, len(ids), 1, generator=rng, device=ids.device)
             share = crop + (1 - crop) * share
         position = start * (1 - share) + (segment + u) / seg * share  # 0 to 1, as a fraction of the clip
         return (position * length).long().minimum(length - 1).clamp(min=0)
@@ -266,15 +199,7 @@ def is_present(dense):
     return (dense != 0).any(axis=-1)
 
 
-def _is_cache(path):
-    try:
-        with open_h5(path) as file:
-            return str(file.attrs.get("state")).startswith(CACHE)
-    except util.UserError:
-        return False
-
-
-def _ranges(sizes):
+def as_ranges(sizes):
     """The splits of clips that lie one split after another."""
     train, valid, test = sizes
     return {
@@ -284,7 +209,54 @@ def _ranges(sizes):
     }
 
 
-def state_of(path):
-    """A text that changes whenever the file does: every write sets its ctime, which no program can set back."""
-    stat = path.stat()
-    return f"{CACHE} 5, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
+# ---- augmentation
+
+
+def augment(x, recipe, theta, rng, flip_pairs=None, spatial=True):
+    """A training batch, augmented: (n, frames, joints * 3) float32 metres. Each clip gets one linear map.
+
+    recipe: an engine.config.Recipe. theta: the rotation, radians, of a recipe without its own. flip_pairs: (joints,)
+    int64, each joint's counterpart on the other side; without it nothing is flipped. spatial: whether the three values
+    of a joint are x, y, z; otherwise clips are only flipped.
+    """
+    n = len(x)
+
+    def uniform(*shape):
+        return 2 * torch.rand(*shape, generator=rng, device=x.device) - 1
+
+    angles = uniform(n, 3)
+    angles[:, ::2].mul_(recipe.rotate_xz if recipe.has_rotation else theta)
+    angles[:, 1].mul_(recipe.rotate_y if recipe.has_rotation else theta)
+    maps = rotation_matrices(angles)
+    if recipe.shear or recipe.scale:
+        diagonal, other = 1 + recipe.scale * uniform(n, 1), recipe.shear * uniform(n, 3, 3)
+        other.diagonal(dim1=1, dim2=2).copy_(diagonal)
+        maps = other @ maps
+    if not spatial:
+        maps = torch.eye(3, device=x.device).repeat(n, 1, 1)
+    if recipe.flip and flip_pairs is not None:
+        flipped = uniform(n, 1) < 0
+        maps[:, :, 0].mul_(1 - 2 * flipped)
+        x = torch.where(flipped[:, None], x.unflatten(2, (-1, 3))[:, :, flip_pairs].flatten(2), x)
+    x = transform(x, maps)
+    if recipe.noise and spatial:
+        noise = recipe.noise * torch.randn(x.shape, generator=rng, device=x.device)
+        x = x + noise * (x != 0).any(dim=-1, keepdim=True)
+    return x
+
+
+def rotation_matrices(angles):
+    """Rz Ry Rx, (n, 3, 3), from angles about x, y and z, (n, 3) radians (the release's data.py, _rot)."""
+    sin = angles.sin()
+    (cx, cy, cz), (sx, sy, sz), (nx, ny, nz) = (values.unbind(1) for values in (angles.cos(), sin, -sin))
+    zero, one = torch.zeros_like(cx), torch.ones_like(cx)
+    x = (one, zero, zero, zero, cx, sx, zero, nx, cx)
+    y = (cy, zero, ny, zero, one, zero, sy, zero, cy)
+    z = (cz, sz, zero, nz, cz, zero, zero, zero, one)
+    rx, ry, rz = torch.stack([*x, *y, *z], dim=1).view(-1, 3, 3, 3).unbind(1)
+    return rz @ ry @ rx
+
+
+def transform(x, maps):
+    """p' = A p for every joint of every frame, with one A for each clip: (n, frames, joints * 3) and (n, 3, 3)."""
+    return (x.view(len(x), -1, 3) @ maps.transpose(1, 2).contiguous()).view_as(x)

@@ -42,8 +42,9 @@ from engine.datasets import DATASETS, find_h5, is_cross_view
 from engine.distributed import print_once, warn_once
 from engine.runs import Options, Run
 from model import ABLATIONS, parse_ablations
-from train import accuracy, evaluate, evaluate_and_write, train_and_test, write_predictions
+from train import accuracy, test_and_write, test_checkpoint, train_and_test, write_predictions
 
+NAMES = "names for --ablate, one or several with commas between:\n{}\n\nnames for --stream:\n{}"
 # Flags of the release that have no use here
 RELEASE_FLAGS = {
     "--workers": "not needed: one tensor holds all clips, and no worker loads them",
@@ -53,74 +54,76 @@ RELEASE_FLAGS = {
 
 
 def parse_args(argv=None):
-    ablations, streams = ("\n".join(f"  {name:16}{what}" for name, what in t.items()) for t in (ABLATIONS, STREAMS))
-    names = f"names for --ablate, one or several with commas between:\n{ablations}\n\nnames for --stream:\n{streams}"
+    names = NAMES.format(*("\n".join(f"  {n:16}{what}" for n, what in t.items()) for t in (ABLATIONS, STREAMS)))
     parser = util.ArgumentParser(description=__doc__, epilog=names, elsewhere=RELEASE_FLAGS)
-    add = parser.add_argument
-    add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
-    names = " or ".join(RECIPES)
-    add(
-        "--recipe",
-        type=util.argument_type(lambda text: parse_recipe(text) and text),
-        default="paper",
-        metavar="NAME[,VALUE=X]",
-        help=f"how to train and test: {names}, perhaps with changed values, as in plus,noise=0 (paper)",
-    )
+    add_data(parser.add_argument_group("data and network").add_argument)
+    add_training(parser.add_argument_group("training").add_argument)
+    add_running(parser.add_argument_group("runs, tests and files").add_argument)
+    args = parser.parse_args(argv)
+    check(args)
+    return args
+
+
+def add_data(add):
     ablate = util.argument_type(lambda text: parse_ablations(text.split(",")))
+    views = "whether test clips are seen from other directions than training clips: sets the rotation, and whether plus"
+    add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
     add("--stream", choices=STREAMS, default="joint", help="what the network takes: see the end (%(default)s)")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or the path of an .h5 (%(default)s)")
-    views = "whether test clips are seen from other directions than training clips: sets the rotation, and whether plus"
-    add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
-    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: only test (%(default)s)")
-    together = "with --train 0: test these checkpoints together, adding their softmax scores"
-    add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
-    add("--weights", type=util.number_list, metavar="X,X", help="weights of the checkpoints of --ensemble (1 each)")
+    add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--cache", action="store_true", help="keep the packed clips beside the h5, for a faster start")
-    add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
+    add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
+    add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
+
+
+def add_training(add):
+    recipe = util.argument_type(lambda text: parse_recipe(text) and text)
+    epochs = ("--epochs", "--max-epochs", "--max-epoches")
+    select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
+    steps = "factor of the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
+    add("--train", type=int, choices=(0, 1), default=1, help="1: train, then test; 0: only test (%(default)s)")
+    names = " or ".join(RECIPES)
+    how = f"how to train and test: {names}, perhaps with changed values, as in plus,noise=0 (paper)"
+    add("--recipe", type=recipe, default="paper", metavar="NAME[,VALUE=X]", help=how)
+    add(*epochs, type=positive_int, default=120, help="epochs of training (%(default)s)")
+    add("--batch-size", "-b", type=positive_int, default=64, help="clips in a training step (%(default)s)")
+    add("--lr", type=positive_float, default=0.001, help="initial learning rate (%(default)s)")
+    add("--lr-factor", type=util.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
+    add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
+    theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"
+    add("--theta", type=nonnegative_float, help=theta)
+    add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
+    monitor = "figure by which an epoch is the best (%(default)s)"
+    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help=monitor)
+    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/training.md)")
+    add("--freeze", action="store_true", help="with --init: train the last layer alone")
+    add("--amp", action="store_true", help="matrix products in bfloat16, in training and testing")
+    add("--tf32", action="store_true", help="on a GPU, products of float32 in TF32, in training and testing")
+    add("--compile", action="store_true", help="torch.compile the network for training, if that works")
+    add("--deterministic", action="store_true", help="on a GPU, use only kernels that always give the same bits")
+
+
+def add_running(add):
     add("--device", help="cpu, cuda, cuda:1, ... (cuda if there is a GPU, else cpu)")
     add("--seed", type=util.seed, help="of all randomness (1; in testing, the checkpoint's)")
     add("--seeds", type=util.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
     add("--splits", type=util.seed_list, help="a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7")
     add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
-    add("--deterministic", action="store_true", help="on a GPU, use only kernels that always give the same bits")
-    select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
-    add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
-    monitor = "figure by which an epoch is the best (%(default)s)"
-    add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help=monitor)
-    add("--amp", action="store_true", help="matrix products in bfloat16, in training and testing")
-    add("--tf32", action="store_true", help="on a GPU, products of float32 in TF32, in training and testing")
-    add("--compile", action="store_true", help="torch.compile the network for training, if that works")
-    epochs = ("--epochs", "--max-epochs", "--max-epoches")
-    add(*epochs, type=positive_int, default=120, help="epochs of training (%(default)s)")
-    add("--batch-size", "-b", type=positive_int, default=64, help="clips in a training step (%(default)s)")
-    add("--lr", type=positive_float, default=0.001, help="initial learning rate (%(default)s)")
-    steps = "factor of the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
-    add("--lr-factor", type=util.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
-    add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
-    theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"
-    add("--theta", type=nonnegative_float, help=theta)
-    add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
-    add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
-    add("--init", metavar="CHECKPOINT", help="fine-tune: start from its weights (docs/finetuning.md)")
-    add("--freeze", action="store_true", help="with --init: train the last layer alone")
+    together = "with --train 0: test these checkpoints together, averaging their softmax scores"
+    add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
+    add("--weights", type=util.number_list, metavar="X,X", help="weights of the checkpoints of --ensemble (1 each)")
+    add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")
     add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
-    args = parser.parse_args(argv)
-    cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
-    args.recipe = parse_recipe(args.recipe, cross_view)
-    for flag, value, own in (
-        ("--theta", args.theta, args.recipe.has_rotation),
-        ("--lr-factor", args.lr_factor, args.recipe.cosine),
-    ):
-        if own and value is not None:
-            raise UserError(f"{flag} {value}: --recipe {args.recipe.name} has its own")
-    if args.theta is None and not args.recipe.has_rotation:
-        args.theta = THETA[cross_view]
+
+
+def check(args):
+    """Raises UserError for flags that do not go together."""
     if args.resume and not args.train:
         raise UserError("--resume continues training: leave out --train 0")
     if args.ensemble and (args.train or args.seeds or args.splits):
@@ -133,36 +136,54 @@ def parse_args(argv=None):
         raise UserError("--freeze trains the last layer of a checkpoint: give one with --init")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
-    return args
+    choose_recipe(args)
 
 
-def make_config(args):
-    """The Config of a command line, before the data are known."""
-    lr_factor = args.lr_factor if args.lr_factor or args.recipe.cosine else 0.1
-    values = vars(args) | {"lr_factor": lr_factor, "seed": 1 if args.seed is None else args.seed}
-    return Config(**{field.name: values[field.name] for field in fields(Config) if field.name in values})
+def choose_recipe(args):
+    """The Recipe of a command line, and its theta and lr_factor, None where the recipe has its own. UserError."""
+    cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
+    recipe = parse_recipe(args.recipe, cross_view)
+    for flag, value, own in (
+        ("--theta", args.theta, recipe.has_rotation),
+        ("--lr-factor", args.lr_factor, recipe.cosine),
+    ):
+        if own and value is not None:
+            raise UserError(f"{flag} {value}: --recipe {recipe.name} has its own")
+    theta = THETA[cross_view] if args.theta is None else args.theta
+    return recipe, None if recipe.has_rotation else theta, None if recipe.cosine else args.lr_factor or 0.1
 
 
-def complete(args, clips, name):
-    """The Config of a command line and these clips, and the Checkpoint that training starts from, or None.
+def make_config(args, clips, name, init=None, digest=None):
+    """The Config of a command line and these clips. Raises UserError for what does not fit.
 
-    name: of the data set. Raises UserError for what does not fit.
+    name: of the data set. init: the Checkpoint that training starts from, if any; digest: of its file.
     """
-    config, init = make_config(args), None
-    if config.tf32 and clips.label.device.type != "cuda":
-        raise UserError(f"--tf32: only a GPU has it, and this is on {clips.label.device}; leave it out")
-    if args.train and args.init:
-        config, init = finetune.read_init(config, clips)
+    recipe, theta, lr_factor = choose_recipe(args)
     classes, longest = len(clips.class_names), max(20, int(clips.length.max()))
-    if (config.seg or 1) > longest:
-        raise UserError(f"--seg {config.seg}: the longest clip has {clips.length.max()} frames; at most {longest}")
-    if (config.num_classes or classes) < classes:
-        raise UserError(f"--num-classes {config.num_classes}: the data has {classes} classes")
+    seg = args.seg or (init.net.seg if init else 20 if args.train else None)
+    if (seg or 1) > longest:
+        raise UserError(f"--seg {seg}: the longest clip has {clips.length.max()} frames; at most {longest}")
+    if (args.num_classes or classes) < classes:
+        raise UserError(f"--num-classes {args.num_classes}: the data has {classes} classes")
     if not clips.splits["test"]:
-        raise UserError(f"{config.dataset}: no clips in test_x, so nothing to test on")
-    theta = None if config.recipe.has_rotation else config.theta * clips.spatial
-    config = replace(config, dataset=name, theta=theta, num_classes=config.num_classes or classes)
-    return replace(config, seg=config.seg or 20) if args.train else config, init
+        raise UserError(f"{args.dataset}: no clips in test_x, so nothing to test on")
+    if args.tf32 and clips.label.device.type != "cuda":
+        raise UserError(f"--tf32: only a GPU has it, and this is on {clips.label.device}; leave it out")
+    own = {field.name: getattr(args, field.name) for field in fields(Config) if hasattr(args, field.name)} | {
+        "dataset": name,
+        "recipe": recipe,
+        "seed": 1 if args.seed is None else args.seed,
+        "lr_factor": lr_factor,
+        "theta": None if theta is None else theta * clips.spatial,
+        "seg": seg,
+        "num_classes": args.num_classes or classes,
+        "init": digest or args.init,
+    }
+    config = Config(**own)
+    if init:
+        init.check_fits(clips.joints, None, clips.skeleton)
+        init.check_network(config)
+    return config
 
 
 def warn(config, clips):
@@ -171,6 +192,16 @@ def warn(config, clips):
         warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
         warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
+
+
+def plan(args, config, init, h5, data_sha256):
+    """The runs of a command line on the clips of that digest."""
+    home, data = args.results / config.dataset / config.folder, (h5, data_sha256)
+    if args.splits:
+        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", *data, init) for n in args.splits]
+    if args.seeds:
+        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", *data, init) for n in args.seeds]
+    return [Run("", config, home, *data, init)]
 
 
 def make_options(args, device, command):
@@ -184,7 +215,7 @@ def test(args, run, clips, out):
     if not run.title:
         path = find_checkpoint(args.results, config.dataset, config.folder, config.case)
     clips = clips.resplit(config.split)
-    checkpoint, top1 = evaluate_and_write(path, config, clips, run.folder, args.seed)
+    checkpoint, top1 = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
     title = [f"{run.title}:"] if run.title else []
     result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): top-1 {top1:.2f}%, {samples}"
@@ -198,26 +229,16 @@ def test(args, run, clips, out):
 def test_together(args, config, clips, out):
     """Tests the checkpoints of --ensemble: the results, a dict."""
     checkpoints, weights = ensemble.read_members(args.ensemble, args.weights, clips)
-    logits, labels = zip(*(evaluate(checkpoint, clips, args.seed, args.amp) for checkpoint in checkpoints), strict=True)
+    logits, labels = zip(*(test_checkpoint(c, clips, args.seed, args.amp) for c in checkpoints), strict=True)
     scores, label = ensemble.add_scores(logits, weights), labels[0]
     folder = args.results / config.dataset / "ensemble"
     distributed.run_on_main(lambda: write_predictions(folder, args.case, label, scores))
-    members = [(str(path), accuracy(one, label)) for path, one in zip(args.ensemble, logits, strict=True)]
-    parameters = sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
-    result = ensemble.Result(accuracy(scores, label), members, parameters, len(label))
-    print_once(*result.lines(), sep="\n", file=out)
-    members = [{"checkpoint": path, "top1": top1} for path, top1 in members]
-    return {"top1": result.top1, "parameters": parameters, "members": members}
-
-
-def plan(args, config, init, h5, data_sha256):
-    """The runs of a command line on the clips of that digest."""
-    home, data = args.results / config.dataset / config.folder, (h5, data_sha256)
-    if args.splits:
-        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", *data, init) for n in args.splits]
-    if args.seeds:
-        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", *data, init) for n in args.seeds]
-    return [Run("", config, home, *data, init)]
+    members = [
+        {"checkpoint": str(path), "top1": accuracy(own, label)} for path, own in zip(args.ensemble, logits, strict=True)
+    ]
+    result = {"top1": accuracy(scores, label), "parameters": ensemble.count_parameters(checkpoints), "members": members}
+    print_once(*ensemble.lines(result, len(label)), sep="\n", file=out)
+    return result
 
 
 def main(argv=None):
@@ -229,8 +250,8 @@ def main(argv=None):
         raise UserError("--jobs: each process of torchrun would start runs of its own; leave out one of the two")
     path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = runs.read_clips(path, args.cache, device)
-    config, init = complete(args, clips, name)
-    runs.prepare(config)
+    init, digest = finetune.read_init(args.init) if args.init and args.train else (None, None)
+    config = make_config(args, clips, name, init, digest)
     protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
@@ -243,8 +264,10 @@ def main(argv=None):
         warn(config, clips)
         results = list(runs.run_all(todo, make_options(args, device, command), train_and_test, args.jobs, out))
     elif args.ensemble:
+        runs.prepare(config)
         results = [test_together(args, config, clips, out)]
     else:
+        runs.prepare(config)
         results = [test(args, run, clips, out) for run in todo]
     several = "splits" if args.splits else "seeds" if args.seeds else None
     summary = runs.summarize(results, several, out) if several else {}

@@ -4,18 +4,15 @@ Imports neither torch nor NumPy, which take seconds: programs import it first.
 """
 
 import argparse
-import ctypes
 import difflib
 import errno
 import os
-import platform
 import re
 import reprlib
 import socket
 import stat
-import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 try:
@@ -193,53 +190,11 @@ def _is_alive(process):
 # ---- numbers
 
 
-def keep_freed_memory(keep=True):
-    """Lets the C library keep freed memory for the next training step instead of returning it to the system.
-
-    A step on a CPU allocates tensors of 30 MB. If their pages are returned and cleared each time, a step of 64 clips
-    takes 0.45 s instead of 0.34 s (two cores, median of 12). keep=False: about glibc's defaults. Elsewhere no effect.
-    """
-    # Options of mallopt: M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
-    values = (0, 2**25, 2**31 - 1, 2**26) if keep else (2**16, 2**25, 2**26, 2**17)
-    with suppress(OSError, AttributeError, TypeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in zip((-4, -3, -1, -2), values, strict=True):
-            mallopt(option, value)
-
-
 def derive_seed(*numbers):
     """A seed derived from --seed and further numbers, such as the epoch. A last number of 0 makes no difference."""
     import numpy
 
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-def provenance(command, device, /, **settings):
-    """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
-    import numpy
-    import torch
-
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    else:
-        hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-    versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
-    versions += f", python {platform.python_version()}"
-    about = {"command": command, "versions": versions, "hardware": hardware, "commit": _git_commit()}
-    return {key: readable(str(value)) for key, value in (about | settings).items()}
-
-
-def _git_commit():
-    """The commit of this folder's own repository, or "none": not that of a repository around a copy of it."""
-
-    def git(*args):
-        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True).stdout.strip()
-
-    try:
-        top = git("rev-parse", "--show-toplevel")
-        return (top and Path(top) == ROOT and git("describe", "--always", "--dirty", "--abbrev=12")) or "none"
-    except OSError:
-        return "none"
 
 
 # ---- types of flags, for argparse

@@ -1,6 +1,6 @@
 """What can be wrong with the arrays of an h5: shapes, values, labels, copies, and bones that change their length.
 
-layout.validate calls these checks, and tools/check_h5.py prints what they find.
+clips/h5.py calls these checks, data.py reads by `read_parts`, and tools/check_h5.py prints what they find.
 """
 
 import hashlib
@@ -10,7 +10,7 @@ from itertools import compress
 import h5py
 import numpy as np
 
-BLOCK = 2**24  # bytes of x in memory at a time
+BLOCK = 2**24  # bytes of x, or of y, in memory at a time
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
 # Bones are judged by their lengths in all frames, in multiples of the person's mean bone over the clip. In N-UCLA and
@@ -26,40 +26,41 @@ def check_shapes(file, splits):
     """Yields what is wrong with the types and shapes of an open h5's arrays. splits: prefixes of its datasets."""
     shapes = {}
     for key in (f"{split}{array}" for split in splits for array in "xy"):
-        array = file.get(key)
+        array, first = file.get(key), key[-1]
+        is_x = first == "x"
         if not isinstance(array, h5py.Dataset):
             yield f"no dataset '{key}'"
             continue
-        is_x = key.endswith("x")
         if len(array.shape or ()) != (3 if is_x else 2):
             axes = "(clips, frames, persons * joints * 3)" if is_x else "(clips, classes), one-hot"
             yield f"{key}: shape {array.shape}, not {axes}"
             continue
-        shapes[key] = array.shape
+        shapes[key], size = array.shape, array.dtype.itemsize
         if array.dtype.newbyteorder("=") != np.float32 if is_x else array.dtype.kind not in "fiub":
             yield f"{key}: {array.dtype}, not {'float32' if is_x else 'float64'}"
         # A sparse or compressed array is larger than the file, but not by so much
-        if array.size * array.dtype.itemsize > 2000 * max(file.id.get_filesize(), 4096):
+        if array.size * size > 2000 * max(file.id.get_filesize(), 4096):
             yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
         # A clip and a label are read as a whole, and so is a chunk
-        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * array.dtype.itemsize > LARGEST:
+        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * size > LARGEST:
             yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
         if not (1 if is_x else 2) <= array.shape[1] <= (array.shape[1] if is_x else CLASSES):
             yield f"{key}: shape {array.shape}; at least 1 frame, and 2 to {CLASSES:,} classes, are needed"
         if key in ("x", "test_x") and not len(array):
             yield f"{key} has no clips"
-        first = key[-1]
         if first in shapes and array.shape[1:] != shapes[first][1:]:
             axes = "frames and width" if is_x else "classes"
             yield f"{key} has {axes} {array.shape[1:]}, but {first} has {shapes[first][1:]}"
     for split in splits:
-        x, y = f"{split}x", f"{split}y"
-        if x in shapes and y in shapes and shapes[x][0] != shapes[y][0]:
-            yield f"{x} has {shapes[x][0]} clips, but {y} has {shapes[y][0]}"
+        x, y = (shapes.get(f"{split}{array}") for array in "xy")
+        if x and y and x[0] != y[0]:
+            yield f"{split}x has {x[0]} clips, but {split}y has {y[0]}"
 
 
 def check_resplits(file, splits):
-    """Yields what is wrong with the table of random splits, of an h5 whose shapes are correct."""
+    """Yields what is wrong with the table of random splits, if there is one, of an h5 whose shapes are correct."""
+    if "resplits" not in file:
+        return
     clips, table = sum(len(file[f"{split}y"]) for split in splits), file["resplits"]
     shape = getattr(table, "shape", None) or ()
     if len(shape) != 2 or not 1 <= shape[0] <= 10_000 or shape[1] != clips or table.dtype != np.uint8:
@@ -76,50 +77,60 @@ def is_one_hot(y):
     return ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
 
 
-def check_values(file, splits, skeleton, step, notes):
-    """Yields what is wrong with the values of an open h5 whose shapes and attributes are correct.
+def read_parts(file, splits, block=None):
+    """Yields (split, i, x, label, wrong) of all clips of an open h5 whose shapes are correct, a few MB at a time.
 
-    splits: prefixes of its datasets. skeleton: of 3D joints, a skeletons.Skeleton; None if lengths mean nothing. step:
-    called with the number of clips after each part, or None. notes: gets what is odd but allowed; a list, or None.
+    splits: prefixes of its datasets. block: clips at a time. i: the first clip. x: (clips, frames, width) float32.
+    label: (clips,) int64. wrong: {(array, what is wrong with some clips): their numbers}, as `describe` takes them.
     """
-    bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) and notes is not None else None
-    trained = set()  # digests of the training and validation clips, without empty ones
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
-        infinite, unlabelled, empty, copies = [], [], [], []
-        clips = max(1, BLOCK // max(x.shape[1] * x.shape[2] * 4, y.shape[1] * 8))
-        for at in range(0, len(x), clips):
-            values = x[at : at + clips]
-            finite = (np.abs(values) < FARTHEST).all(axis=(1, 2))
-            infinite.extend(at + np.flatnonzero(~finite))
-            unlabelled.extend(at + np.flatnonzero(~is_one_hot(y[at : at + clips])))
-            filled = values.any(axis=(1, 2))
-            empty.extend(at + np.flatnonzero(~filled))
-            if notes is not None:
-                digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in values]
-                if split == "test_":
-                    copies.extend(i for i, digest in enumerate(digests, at) if digest in trained)
-                else:
-                    trained.update(compress(digests, filled))
-            if bones:
-                bones.add(values[finite])
-            if step:
-                step(len(values))
-        if infinite:
-            yield _line(f"{split}x", infinite, "has NaN, infinity or a value above 1e6")
-        if unlabelled:
-            yield _line(f"{split}y", unlabelled, "has a label that is not one-hot")
-        if empty and notes is not None:
-            notes.append(_line(f"{split}x", empty, "is empty: all its values are 0"))
-        if copies:
-            notes.append(_line(f"{split}x", copies, "is also a training or validation clip"))
-    if bones:
-        notes.extend(bones.notes())
+        step = block or max(1, BLOCK // max(4 * x.shape[1] * x.shape[2], 8 * y.shape[1]))
+        for i in range(0, len(x), step):
+            values, one_hot, wrong = x[i : i + step], y[i : i + step], {}
+            if not (correct := is_one_hot(one_hot)).all():
+                wrong[f"{split}y", "has a label that is not one-hot"] = i + np.flatnonzero(~correct)
+            if not (values.min() > -FARTHEST and values.max() < FARTHEST):
+                far = ~(np.abs(values) < FARTHEST).all(axis=(1, 2))
+                wrong[f"{split}x", "has NaN, infinity or a value above 1e6"] = i + np.flatnonzero(far)
+            yield split, i, values, one_hot.argmax(axis=1), wrong
 
 
-def _line(array, clips, what):
-    more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
-    return f"{array}: clip {clips[0]} {what}{more}"
+def describe(found):
+    """A line for each of {(array, what): numbers of clips}."""
+    for (array, what), clips in found.items():
+        more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
+        yield f"{array}: clip {clips[0]} {what}{more}"
+
+
+def check_values(file, splits, skeleton=None, step=lambda clips: None):
+    """What is wrong with the values of an open h5 whose shapes and attributes are correct, and what is odd but allowed:
+    two lists of lines. Odd are empty clips, test clips that also train, and bones.
+
+    skeleton: of 3D joints, a Skeleton; None if lengths mean nothing. step: called with the clips of each part.
+    """
+    bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) else None
+    trained, bad, odd = set(), {}, {}  # digests of clips that train, without empty ones; {(array, what): clips}
+
+    def add(found, more):
+        for key, clips in more.items():
+            found.setdefault(key, []).extend(clips)
+
+    for split, i, x, _, wrong in read_parts(file, splits):
+        add(bad, wrong)
+        filled = x.any(axis=(1, 2))
+        digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in x]
+        add(odd, {(f"{split}x", "is empty: all its values are 0"): i + np.flatnonzero(~filled)})
+        if split == "test_":
+            copies = [at for at, digest in enumerate(digests, i) if digest in trained]
+            add(odd, {(f"{split}x", "is also a training or validation clip"): copies})
+        else:
+            trained.update(compress(digests, filled))
+        if bones and not any(array.endswith("x") for array, _ in wrong):
+            bones.add(x)
+        step(len(x))
+    notes = [*describe({key: clips for key, clips in odd.items() if clips})]
+    return [*describe(bad)], notes + ([*bones.notes()] if bones else [])
 
 
 class BoneLengths:
@@ -166,7 +177,7 @@ class BoneLengths:
             i = np.nanargmax(spread)
             quartiles = f"its quartiles are {low[i]:.2f} and {high[i]:.2f} of the mean bone"
             yield self._note(f"{self._name(i)} changes its length: {quartiles}", count)
-        pairs = self._pairs()
+        pairs = self.pairs()
         ratio = median[pairs[:, 0]] / median[pairs[:, 1]]
         ratio = np.maximum(ratio, 1 / ratio)
         if count := int((ratio > RATIO).sum()):
@@ -182,10 +193,9 @@ class BoneLengths:
     def _name(self, bone):
         return " - ".join(self.skeleton.joints[joint] for joint in self.bones[bone])
 
-    def _pairs(self):
+    def pairs(self):
         """(pairs, 2): bones that are each other's counterpart, each pair once."""
-        if self.skeleton.pairs is None:
-            return np.zeros((0, 2), np.int64)
-        index = {frozenset(bone): i for i, bone in enumerate(self.bones.tolist())}
-        other = [index.get(frozenset(self.skeleton.pairs[joint] for joint in bone), -1) for bone in self.bones.tolist()]
-        return np.array([(i, k) for i, k in enumerate(other) if i < k], np.int64).reshape(-1, 2)
+        other = {frozenset(bone): i for i, bone in enumerate(self.bones.tolist())}
+        sides = self.skeleton.pairs or range(len(self.skeleton.joints))
+        found = [other.get(frozenset(sides[joint] for joint in bone), -1) for bone in self.bones.tolist()]
+        return np.array([(i, k) for i, k in enumerate(found) if i < k], np.int64).reshape(-1, 2)

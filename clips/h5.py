@@ -1,4 +1,4 @@
-"""The layout of every data set's h5: the scripts in this folder write it, data.py reads it.
+"""The layout of every data set's h5: the scripts of data/ write it, data.py reads it.
 
 Six datasets: `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's
 last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A data set whose result is the mean over random
@@ -15,10 +15,9 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
                         number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
     origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
     made_by             program and version that wrote the file
-    made_from           a digest of what it was made from, for the script that made it
 
-A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons. Text may be
-bytes in UTF-8, as NumPy and MATLAB write it.
+A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons, of NTU RGB+D.
+Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
 from contextlib import contextmanager
@@ -28,20 +27,52 @@ import h5py
 import numpy as np
 
 import util
-from clips.checks import FARTHEST, check_resplits, check_shapes, check_values
-from clips.skeletons import KINECT_V2, MADE_BY, read_skeleton
-from safe.h5 import open_h5
+from clips import checks
+from clips.checks import FARTHEST
+from clips.skeletons import KINECT_V2, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
-ATTRIBUTES = ("joints", "persons", "class_names", "protocol", "axes", "skeleton", "parents", "flip_pairs", "origin")
-ATTRIBUTES += ("made_by", "made_from")
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 # Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
 # 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
+
+
+def _text(value):
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _texts(value):
+    if not isinstance(value, list):
+        raise TypeError
+    return [util.readable(_text(item)) for item in value]
+
+
+def _axes(value):
+    return (AXES_3D, AXES_2D)[(AXES_3D, AXES_2D).index(_text(value))]
+
+
+def _numbers(value):
+    return [index(item) for item in value]
+
+
+# Each attribute: what it must be, and the function that reads it, of which TypeError or ValueError says that it is not
+ATTRIBUTES = {
+    "joints": ("a whole number", index),
+    "persons": ("a whole number", index),
+    "class_names": ("a list of text", _texts),
+    "protocol": ("a text", lambda value: util.readable(_text(value))),
+    "axes": (f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}", _axes),
+    "skeleton": ("a text", _text),
+    "parents": ("a list of whole numbers", _numbers),
+    "flip_pairs": ("a list of whole numbers", _numbers),
+    "origin": ("a whole number", index),
+}
 
 
 # ---- writing
@@ -53,8 +84,8 @@ def write_h5(path, splits, **header):
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
     header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
-    parents and flip_pairs) and axes, as above; origin: as above, and `prepare` centers each clip there. Without it
-    clips stay as they are.
+    parents and flip_pairs) and axes, as above; origin: as above, and each clip is centered there
+    (`trim_and_center`). Without it clips stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
@@ -64,21 +95,17 @@ def write_h5(path, splits, **header):
 
 
 @contextmanager
-def open_writer(
-    path, labels, *, frames, joints, persons, class_names, protocol, made_by, origin=None, resplits=None, **more
-):
+def open_writer(path, labels, *, frames, joints, persons, class_names, resplits=None, **more):
     """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
-    labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: further
+    labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: the other
     attributes of the file. what: how an error names the clip, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
-    names, protocol = list(map(util.readable, class_names)), util.readable(protocol)
-    if origin is not None:
-        more["origin"] = _checked_origin(origin, joints)
+    names, more = list(class_names), {key: value for key, value in more.items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
-        file.attrs.update(joints=joints, persons=persons, class_names=names, protocol=protocol, made_by=made_by, **more)
+        file.attrs.update(joints=joints, persons=persons, class_names=list(map(util.readable, names)), **more)
         missing = {}
         for split in SPLITS:
             y = _checked_labels(labels[split], f"{split}y", len(names))
@@ -88,17 +115,15 @@ def open_writer(
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
             file.create_dataset(f"{split}x", (len(y), frames, persons * joints * 3), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
-        if problems := [*_check_attributes(file), *_check_skeleton(file, joints)]:
-            raise util.UserError(problems[0])
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
-            if problems := list(check_resplits(file, SPLITS)):
-                raise util.UserError(problems[0])
+        if problems := [*_read_attributes(file)[1], *checks.check_resplits(file, SPLITS)]:
+            raise util.UserError(problems[0])
 
         def write(split, i, clip, what=None):
             if i >= len(missing[split]):
                 raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
-            x = file[f"{split}x"]
+            x, origin = file[f"{split}x"], more.get("origin")
             _write_chunks(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints, origin))
             missing[split][i] = False
 
@@ -118,12 +143,6 @@ def _checked_labels(labels, what, classes):
     return labels.astype(np.int64)
 
 
-def _checked_origin(origin, joints):
-    if not 0 <= index(origin) <= joints:
-        raise util.UserError(f"origin {origin}: not a joint from 1 to {joints}, or 0 for none")
-    return index(origin)
-
-
 def _checked_clip(clip, what, shape, joints, origin):
     _, frames, width = shape
     person, given = joints * 3, np.asarray(clip)
@@ -136,7 +155,7 @@ def _checked_clip(clip, what, shape, joints, origin):
     if not (good := (np.abs(clip) < FARTHEST).all(axis=1)).all():
         raise util.UserError(f"{what}: NaN or infinity, or a number too large, in frame {int(good.argmin())}")
     if origin and clip.any():
-        clip = prepare(given.reshape(len(given), -1, joints, 3), origin)
+        clip = trim_and_center(given.reshape(len(given), -1, joints, 3), origin)
         clip = clip.reshape(len(clip), -1)
     return clip
 
@@ -169,7 +188,7 @@ def center(clip, absent, joint=1):
     return moved
 
 
-def prepare(clip, origin=ORIGIN):
+def trim_and_center(clip, origin=ORIGIN):
     """Drops what is empty and centers a clip, as the data sets' scripts do: (frames, persons, joints, 3), metres.
 
     Frames without a person, and persons in no frame, are dropped. Joint `origin` (from 1; 0 for none) of person 1 in
@@ -193,30 +212,7 @@ def split_validation(indices):
     return train_test_split(indices, test_size=0.05, random_state=10000)
 
 
-def made_from(path):
-    """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
-    try:
-        with open_h5(path) as file:
-            return read_attributes(file).get("made_from")
-    except (OSError, util.UserError):
-        return None
-
-
 # ---- reading and checking
-
-
-def read_attributes(file):
-    """The attributes of an open h5 that the layout knows, {name: value}; text is str, whether it was stored so or not.
-
-    Arrays of text become lists. Bytes that are not UTF-8 become surrogates. Values are not checked.
-    """
-    return {name: _decode(file.attrs[name]) for name in ATTRIBUTES if name in file.attrs}
-
-
-def _decode(value):
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
-        return [_decode(item) for item in value.ravel().tolist()]
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
 
 
 def read_header(file):
@@ -227,96 +223,74 @@ def read_header(file):
     skeletons.Skeleton, origin an int or None.
     Raises UserError if the file is not in this layout; the values of its arrays are not checked.
     """
-    if problems := validate(file, values=False):
+    header, problems = _read_layout(file)
+    if problems:
         more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" if len(problems) > 1 else ""
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
-    attributes = read_attributes(file)
-    joints, persons = _joints_and_persons(file)
-    names = attributes.get("class_names", [f"class {i}" for i in range(file["y"].shape[1])])
-    return {
-        "joints": joints,
-        "persons": persons,
-        "class_names": tuple(map(util.readable, names)),
-        "skeleton": _skeleton(file, joints),
-        "origin": read_origin(attributes),
-        "protocol": util.readable(attributes.get("protocol", "")),
-        "axes": attributes.get("axes", AXES_3D),
-    }
+    return header
 
 
-def read_origin(attributes):
-    """The joint, from 1, at the origin of clips; 0 for none; None if the attributes do not say."""
-    return int(attributes["origin"]) if "origin" in attributes else None
+def validate(file, step=lambda clips: None, notes=None):
+    """What is wrong with an open h5: a list of lines, empty if it is in this layout.
 
-
-def validate(file, values=True, step=None, notes=None):
-    """What is wrong with an open h5: a list of strings, empty if it is in this layout.
-
-    values: also read all arrays, a few MB at a time. step: called with the number of clips after each such part.
-    notes: a list to which what is odd but allowed is added: empty clips, test clips that also train, and bones whose
-    lengths do not look like those of the skeleton.
+    All arrays are read, a few MB at a time; step is called with the number of clips after each such part. notes: a list
+    to which what is odd but allowed is added: empty clips, test clips that also train, and bones whose lengths do not
+    look like those of the skeleton.
     """
-    problems = [*check_shapes(file, SPLITS)] or [*_check_attributes(file)] or [*_check_skeleton(file)]
-    if not problems and "resplits" in file:
-        problems = [*check_resplits(file, SPLITS)]
-    if not problems and values:
-        header = read_header(file)
-        skeleton = header["skeleton"] if header["axes"] == AXES_3D else None
-        problems = [*check_values(file, SPLITS, skeleton, step, notes)]
+    header, problems = _read_layout(file)
+    if problems:
+        return problems
+    skeleton = header["skeleton"] if header["axes"] == AXES_3D else None
+    problems, odd = checks.check_values(file, SPLITS, skeleton, step)
+    if notes is not None:
+        notes += odd
     return problems
 
 
-def _joints_and_persons(file):
-    """From the attributes; without them, 25 joints and 2 persons if x is 150 wide. Raises TypeError."""
-    joints, persons = file.attrs.get("joints"), file.attrs.get("persons")
-    if joints is None and persons is None and file["x"].shape[2] == 150:
-        return 25, 2
-    return index(joints), index(persons)
+def _read_layout(file):
+    """The header, and what is wrong with the file but for the values of its arrays."""
+    if problems := [*checks.check_shapes(file, SPLITS)]:
+        return {}, problems
+    header, problems = _read_attributes(file)
+    return header, problems or [*checks.check_resplits(file, SPLITS)]
 
 
-def _skeleton(file, joints):
-    """From the attributes; without them, that of the script that wrote the file. Raises ValueError or TypeError."""
-    attributes = read_attributes(file)
-    skeleton = read_skeleton(attributes, joints)
-    if skeleton.name == "unknown":
-        made_by = str(attributes.get("made_by")).split(" ")[0]
-        known = MADE_BY.get(made_by, skeleton if "joints" in attributes else KINECT_V2)  # the release's: 150 wide
-        skeleton = known if len(known.joints) == joints else skeleton
-    return skeleton
-
-
-def _check_attributes(file):
+def _read_attributes(file):
+    """As `_read_layout`, of the attributes of a file whose arrays have correct shapes."""
     width, classes = file["x"].shape[2], file["y"].shape[1]
-    joints = width // 3  # at most
+    header = {"protocol": "", "axes": AXES_3D, "origin": None, "class_names": [f"class {i}" for i in range(classes)]}
+    problems, known = [], {}
+    if width == 150 and "joints" not in file.attrs and "persons" not in file.attrs:
+        header |= {"joints": 25, "persons": 2}
+        known = KINECT_V2.to_attributes()
+    for name, (wanted, read) in ATTRIBUTES.items():
+        if name in file.attrs:
+            value = _decode(file.attrs[name])
+            try:
+                header[name] = read(value)
+            except (TypeError, ValueError):
+                problems.append(f"attribute {name}: {util.shorten([value])}, not {wanted}")
+    joints, persons = header.get("joints"), header.get("persons")
+    if problems or None in (joints, persons):
+        missing = f"attributes joints and persons: they must say how the {width} values of a frame are made up"
+        return header, problems or [missing]
+    if joints < 1 or persons < 1 or persons * joints * 3 != width:
+        return header, [f"attributes: {persons} persons * {joints} joints * 3, but x is {width} wide"]
+    header["class_names"] = tuple(header["class_names"])
+    if (n := len(header["class_names"])) != classes:
+        problems.append(f"attribute class_names: {n} names, but y has {classes} classes")
+    if not 0 <= (header["origin"] or 0) <= joints:
+        problems.append(f"attribute origin: {header['origin']}, not a joint from 1 to {joints}, or 0 for none")
     try:
-        joints, persons = _joints_and_persons(file)
-        if joints < 1 or persons < 1:
-            yield f"attributes: {joints} joints and {persons} persons, both must be 1 or more"
-        elif persons * joints * 3 != width:
-            yield f"x is {width} wide, but {persons} persons * {joints} joints * 3 are {persons * joints * 3}"
-    except TypeError:
-        yield f"attributes joints and persons: whole numbers must say how the {width} values of a frame are made up"
-    attributes = read_attributes(file)
-    names = attributes.get("class_names", [""] * classes)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        yield "attribute class_names: not a list of text"
-    elif len(names) != classes:
-        yield f"attribute class_names: {len(names)} names, but y has {classes} classes"
-    if not isinstance(attributes.get("protocol", ""), str):
-        yield "attribute protocol: not a text"
-    axes = attributes.get("axes", AXES_3D)
-    if not isinstance(axes, str) or axes not in (AXES_3D, AXES_2D):
-        yield f"attribute axes: {util.shorten(axes)!r}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
-    try:
-        _checked_origin(attributes.get("origin", 0), max(joints, 0))
-    except util.UserError as error:
-        yield f"attribute {error}"
-    except TypeError:
-        yield "attribute origin: not a whole number"
+        stated = {key: header.pop(key) for key in ("skeleton", "parents", "flip_pairs") if key in header}
+        header["skeleton"] = read_skeleton(stated or known, joints)
+    except ValueError as error:
+        problems.append(f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}")
+    return header, problems
 
 
-def _check_skeleton(file, joints=None):
-    try:
-        _skeleton(file, joints or _joints_and_persons(file)[0])
-    except (TypeError, ValueError) as error:
-        yield f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}"
+def _decode(value):
+    """Text as str, bytes that are not UTF-8 in it as surrogates, and arrays of text as lists."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
+        return [_decode(item) for item in value.ravel().tolist()]
+    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value

@@ -17,7 +17,7 @@ feet                 on the way from the ankle to the toes, half of it (v1) or t
 
 The fractions of v1's trunk are those that fit N-UCLA's training clips best, rounded: the joint is then 16 mm (hip
 centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. The
-others are guesses. tools/try_joint_map.py tells what all this costs.
+others are guesses.
 """
 
 import numpy as np

@@ -1,19 +1,16 @@
 """NTU RGB+D: from the text of a .skeleton file to a clip of one or two actors, as in the release's three scripts."""
 
 import os
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from clips import h5 as layout
-from clips.blocks import BadFile
 from clips.checks import FARTHEST
+from clips.skipped import BadFile
 from util import regular
 
 JOINTS = 25
-
-
 LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
 
 
@@ -31,33 +28,6 @@ class Body(NamedTuple):
         return self.first + len(self.joints) - 1
 
 
-def read_skeleton(data):
-    """Reads the text of a .skeleton file, bytes: (number of valid frames, [Body] in the order of first appearance).
-
-    Valid frames are those with a body. Raises BadFile with the line. The counts in the text allocate no memory.
-    """
-    lines = data.split(b"\n")
-    while lines and not lines[-1].strip():
-        lines.pop()
-    ids, frames, starts = [], [], []
-    try:
-        valid = find_bodies(lines, ids, frames, starts)
-    except BadFile:
-        check_fields(lines, starts)  # a missing or extra line makes the counts after it wrong: name that line
-        raise
-    joints = read_joints(data, lines, starts)
-    order = {}
-    which = np.array([order.setdefault(id, len(order)) for id in ids])
-    if len(order) == 1:
-        return valid, [Body(ids[0], frames[0], joints, np.float32(0))]
-    bodies = []
-    for id, k in order.items():
-        rows = joints[which == k]
-        with np.errstate(over="ignore", invalid="ignore"):
-            bodies.append(Body(id, frames[ids.index(id)], rows, rows.reshape(-1, 3).var(axis=0).sum()))
-    return valid, bodies
-
-
 def read_file(path):
     """`read_skeleton` of a file. Raises BadFile, or OSError where the system cannot read it."""
     if os.path.getsize(path) > LARGEST:
@@ -66,110 +36,100 @@ def read_file(path):
         return read_skeleton(file.read())
 
 
-def find_bodies(lines, ids, frames, starts):
-    """Finds the bodies of each frame by the counts in the text, and returns the number of valid frames.
+def read_skeleton(data):
+    """Reads the text of a .skeleton file, bytes: (number of valid frames, [Body] in the order of first appearance).
 
-    Appends for each body in each frame: its ID, the number of the valid frame, and the index of its first joint's line.
+    Valid frames are those with a body. Raises BadFile with the line. The counts in the text allocate no memory.
     """
-    at, valid = 1, 0
-    announced = read_count(lines, 0, "the number of frames")
-    for frame in range(1, announced + 1):
-        bodies = read_count(lines, at, f"the number of bodies of frame {frame} of {announced}")
+    lines = data.decode("ascii", "replace").rstrip().split("\n")
+    valid, ids, frames, starts = find_bodies(lines)
+    joints = read_joints(lines, starts)
+    order = {}
+    which = np.array([order.setdefault(id, len(order)) for id in ids])
+    if len(order) == 1:
+        return valid, [Body(ids[0].encode(), frames[0], joints, np.float32(0))]
+    bodies = []
+    for id, k in order.items():
+        rows = joints[which == k]
+        with np.errstate(over="ignore", invalid="ignore"):
+            bodies.append(Body(id.encode(), frames[ids.index(id)], rows, rows.reshape(-1, 3).var(axis=0).sum()))
+    return valid, bodies
+
+
+def find_bodies(lines):
+    """Finds the bodies of each frame by the counts in the text. Returns the number of valid frames, and lists of each
+    body in each of them: its ID, the number of the valid frame, and the index of its first joint's line."""
+    ids, frames, starts = [], [], []
+
+    def first(at, what, numbers=1):
+        """The first of the numbers in a line, a text."""
+        if at >= len(lines):
+            raise BadFile(len(lines), f"cut short: no line with {what}")
+        fields = lines[at].split()
+        if len(fields) != numbers or not fields[0].isdigit() or len(fields[0]) > 20:
+            raise BadFile(at + 1, f"{quote(lines[at])} is not {what}")
+        return fields[0]
+
+    valid, at = 0, 1
+    for _ in range(int(first(0, "the number of frames"))):
+        bodies = int(first(at, "the number of bodies in a frame"))
         at += 1
-        for body in range(1, bodies + 1):
-            if at + 2 + JOINTS > len(lines):
-                raise BadFile(len(lines), f"cut short in frame {frame} of {announced}, body {body} of {bodies}")
-            fields = lines[at].split()
-            if len(fields) != 10 or not fields[0].isdigit() or len(fields[0]) > 20:
-                raise BadFile(at + 1, f"{quote(lines[at])} is not a body's ID and its 9 numbers")
-            if lines[at + 1].strip() != b"25":
-                raise BadFile(at + 2, f"the number of joints is {quote(lines[at + 1])}, not 25")
-            ids.append(fields[0])
+        for _ in range(bodies):
+            ids.append(first(at, "a body's ID and its 9 numbers", 10))
+            if first(at + 1, "the number of joints") != "25":
+                raise BadFile(at + 2, f"{quote(lines[at + 1])} is not 25, the number of joints")
             frames.append(valid)
             starts.append(at + 2)
             at += 2 + JOINTS
         valid += bodies > 0
+    if at > len(lines):
+        raise BadFile(len(lines), "cut short in the joints of a body")
     if at < len(lines):
-        raise BadFile(at + 1, f"more lines after the last of the {announced} frames announced in line 1")
+        raise BadFile(at + 1, "more lines after the last frame")
     if not valid:
-        raise BadFile(None, f"all {announced} frames are empty" if announced else "there are no frames")
-    return valid
+        raise BadFile(None, "nobody is in any frame")
+    return valid, ids, frames, starts
 
 
-def read_count(lines, at, what):
-    """The count in line `at`; `what` names it in errors."""
-    if not lines:
-        raise BadFile(None, "the file is empty")
-    if at >= len(lines):
-        raise BadFile(len(lines), f"cut short: the file ends before {what}")
-    token = lines[at].strip()
-    if not token.isdigit() or len(token) > 18:
-        raise BadFile(at + 1, f"{quote(token)} is not {what}")
-    return int(token)
+def read_joints(lines, starts):
+    """x, y, z of the 25 joints whose lines begin at each of `starts`: (len(starts), 25, 3) float32. Raises BadFile."""
+    rows = [line for start in starts for line in lines[start : start + JOINTS]]
+    joints = read_rows(rows)
+    if joints is None:
+        at = next(
+            at for start in starts for at in range(start, start + JOINTS) if read_rows(lines[at : at + 1]) is None
+        )
+        raise BadFile(at + 1, f"{quote(lines[at])} is not a joint: x, y, z in metres, 8 numbers, and 0, 1 or 2")
+    return joints.reshape(-1, JOINTS, 3)
 
 
-def read_joints(data, lines, starts):
-    """x, y, z of the 25 joints whose lines begin at each of `starts`: (len(starts), 25, 3) float32. Raises BadFile.
+def read_rows(rows):
+    """The first three numbers of each row, (rows, 3) float32; None if the rows are not all those of joints.
 
-    Of the 12 fields of a joint only these three are converted, for speed. The others are checked by the characters of
-    the whole text, and one by one only if there is an unusual one.
+    A joint has 12 numbers, and the last is 0, 1 or 2: not tracked, inferred, tracked. So a row with one more or less
+    is noticed. The others are not used; Kinect itself writes NaN there.
     """
-    rows = list(chain.from_iterable([lines[at : at + JOINTS] for at in starts]))
-    spaces = np.count_nonzero(np.frombuffer(data, np.uint8) == ord(" "))
-    unusual = data.translate(None, b"0123456789+-.eE \t\r\n")
-    if unusual or spaces != 11 * len(rows) + 9 * len(starts) or len(rows[-1].split()) != 12:
-        check_fields(lines, starts)
-    values = []
-    add = values.append
     try:
-        for row in rows:
-            x, y, z, _ = row.split(None, 3)
-            add(float(x))
-            add(float(y))
-            add(float(z))
+        values = np.loadtxt(rows, usecols=(0, 1, 2, 11), comments=None, ndmin=2)
     except ValueError:
-        add(np.nan)
-    with np.errstate(over="ignore"):
-        values = np.fromiter(values, np.float32, len(values))
-    if not (np.abs(values) < FARTHEST).all():
-        check_fields(lines, starts)
-    return values.reshape(-1, JOINTS, 3)
-
-
-def check_fields(lines, starts):
-    """Checks the bodies of a text field by field: raises BadFile for the first that is wrong.
-
-    NaN, infinity and what is too large are wrong in x, y, z only: Kinect itself writes them in other fields, which are
-    not used.
-    """
-    for start in starts:
-        for at in (start - 2, *range(start, start + JOINTS)):
-            fields, wanted = lines[at].split(), 12 if at >= start else 10
-            if len(fields) != wanted:
-                raise BadFile(at + 1, f"{len(fields)} numbers where {wanted} belong")
-            for i, token in enumerate(fields):
-                try:
-                    value = float(token) if b"_" not in token else None
-                except ValueError:
-                    value = None
-                if value is None:
-                    raise BadFile(at + 1, f"{quote(token)} is not a number")
-                if wanted == 12 and i < 3 and not abs(value) < FARTHEST:
-                    raise BadFile(at + 1, f"{'xyz'[i]} of a joint is {quote(token)}")
+        return None
+    good = (
+        len(values) == len(rows) and (np.abs(values[:, :3]) < FARTHEST).all() and np.isin(values[:, 3], (0, 1, 2)).all()
+    )
+    return values[:, :3].astype(np.float32) if good else None
 
 
 def quote(text):
-    """At most 30 bytes of a line, quoted for a message."""
+    """At most 30 characters of a line, quoted for a message."""
     text = text.strip()
-    return repr(text[:30])[1:] + ("…" if len(text) > 30 else "")
+    return repr(text[:30]) + "..." * (len(text) > 30)
+
+
+# ---- one or two actors
 
 
 FEWEST_FRAMES = 11  # a body seen in this many or fewer is noise
-
-
 SPREAD = np.float32(0.8)  # a frame wider than this share of its height is noise: people are upright
-
-
 NOISE_SHARE = 0.69754  # a body with this share of noise frames is noise
 
 

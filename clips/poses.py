@@ -1,8 +1,8 @@
 """Reads the files of pose estimators as clips: OpenPose, MMPose, Ultralytics and MediaPipe.
 
-    clip, skeleton, axes = read_poses("walk.json", size=(1280, 720))        # (frames, 2, 17, 3), "coco17", ...
-    stream = PoseStream(size=(1280, 720))
-    persons, skeleton, axes = stream.update(json.loads(line))               # (2, 17, 3), ...
+    poses = read_poses("walk.json", size=(1280, 720))                       # of its clip: (frames, 2, 17, 3)
+    live = LivePoses(size=(1280, 720))
+    poses = live.update(json.loads(line))                                   # (2, 17, 3), or None
 
 OpenPose     the folder that --write_json fills: NAME_000000000000_keypoints.json, ...; COCO's 18 joints or BODY_25's 25
 MMPose       the inferencer's predictions, a list of {"frame_id", "instances"}, or the demos' {"meta_info",
@@ -30,8 +30,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clips.blocks import BadFile, Skipped
 from clips.h5 import AXES_2D, AXES_3D
+from clips.skipped import BadFile, Skipped
 from clips.tracking import Places, assign_persons
 from util import UserError, regular, shorten
 
@@ -51,13 +51,10 @@ WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowEr
 
 
 class Poses(NamedTuple):
-    clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints; of a stream one frame
+    clip: np.ndarray  # (frames, persons, joints, 3) float32, zeros for absent persons and joints; live, of one frame
     skeleton: str  # its name in clips/skeletons.py
     axes: str  # what the three values of a joint are
-
-
-class MissingSize(UserError):
-    """The size of the picture is needed."""
+    centered: bool = False  # as the clips of their data set for training
 
 
 def read_poses(path, size=None, persons=2):
@@ -65,19 +62,18 @@ def read_poses(path, size=None, persons=2):
 
     size: (width, height) of the picture in pixels; not needed if all x and y are in 0...1 already, and for MediaPipe.
     persons: at most so many; those with the most joints seen over the clip.
-    Raises UserError with the file, MissingSize if `size` is needed; OSError if the system cannot read it.
+    Raises UserError with the file; OSError if the system cannot read it.
     """
     path = Path(path)
     try:
         kind, frames, frame, values = _collect(_read_folder(path) if path.is_dir() else _read_file(path))
         there, values, points, seen = _locate(kind, values, size)
-        frame = frame[there]
-        if not len(frame):
+        if not len(values):
             raise BadFile(None, "nobody is in it")
-        person = assign_persons(frame, points, seen, persons)
     except BadFile as error:
-        reason = str(Skipped(str(path), *error.args))
-        raise (MissingSize if isinstance(error, _NoSize) else UserError)(reason) from None
+        raise UserError(str(Skipped(str(path), *error.args))) from None
+    frame = frame[there]
+    person = assign_persons(frame, points, seen, persons)
     clip = np.zeros((frames, persons, *values.shape[1:]), np.float32)
     clip[frame[person >= 0], person[person >= 0]] = values[person >= 0]
     return Poses(clip, SKELETONS[kind], _axes(kind))
@@ -91,8 +87,8 @@ def picture_size(text):
     return int(found[1]), int(found[2])
 
 
-class PoseStream:
-    """Frames of one pose estimator, one at a time. Arguments as in read_poses.
+class LivePoses:
+    """Frames of one pose estimator as they arrive. Arguments as in read_poses.
 
     Persons keep their places from frame to frame as far as that can be said without the later frames: those who are
     there first are kept, and a place is free again some frames after a person has left (tracking.Places).
@@ -109,15 +105,10 @@ class PoseStream:
         Raises ValueError, and ignores the frame, if it is none of an estimator that is known, or another's.
         """
         try:
-            persons = _persons(frame)
-        except WRONG as error:
-            raise ValueError(f"not a frame of a pose estimator ({type(error).__name__})") from None
-        try:
-            kind, _, order, values = _collect([(0, frame)]) if persons else (self.kind, 1, [], ())
-            if self.kind not in (None, kind):
+            kind, _, _, values = _collect([(0, frame)])
+            if kind and self.kind not in (None, kind):
                 raise BadFile(None, f"{kind[1]} joints of {kind[0]}, and before {self.kind[1]} of {self.kind[0]}")
-            if len(order):
-                _, values, points, seen = _locate(kind, values, self.size)
+            _, values, points, seen = _locate(kind, values, self.size)
         except BadFile as error:
             raise ValueError(error.args[1].removeprefix("frame 0: ")) from None
         self.frames += 1
@@ -139,6 +130,8 @@ def _locate(kind, values, size):
 
     values: (n, joints, 3) as in the file. Points (m, joints, 2 or 3) are for tracking; seen: (m, joints) bool.
     """
+    if kind is None:  # nobody
+        return np.zeros(0, bool), values, values, values
     if kind[0] == "MediaPipe":
         points = values = from_mediapipe(values)
         seen = np.repeat(values.any(axis=(1, 2))[:, None], values.shape[1], axis=1)
@@ -159,10 +152,6 @@ def from_mediapipe(landmarks):
     return landmarks * np.array([-1, -1, 1], landmarks.dtype)
 
 
-class _NoSize(BadFile):
-    pass
-
-
 def _normalize(values, seen, size):
     """(n, joints, 3) x, y, score -> x - 0.5, y - 0.5, score; zeros where not seen."""
     found = values[seen][:, :2]
@@ -171,7 +160,7 @@ def _normalize(values, seen, size):
     elif np.abs(found).max() < 2:
         raise BadFile(None, "x and y are neither pixels nor all in 0...1 (OpenPose: --keypoint_scale 0 or 3)")
     elif size is None:
-        raise _NoSize(None, "x and y are pixels: give the size of the picture, width and height (--size 1280x720)")
+        raise BadFile(None, "x and y are pixels: give the size of the picture, width and height (--size 1280x720)")
     elif ((found < 0) | (found > size)).any(axis=1).mean() > 0.5:
         raise BadFile(None, "most joints lie outside a picture of {} x {} pixels".format(*size))
     values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=2)
@@ -207,12 +196,10 @@ def is_frame(content):
 def _read_folder(folder):
     frames, size = {}, 0
     for path in sorted(folder.glob("*.json")):
-        found = re.findall("[0-9]+", path.stem)
-        if not found:
-            raise BadFile(None, f"{path.name}: no number of a frame in its name")
-        if int(found[-1]) in frames:
-            raise BadFile(None, f"{path.name}: a second file of frame {int(found[-1])}")
-        size += path.stat().st_size
+        found, size = re.findall("[0-9]+", path.stem), size + path.stat().st_size
+        if not found or int(found[-1]) in frames:
+            why = f"a second file of frame {int(found[-1])}" if found else "no number of a frame in its name"
+            raise BadFile(None, f"{path.name}: {why}")
         try:
             frames[int(found[-1])] = _load(path, size)
         except BadFile as error:
@@ -240,16 +227,17 @@ def _read_file(path):
 
 
 def _load(path, size):
+    """The content of a file; of a .jsonl, a list of its lines, None for an empty one. size: of all files, in bytes."""
     if size > LARGEST:
         raise BadFile(None, f"more than {LARGEST >> 20} MB")
     text = regular(path).read_bytes()
-    if path.suffix == ".jsonl":
-        lines = text.rstrip().splitlines()
-        return [_parse(line, i) if line.strip() else None for i, line in enumerate(lines, 1)]  # None: nobody
-    return _parse(text, None)
+    if path.suffix != ".jsonl":
+        return _parse(text)
+    lines = enumerate(text.rstrip().splitlines(), 1)
+    return [_parse(line, number) if line.strip() else None for number, line in lines]
 
 
-def _parse(text, line):
+def _parse(text, line=None):
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -260,7 +248,10 @@ def _parse(text, line):
 
 
 def _collect(frames):
-    """[(number, frame)] -> the key of SKELETONS, number of frames, (n,) frame from 0, (n, joints, 3) float64."""
+    """[(number, frame)] -> the key of SKELETONS, number of frames, (n,) frame from 0, (n, joints, 3) float64.
+
+    The key is None if nobody is in them. Raises BadFile.
+    """
     numbers, poses, kinds = [], [], {}
     for number, frame in frames:
         try:
@@ -276,7 +267,7 @@ def _collect(frames):
             why = f"not a frame of a pose estimator that is known ({why}{shorten(error, 100)})"
             raise BadFile(None, f"frame {number}: {why}") from None
     if not poses:
-        raise BadFile(None, "nobody is in it")
+        return None, len(frames), np.zeros(0, int), np.zeros((0, 0, 3))
     names = [f"{joints} joints of {estimator}" for estimator, joints in kinds]
     if len(kinds) > 1:
         raise BadFile(None, f"{names[0]}, and in frame {list(kinds.values())[1]} {names[1]}")
@@ -287,7 +278,7 @@ def _collect(frames):
     first, last = min(number for number, _ in frames), max(number for number, _ in frames)
     if last - first >= FRAMES:
         raise BadFile(None, f"frames {shorten(first)} to {shorten(last)}: more than {FRAMES:,}")
-    frame, values = np.array(numbers, np.int64) - first, np.array(poses, np.float64)
+    frame, values = np.array([number - first for number in numbers]), np.array(poses, np.float64)
     score = np.zeros(len(frame)) if kind[0] == "MediaPipe" else values[..., 2].mean(axis=1)
     order = np.lexsort((-score, frame))  # frame by frame, the highest mean score first; stable
     frame, values = frame[order], values[order]

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clips import blocks
+from clips import skipped
 from util import ROOT, ArgumentParser, UserError, regular
 
 HERE = ROOT / "data/ntu"
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
 FIELDS = ("setup", "camera", "performer", "replication", "action")
 NAMES = ("NTU", "NTU120", "DEMO")  # the data sets
+GROUP = 64  # clips that a worker reads at a time
 
 # The order of the performers is the order of the clips in the h5
 CS_TRAIN = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
@@ -109,14 +110,21 @@ def dataset(name):
     return NtuDataset(name, actions, missing, (csub, cset), 113945)
 
 
-def parse_arguments(description, argv=None, epilog=blocks.EXIT_CODES):
-    """The arguments of the three scripts: root, dataset, workers, strict."""
-    parser = ArgumentParser(description=description, epilog=epilog)
+def parse_arguments(description, argv=None, skips=True):
+    """The arguments of the three scripts: root, dataset, workers, and strict if the script may skip files."""
+    parser = ArgumentParser(description=description, epilog=skipped.EXIT_CODES if skips else None)
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)")
     add("--dataset", choices=NAMES, default="NTU", help="(%(default)s)")
-    blocks.add_arguments(parser, skips=epilog is not None)
+    skipped.add_arguments(parser, skips)
     args = parser.parse_args(argv)
     if not args.root.is_dir():
         raise UserError(f"--root {args.root}: no such folder")
     return args
+
+
+def made_by(path, script):
+    """The path of what `script`, the step before, has written. Raises UserError if it is missing."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file: first run {script} --dataset {path.stem}")
+    return path

@@ -1,9 +1,7 @@
-"""Reads recordings that are in no data set as clips like those that a network was trained on.
+"""Reads recordings that are in no data set.
 
-    clip, skeleton, axes = read_any("S001C001P001R001A010.skeleton")     # (frames, persons, 25, 3) float32, metres
-    clip, skeleton, axes = read_any("walk.json", size=(1280, 720))       # of a pose estimator
-
-data, data/ntu and data/nucla must be on the import path.
+clip, skeleton, axes = read_any("S001C001P001R001A010.skeleton")     # (frames, persons, 25, 3) float32, metres
+clip, skeleton, axes = read_any("walk.json", size=(1280, 720))       # of a pose estimator
 """
 
 import json
@@ -11,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from clips.blocks import BadFile, Skipped
-from clips.h5 import ORIGIN, prepare
+from clips.h5 import ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
 from clips.poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
 from clips.skeletons import SKELETONS
+from clips.skipped import BadFile, Skipped
 from clips.units import check_size
-from util import UserError, regular
+from util import UserError, regular, shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
 # Rotations that turn the axis that points up to y
@@ -32,32 +30,29 @@ UP = {
 }
 
 
-def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=None, scale=1.0):
-    """Reads a file and centers it as the data sets' scripts do: Poses, with only frames and persons that are there.
+def read_any(path, skeleton="unknown", size=None, persons=2, up=None, scale=1.0):
+    """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU and N-UCLA are centered as in training; the
+    others are as they are in the file (h5.trim_and_center).
 
     path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA, with or without a
     label; a file or folder of a pose estimator (poses.py); or a `.npy`, (frames, joints, 3) or (frames, persons,
     joints, 3): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score; zeros for an absent person.
-    skeleton: that of a `.npy`, which does not say. Those of "mediapipe33" hold MediaPipe's world landmarks as they are,
-    unless `up` is given, and so do those with 33 joints where the skeleton has another number.
-    size: as in read_poses. persons: most persons of a pose estimator's file. origin: the joint, from 1, that becomes
-    the origin of a `.npy` or of MediaPipe's poses (by default that of default_origin); 0 for none. up: the axis of a 3D
-    `.npy` that points up, one of UP. scale: factor from its unit to metres.
+    skeleton, up, scale: of a `.npy`, which does not say (`as_poses`). size, persons: of poses, as in read_poses.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
-    (units.check_size); MissingSize as read_poses; OSError if the system cannot read it.
+    (units.check_size); OSError if the system cannot read it.
     """
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            poses = prepare_poses(_read_npy(path, skeleton, up, scale), origin)
+            poses = _read_npy(path, skeleton, up, scale)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
-            poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D)
+            poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
         elif path.suffix == ".json" and _is_nucla(path):
             clip, _ = read_json(path.read_bytes(), path, labelled=False)
-            poses = Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D)
+            poses = Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
         elif path.suffix in (".json", ".jsonl") or path.is_dir():
-            poses = prepare_poses(read_poses(path, size, persons), origin)
+            poses = read_poses(path, size, persons)
         else:
             path.stat()
             raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
@@ -69,9 +64,10 @@ def read_any(path, skeleton="unknown", size=None, persons=2, origin=None, up=Non
     return poses
 
 
-def read_recording(path, **options):
-    """The clip of `read_any` alone, (frames, persons, joints, 3) float32."""
-    return read_any(path, **options).clip
+def read_recording(path, origin=ORIGIN, **options):
+    """The clip of `read_any` alone, trimmed and centered."""
+    poses = read_any(path, **options)
+    return poses.clip if poses.centered else trim_and_center(poses.clip, origin)
 
 
 def find_recordings(source):
@@ -100,29 +96,28 @@ def _is_nucla(path):
 
 
 def _read_npy(path, skeleton, up, scale):
-    try:
-        # Mapped: no memory is allocated by the header alone
+    try:  # mapped: no memory is allocated by the header alone
         array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
         shape, dtype = array.shape, array.dtype
     except (OSError, MemoryError):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
-        why = next(iter(str(error).splitlines()), type(error).__name__)
-        raise BadFile(None, f"not an array of numbers in NumPy's format ({why})") from None
+        raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
     if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape or dtype.kind not in "fiu":
         wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
         raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
     clip = np.array(array, np.promote_types(dtype, np.float32)).reshape(len(array), -1, *shape[-2:])
-    finite = np.isfinite(clip).all(axis=(1, 2, 3))
-    if not finite.all():
+    if not (finite := np.isfinite(clip).all(axis=(1, 2, 3))).all():
         raise BadFile(None, f"NaN or infinity in frame {finite.argmin() + 1}; use zeros for an absent person")
     return as_poses(clip, skeleton, up, scale)
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):
-    """Numbers that do not say of what they are, (frames, persons, joints, 3), as Poses. Arguments as in read_any.
+    """Numbers that do not say of what they are, (frames, persons, joints, 3), as Poses.
 
-    Raises BadFile if they do not fit the skeleton.
+    skeleton: its name, or "unknown". Those of "mediapipe33" are MediaPipe's world landmarks, unless `up` is given, and
+    so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of UP. scale:
+    factor from their unit to metres. Raises BadFile if they do not fit the skeleton.
     """
     joints, known = clip.shape[2], SKELETONS.get(skeleton)
     if known and joints != len(known.joints):
@@ -147,11 +142,3 @@ def default_origin(skeleton):
     """The joint, from 1, that becomes the origin: the spine; 0 where clips are not moved: in pictures, and those of
     MediaPipe, whose origin is between the hips already."""
     return 0 if skeleton == "mediapipe33" or (skeleton in SKELETONS and SKELETONS[skeleton].is_2d) else ORIGIN
-
-
-def prepare_poses(poses, origin=None):
-    """Poses through `prepare`. origin: by default that of the skeleton; 2D poses are never moved. Raises BadFile."""
-    origin = default_origin(poses.skeleton) if origin is None or poses.axes == AXES_2D else origin
-    if origin > poses.clip.shape[2]:
-        raise BadFile(None, f"{poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
-    return poses._replace(clip=prepare(poses.clip, origin))

@@ -45,33 +45,25 @@ class Skeleton:
             return None
         if not len(self.bones()):
             raise ValueError(f"the skeleton is unknown, and the stream {name!r} needs its bones")
-        n = len(self.joints)
-        relative = np.eye(n, dtype=np.float32)
-        if name == "bone":
-            for i, parent in self.bones():
-                relative[i, parent] = -1
-        else:
-            center = self._middle(name)
-            relative -= center
-            kept = np.flatnonzero(center == 1)
-            relative[kept, kept] += 1  # a joint that is the center keeps its position
-        maps = np.stack([relative] * 3)
-        if has_score:
-            maps[2] = np.eye(n)
-        return maps
+        one, center = np.eye(len(self.joints)), self._center(name)
+        kept = (center == one).all(axis=1, keepdims=True)  # a joint that is its own center keeps its position
+        relative = one - np.where(kept, 0, center)
+        return np.stack([relative, relative, one if has_score else relative]).astype(np.float32)
 
-    def _middle(self, name):
-        """The weights of the joints whose sum is the center of a stream, (joints,) float32."""
-        weights = np.zeros(len(self.joints), np.float32)
+    def _center(self, name):
+        """The weights of the joints whose sum each joint of a stream is relative to, (joints, joints)."""
+        one = np.eye(len(self.joints))
+        if name == "bone":
+            return one[list(self.parents)]
         if name == "root":
-            weights[next(i for i, parent in enumerate(self.parents) if i == parent)] = 1
-            return weights
-        middle = [i for i, joint in enumerate(self.joints) if joint in ("shoulder centre", "spine at the shoulders")]
-        both = [i for i, joint in enumerate(self.joints) if joint in ("left shoulder", "right shoulder")]
-        if not both:
-            raise ValueError(f"the skeleton {self.name} has no shoulders")
-        weights[middle or both] = 1 / len(middle or both)
-        return weights
+            joints = [next(i for i, parent in enumerate(self.parents) if i == parent)]
+        else:
+            middle, both = ("shoulder centre", "spine at the shoulders"), ("left shoulder", "right shoulder")
+            found = ([i for i, joint in enumerate(self.joints) if joint in names] for names in (middle, both))
+            joints = next(filter(None, found), None)
+            if joints is None:
+                raise ValueError(f"the skeleton {self.name} has no shoulders")
+        return np.tile(one[joints].mean(axis=0), (len(one), 1))
 
     def is_another(self, other):
         """Whether two skeletons differ as far as is known: the order of joints in an unknown one may be any."""
@@ -95,30 +87,26 @@ def unknown_skeleton(joints):
 
 def read_skeleton(attributes, joints):
     """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
+    stated, numbers = [key for key in ("parents", "flip_pairs") if key in attributes], range(joints)
+    if (name := attributes.get("skeleton", "custom" if stated else "unknown")) == "unknown":
+        return unknown_skeleton(joints)
     if "skeleton" in attributes:
-        name = attributes["skeleton"]
-        if name == "unknown":
-            return unknown_skeleton(joints)
         if name not in SKELETONS:
             raise ValueError(f"skeleton {name!r:.40} is not one of {', '.join(SKELETONS)}")
-        skeleton = SKELETONS[name]
-        if len(skeleton.joints) != joints:
-            raise ValueError(f"skeleton {name} has {len(skeleton.joints)} joints, not {joints}")
-        return skeleton
-    if "parents" not in attributes and "flip_pairs" not in attributes:
-        return unknown_skeleton(joints)
-    numbers = range(joints)
+        if len(SKELETONS[name].joints) != joints:
+            raise ValueError(f"skeleton {name} has {len(SKELETONS[name].joints)} joints, not {joints}")
+        return SKELETONS[name]
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
     if len(parents) != joints or len(pairs) != joints or not all(i in numbers for i in parents + pairs):
         raise ValueError(f"parents and flip_pairs must be {joints} joints each, from 0 to {joints - 1}")
     if [pairs[i] for i in pairs] != list(numbers):
         raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
-    root = list(parents)
+    root = parents
     for _ in numbers:
         root = [parents[i] for i in root]
     if any(parents[i] != i for i in root):
         raise ValueError("parents must form trees: some joints hang on each other in a circle")
-    pairs = tuple(pairs) if "flip_pairs" in attributes else None
+    pairs = tuple(pairs) if "flip_pairs" in stated else None
     return Skeleton("custom", tuple(f"joint {i}" for i in numbers), tuple(parents), pairs)
 
 
@@ -182,6 +170,3 @@ MEDIAPIPE33 = _skeleton(
     + [11, 12, 23, 24, 25, 26, 27, 28, 29, 30],
 )
 SKELETONS = {s.name: s for s in (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33)}
-# The skeletons of h5 files from before version 0.2, by the script that wrote them
-MADE_BY = {"seq_transformation.py": KINECT_V2, "from_npz.py": KINECT_V2, "make_nucla.py": KINECT_V1}
-MADE_BY |= {"make_sysu.py": KINECT_V1, "make_kinetics.py": OPENPOSE18}

@@ -1,6 +1,6 @@
 """Joins the persons that a pose estimator found in each frame into tracks, and tracks into the persons of a clip.
 
-Of a clip at once (`assign_persons`) or of a stream, frame by frame (`Places`); both take the same steps (`Tracker`).
+Of a clip at once (`assign_persons`) or live, frame by frame (`Places`); both take the same steps (`Tracker`).
 """
 
 from typing import NamedTuple
@@ -14,15 +14,18 @@ REACH = 0.5  # how far a person may be from where the track expects it, in diago
 def assign_persons(frame, points, seen, persons):
     """Which person of the clip each detection is: (n,) int64 from 0, or -1 for none.
 
-    frame: (n,) int64, ascending. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one joint of each.
+    frame: (n,) int64 from 0, ascending, at least one. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one
+    joint of each.
     persons: tracks are taken in the order of the joints seen in them, and each becomes the first of so many persons
     whose earlier tracks do not overlap with it in time, as the release's get_raw_denoised_data.py does with bodies.
     """
-    track = join(frame, points, seen)
-    tracks = track.max(initial=-1) + 1
+    tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))
+    parts = zip(frame[starts], np.split(points, starts[1:]), np.split(seen, starts[1:]), strict=True)
+    track = np.concatenate([tracker.step(*part) for part in parts])
+    tracks = track.max() + 1
     first, last = np.zeros((2, tracks), np.int64)
     first[track[::-1]], last[track] = frame[::-1], frame  # of the frames of a track, the one that is written last stays
-    taken = np.zeros((persons, frame.max(initial=-1) + 1), bool)
+    taken = np.zeros((persons, frame[-1] + 1), bool)
     person = np.full(tracks, -1)
     for i in np.argsort(-np.bincount(track, seen.sum(axis=1)), kind="stable"):
         span = slice(first[i], last[i] + 1)
@@ -31,14 +34,6 @@ def assign_persons(frame, points, seen, persons):
             person[i] = free[0]
             taken[free[0], span] = True
     return person[track]
-
-
-def join(frame, points, seen):
-    """The track of each detection, (n,) int64. Arguments as above."""
-    tracker = Tracker()
-    numbers, starts = np.unique(frame, return_index=True)
-    parts = (np.split(array, starts[1:]) for array in (points, seen))
-    return np.concatenate([tracker.step(*one) for one in zip(numbers, *parts, strict=True)])
 
 
 class _Tracks(NamedTuple):
@@ -69,8 +64,7 @@ class Tracker:
     def step(self, now, points, seen):
         """The track of each detection of frame `now`, (n,) int64: a new number for whoever continues none.
 
-        now: larger than in the step before. points: (n, joints, 2 or 3). seen: (n, joints) bool, one joint of each at
-        least.
+        now: larger than in the step before. points, seen: as in `assign_persons`.
         """
         from scipy.optimize import linear_sum_assignment  # scikit-learn brings it
 
@@ -105,7 +99,7 @@ class Tracker:
 
 
 class Places:
-    """Which person of a stream each detection is, when later frames are not known yet.
+    """Which person of a live feed each detection is, when later frames are not known yet.
 
     A track takes the first of so many places that is free, older tracks before newer ones, and keeps it until it is
     lost: for LOST frames nobody else is in the place of a person who is hidden.

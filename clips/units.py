@@ -2,15 +2,9 @@
 
 import numpy as np
 
-from clips.blocks import BadFile
 from clips.checks import FARTHEST
 from clips.skeletons import SKELETONS
-
-
-def find_size(clip):
-    """(frames, persons, joints, 3) -> (3,) float: along x, y and z, the median over the persons of all frames."""
-    people = clip[clip.any(axis=(2, 3))]
-    return np.median(np.ptp(people, axis=1), axis=0)
+from clips.skipped import BadFile
 
 
 def find_up(clip, skeleton):
@@ -32,22 +26,20 @@ def check_size(clip, skeleton, scale=None):
     """
     if not (np.abs(clip) < FARTHEST).all():
         raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
-    size, known = find_size(clip), SKELETONS.get(skeleton)
+    size = np.median(np.ptp(clip[clip.any(axis=(2, 3))], axis=1), axis=0)  # along x, y and z
+    known = SKELETONS.get(skeleton)
     is_2d = known is not None and known.is_2d
     height = size[1] if is_2d else max(size)
     if height <= 10 and (is_2d or not known or not 0 < height < 0.1):
         return
-    if scale is None:
-        why = "no person's size"
-    elif is_2d:
+    why = "no person's size"
+    if scale is not None and is_2d:
         why = "these look like pixels; numbers of a 2D skeleton must be x / width - 0.5, y / height - 0.5 and the score"
-    elif height > 30_000:
-        why = "no person's size in any unit"
-    elif height > 10:
+    elif scale is not None and height < 10:
+        why = "too small for metres; correct --scale"
+    elif scale is not None and height <= 30_000:
         unit, factor = ("centimetres", 0.01) if height <= 300 else ("millimetres", 0.001)
         why = f"these look like {unit}; use --scale {scale * factor:.6g}"
-    else:
-        why = "too small for metres; correct --scale"
     raise BadFile(None, f"persons are about {height:{',.0f' if height > 10 else '.2g'}} high: {why}")
 
 

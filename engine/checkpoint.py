@@ -18,6 +18,7 @@ from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
 from engine.config import Recipe, parse_recipe
 from engine.datasets import DATASETS, OTHER
 from model import SGN
+from safe.schema import check_schema
 from safe.torch_files import read_torch_file
 from util import ROOT, UserError, readable, shorten
 
@@ -81,7 +82,7 @@ class Checkpoint:
             yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
 
     def check_network(self, config):
-        """Raises UserError if it was trained with other ablations, stream or segments than those of a run's Config."""
+        """Raises UserError if it was trained with other ablations, stream or segments than those of a Config."""
         if self.net.ablate != config.ablate:
             flag = f"--ablate {','.join(self.net.ablate)}" if self.net.ablate else "no --ablate"
             raise UserError(f"{self.path}: trained with {flag}; use the same")
@@ -89,6 +90,14 @@ class Checkpoint:
             raise UserError(f"{self.path}: trained with --stream {self.stream}; use the same")
         if config.seg not in (None, self.net.seg):
             raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
+
+    def check_config(self, config):
+        """As check_network, and of another recipe or random split."""
+        self.check_network(config)
+        if self.recipe != config.recipe:
+            raise UserError(f"{self.path}: trained with --recipe {self.recipe.name}; test it with the same")
+        if config.split is not None and self.split not in (None, config.split):
+            raise UserError(f"{self.path}: trained on split {self.split}, not on split {config.split}")
 
 
 def find_checkpoint(results, dataset, network, case):
@@ -108,47 +117,43 @@ def load_checkpoint(path):
     """
     content = read_torch_file(path)
     try:
-        if not isinstance(content, dict):
-            raise TypeError
-        weights, ablate = content["state_dict"], content.get("ablate", ())
-        if not isinstance(ablate, list | tuple):
-            raise TypeError
-        largest = os.path.getsize(path)
-        for name, tensor in weights.items():  # an expanded tensor has more bytes than the file
-            if type(name) is not str or tensor.numel() * tensor.element_size() > largest:
-                raise TypeError
-        shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-        config = SGN.config_of(shapes, tuple(map(str, ablate)), content.get("seg"))
-        if not all(type(config[key]) is int and config[key] >= 1 for key in ("num_classes", "num_joint", "seg")):
-            raise TypeError
-    except (KeyError, TypeError, AttributeError, IndexError, RuntimeError, OverflowError):
-        raise UserError(f"{path}: not a checkpoint of SGN") from None
+        check_schema(content, {str: object}, "it")
+        net = build(content, os.path.getsize(path))
+        return Checkpoint(path=Path(path), net=net, **read_metadata(content, net))
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: not a checkpoint of SGN ({shorten(error, 200)})") from None
+
+
+def build(content, largest):
+    """The SGN of a file's content, in evaluation mode. largest: bytes of the file. Raises ValueError or KeyError."""
+    weights, ablate = content["state_dict"], list(content.get("ablate", ()))
+    check_schema(weights, {str: torch.Tensor}, "state_dict")
+    check_schema(ablate, [str], "ablate")
+    if any(tensor.numel() * tensor.element_size() > largest for tensor in weights.values()):  # it is expanded
+        raise ValueError("a tensor is larger than the file")
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
+        config = SGN.config_of(shapes, ablate, content.get("seg"))
+        sizes = {key: config[key] for key in ("num_classes", "num_joint", "seg")}
+        check_schema(sizes, {str: int}, "its sizes")
+        if min(sizes.values()) < 1:
+            raise ValueError(f"its sizes are {sizes}")
         with torch.device("meta"):  # takes no memory, whatever sizes the file states
             expected = {name: tuple(tensor.shape) for name, tensor in _Undrawn(**config).state_dict().items()}
-    except (RuntimeError, OverflowError):  # numbers that are no sizes
-        raise UserError(f"{path}: not a checkpoint of SGN") from None
-    except ValueError as error:  # of its ablations
-        raise UserError(f"{path}: {error}") from None
+    except (IndexError, RuntimeError, OverflowError, TypeError):
+        raise ValueError("its weights have other shapes") from None
     if different := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
-        name = different[0]
-        raise UserError(
-            f"{path}: not a checkpoint of SGN: {name} is {shapes.get(name, 'missing')}, in SGN "
-            f"{expected.get(name, 'missing')} ({len(different)} such differences)"
-        )
-    try:
-        check_size(config["seg"], config["num_joint"])
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        name, count = different[0], len(different)
+        ours, theirs = (of.get(name, "missing") for of in (expected, shapes))
+        raise ValueError(f"{name} is {theirs}, in SGN {ours}; {count} such differences")
+    check_size(config["seg"], config["num_joint"])
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         net = SGN(**config).eval()
+    net.load_state_dict(weights)
     for name, tensor in net.state_dict().items():
-        tensor.copy_(weights[name])
-        if not tensor.isfinite().all():
-            raise UserError(f"{path}: {name} has NaN or infinity")
-        if name.endswith("running_var") and (tensor < 0).any():
-            raise UserError(f"{path}: {name} has a variance below 0")
-    return _checkpoint(Path(path), net, content)
+        if not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
+            raise ValueError(f"{name} is not finite, or negative")
+    return net
 
 
 class _Undrawn(SGN):
@@ -158,52 +163,47 @@ class _Undrawn(SGN):
         pass
 
 
-def _checkpoint(path, net, content):
-    """The Checkpoint of a file's content, whose metadata are checked here."""
-
-    def read(key, default, is_valid):
-        value = content.get(key, default)
-        if value is not default and not is_valid(value):
-            raise UserError(f"{path}: damaged checkpoint: its {key} is {shorten([value])[1:-1]}")
-        return value
-
-    def is_list_of_text(value):
-        return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-
-    def is_stream(value):
-        return isinstance(value, str) and value in STREAMS and (value == "joint") == (net.stream is None)
-
-    about = read("about", {}, lambda value: isinstance(value, dict) and is_list_of_text([*value, *value.values()]))
-    names = read("class_names", [], is_list_of_text)
-    try:
-        recipe = parse_recipe(read("recipe", "paper", lambda value: isinstance(value, str)))
-    except ValueError as error:
-        raise UserError(f"{path}: its recipe is not known here: {shorten(error, 200)}") from None
+def read_metadata(content, net):
+    """What a file's content says of its network, as fields of Checkpoint. Raises ValueError."""
+    about = {readable(key): readable(value) for key, value in _read(content, "about", {}, {str: str}).items()}
     of_release = "class_names" not in content and "about" not in content
-    if of_release and net.num_joint == 25 and net.num_classes in (60, 120):  # the release's
-        names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
-    try:
-        skeleton = read_skeleton(read("skeleton", {}, lambda value: isinstance(value, dict)), net.num_joint)
-    except (ValueError, TypeError) as error:
-        raise UserError(f"{path}: damaged checkpoint: {shorten(error, 150)}") from None
     if of_release and "seg" not in content and net.seg != 20:
-        raise UserError(f"{path}: of {net.seg} segments, which the release pools to 20 (docs/reproduction.md)")
+        raise ValueError(f"{net.seg} segments, which the release pools to 20: docs/reproduction.md")
+    names = list(_read(content, "class_names", [], [str]))
+    if of_release and net.num_joint == 25 and net.num_classes in (60, 120):
+        names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
+    skeleton = read_skeleton(_read(content, "skeleton", {}, {str: object}), net.num_joint)
     if skeleton.name == "unknown" and "skeleton" not in content:
         known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
         skeleton = known if len(known.joints) == net.num_joint else skeleton
-    return Checkpoint(
-        path=path,
-        net=net,
-        epoch=read("epoch", None, lambda value: isinstance(value, int) and 0 <= value < 2**31),
-        seed=read("seed", 1, lambda value: isinstance(value, int) and 0 <= value < 2**32),
-        select=read("select", "", lambda value: isinstance(value, str)),
-        recipe=recipe,
-        stream=read("stream", "joint", is_stream),
-        class_names=tuple(map(readable, names)) if len(names) == net.num_classes else (),
-        skeleton=skeleton,
-        origin=read("origin", None, lambda value: type(value) is int and 0 <= value <= net.num_joint),
-        about={readable(key): readable(value) for key, value in about.items()},
-    )
+    try:
+        recipe = parse_recipe(_read(content, "recipe", "paper", str))
+    except ValueError as error:
+        raise ValueError(f"its recipe is not known here: {error}") from None
+    stream = _read(content, "stream", "joint", str)
+    if stream not in STREAMS or (stream == "joint") != (net.stream is None):
+        raise ValueError(f"its stream is {shorten(stream)}")
+    numbers = {"epoch": (None, 2**31), "seed": (1, 2**32), "origin": (None, net.num_joint + 1)}
+    for key, (default, end) in numbers.items():
+        if (value := _read(content, key, default, int)) is not None and not 0 <= value < end:
+            raise ValueError(f"its {key} is {shorten(value)}")
+        numbers[key] = value
+    return numbers | {
+        "select": _read(content, "select", "", str),
+        "recipe": recipe,
+        "stream": stream,
+        "class_names": tuple(map(readable, names)) if len(names) == net.num_classes else (),
+        "skeleton": skeleton,
+        "about": about,
+    }
+
+
+def _read(content, key, default, schema):
+    if key not in content or content[key] is default:
+        return default
+    value = list(content[key]) if isinstance(content[key], tuple) else content[key]
+    check_schema(value, schema, f"its {key}")
+    return value
 
 
 def check_size(seg, joints):

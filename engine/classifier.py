@@ -1,15 +1,15 @@
-"""Trained networks in use: SGN in its fast form, on single clips and on streams of frames.
+"""Trained networks in use: SGN in its fast form, on single clips and on frames as they arrive.
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
     clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
-    logits = classifier.logits(clip, generator=torch.Generator().manual_seed(1))
+    logits = classifier.logits(clip, torch.Generator().manual_seed(1))
     classifier.top(logits.softmax(-1).numpy())                          # [{"label": 8, "name": "throw", ...}, ...]
 
-    stream = StreamClassifier("results/NTU/SGN/0_best.pth")
+    live = LiveClassifier("results/NTU/SGN/0_best.pth")
     for joints in camera:                                               # (25, 3), or (persons, 25, 3), metres
-        probabilities = stream.update(joints)
+        probabilities = live.update(joints)
         if probabilities is not None:
-            print(stream.names[probabilities.argmax()])
+            print(live.names[probabilities.argmax()])
 
 Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
 """
@@ -19,10 +19,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clips.h5 import read_header
+from clips.h5 import AXES_2D, read_header, trim_and_center
 from clips.joint_map import MAPS, map_joints
-from clips.poses import AXES_2D
-from clips.recordings import default_origin, prepare
+from clips.recordings import default_origin
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER
@@ -35,7 +34,7 @@ class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
-    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of StreamClassifier, frames),
+    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of LiveClassifier, frames),
     trained_origin (the h5's, clips/h5.py).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
@@ -65,9 +64,10 @@ class Classifier:
 
     def adapt(self, poses, origin=None):
         """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training."""
-        fitting = self.fit(poses)
-        as_read = fitting is poses and origin is None and self.trained_origin is None
-        return fitting.clip if as_read or fitting.axes == AXES_2D else prepare(fitting.clip, self.origin(origin))
+        clip = self.fit(poses).clip
+        if poses.centered and origin is None and self.trained_origin is None:
+            return clip
+        return trim_and_center(clip, 0 if poses.axes == AXES_2D else self.origin(origin))
 
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not
@@ -79,7 +79,7 @@ class Classifier:
         return joint
 
     @torch.no_grad()
-    def logits(self, clip, generator, samples=None):
+    def logits(self, clip, rng, samples=None):
         """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32.
 
         They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit,
@@ -88,7 +88,7 @@ class Classifier:
         if clip.shape[2] != self.joints:
             raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
         ids = torch.zeros(samples or self.recipe.test_samples, dtype=torch.int64)
-        x = Clips.from_clip(clip).sample(ids, generator, self.seg, self.recipe.whole_clip)
+        x = Clips.from_clip(clip).sample(ids, rng, self.seg, self.recipe.whole_clip)
         logits = self.forward(x).mean(dim=0)
         if not logits.isfinite().all():
             raise UserError(f"{self.path} gives logits that are not finite: are these joints of a person, in metres?")
@@ -116,8 +116,8 @@ def read_class_names(path, n):
     return tuple(names)
 
 
-class StreamClassifier:
-    """Classifies a stream of frames: the last `window` frames are taken for a clip.
+class LiveClassifier:
+    """Classifies a live feed of frames: the last `window` frames are taken for a clip.
 
     checkpoint: a path or a Classifier. window: frames, at least the network's segments; by default about the mean
     length of the training clips, so that as much time passes between sampled frames as in training. stride: frames
@@ -129,15 +129,14 @@ class StreamClassifier:
 
     def __init__(self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, classes=None):
         self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint, classes)
-        joints, seg = self.classifier.joints, self.classifier.seg
         self.names, self.window, self.stride = self.classifier.names, window or self.classifier.window, stride
-        if self.window < seg:
-            raise UserError(f"a window of {self.window} frames: at least {seg} are needed")
+        if self.window < self.classifier.seg:
+            raise UserError(f"a window of {self.window} frames: at least {self.classifier.seg} are needed")
         self.samples, self.origin = samples, self.classifier.origin(origin)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.rng = torch.Generator().manual_seed(seed)
         self.frames = 0  # seen so far
         # A ring buffer in which each frame is stored twice, so that the last `window` frames are one slice
-        self.ring = np.zeros((2 * self.window, persons, joints, 3), np.float32)
+        self.ring = np.zeros((2 * self.window, persons, self.classifier.joints, 3), np.float32)
 
     def update(self, joints):
         """Takes the next frame. Returns probabilities of the classes, (classes,) float32, or None.
@@ -157,13 +156,12 @@ class StreamClassifier:
         if not np.isfinite(frame).all():
             raise ValueError("NaN or infinity in a frame; an absent person is zeros")
         i = self.frames % self.window
-        for row in (i, i + self.window):
-            self.ring[row, : len(frame)] = frame
-            self.ring[row, len(frame) :] = 0
+        rows = [i, i + self.window]
+        self.ring[rows, : len(frame)], self.ring[rows, len(frame) :] = frame, 0
         self.frames += 1
         if self.frames < self.window or (self.frames - self.window) % self.stride:
             return None
-        clip = prepare(self.ring[i + 1 : i + 1 + self.window], self.origin)
+        clip = trim_and_center(self.ring[i + 1 : i + 1 + self.window], self.origin)
         if len(clip) < self.classifier.seg:
             return None
-        return self.classifier.logits(clip, self.generator, self.samples).softmax(dim=-1).numpy()
+        return self.classifier.logits(clip, self.rng, self.samples).softmax(dim=-1).numpy()

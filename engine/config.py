@@ -1,18 +1,13 @@
 """How a network is trained and tested: the paper's recipe, and "plus", which gets more out of the same network.
 
-    recipe = parse_recipe("plus,noise=0")
-    x = recipe.augment(clips.sample(ids, generator), theta=0.5, generator=generator)       # (batch, 20, 60)
-
-A Recipe says how frames are sampled from a clip, how clips are augmented, how the learning rate falls, and how many
-samples are tested. The network, the loss and the optimizer are the same in all recipes. A Config is
-all settings of a run. docs/recipes.md has the study.
+A Recipe says how frames are sampled from a clip, how clips are augmented (data.py), how the learning rate falls, and
+how many samples are tested. Network, loss and optimizer are the same in all recipes. A Config is all settings of a run.
+docs/recipes.md has the study.
 """
 
 import math
 import re
 from dataclasses import asdict, dataclass, fields, replace
-
-import torch
 
 
 @dataclass(frozen=True)
@@ -69,38 +64,6 @@ class Recipe:
         if self.cosine:
             return lr * (1 + math.cos(math.pi * (epoch - 1) / epochs)) / 2
         return lr * factor ** sum(12 * (epoch - 1) >= k * epochs for k in (6, 9, 11))
-
-    def augment(self, x, theta, generator, flip_pairs=None, spatial=True):
-        """A training batch, augmented: (n, frames, joints * 3) float32 metres. Each clip gets one linear map.
-
-        theta: the data set's rotation, radians. flip_pairs: (joints,) int64, each joint's counterpart on the other
-        side; without it nothing is flipped. spatial: whether the three values of a joint are x, y, z; otherwise clips
-        are only flipped.
-        """
-        n, mapped, flip = len(x), bool(self.shear or self.scale), self.flip and flip_pairs is not None
-        sizes = [3 * n, n * mapped, 9 * n * mapped, n * flip]  # one draw for all
-        uniform = 2 * torch.rand(sum(sizes), generator=generator, device=x.device) - 1
-        angles, scale, shear, side = uniform.split(sizes)
-        angles = angles.view(n, 3)
-        rotate_xz, rotate_y = (self.rotate_xz, self.rotate_y) if self.has_rotation else (theta, theta)
-        angles[:, ::2].mul_(rotate_xz)
-        angles[:, 1].mul_(rotate_y)
-        maps = rotation_matrices(angles)
-        if mapped:
-            other = self.shear * shear.view(n, 3, 3)
-            other.diagonal(dim1=1, dim2=2).copy_(1 + self.scale * scale[:, None])
-            maps = other @ maps
-        if not spatial:
-            maps = torch.eye(3, device=x.device).repeat(n, 1, 1)
-        if flip:
-            flipped = side < 0
-            maps[:, :, 0].mul_(1 - 2 * flipped[:, None])
-            x = torch.where(flipped[:, None, None], x.unflatten(2, (-1, 3))[:, :, flip_pairs].flatten(2), x)
-        x = transform(x, maps)
-        if self.noise and spatial:
-            noise = self.noise * torch.randn(x.shape, generator=generator, device=x.device)
-            x = x + noise * (x != 0).any(dim=-1, keepdim=True)
-        return x
 
 
 RECIPES = {
@@ -171,9 +134,6 @@ class Config:
         return "-".join(part for part in parts if part)
 
 
-# Names of values in checkpoints and logs from before version 0.2
-OLD_NAMES = {"whole": "whole_clip", "test_draws": "test_samples", "spin": "rotate_y", "tilt": "rotate_xz"}
-OLD_NAMES |= {"mirror": "flip"}
 # What a value may look like, by its type
 FORMS = {
     bool: ("[01]", "0 or 1"),
@@ -193,7 +153,6 @@ def parse_recipe(text, cross_view=True):
     types, values = {field.name: type(field.default) for field in fields(Recipe)}, {}
     for change in changes:
         key, _, value = change.partition("=")
-        key = OLD_NAMES.get(key, key)
         if key not in types:
             raise ValueError(f"{key!r:.60} is not a value of a recipe: {', '.join(types)}")
         form, what = FORMS[types[key]]
@@ -207,20 +166,3 @@ def _spell(recipe, base):
     ours, theirs = asdict(recipe), asdict(RECIPES[base])
     changes = {key: f"{value:.6f}".rstrip("0").rstrip(".") for key, value in ours.items() if value != theirs[key]}
     return ",".join([base, *(f"{key}={value}" for key, value in changes.items())])
-
-
-def rotation_matrices(angles):
-    """Rz Ry Rx, (n, 3, 3), from angles about x, y and z, (n, 3) radians (the release's data.py, _rot)."""
-    sin = angles.sin()
-    (cx, cy, cz), (sx, sy, sz), (nx, ny, nz) = (values.unbind(1) for values in (angles.cos(), sin, -sin))
-    zero, one = torch.zeros_like(cx), torch.ones_like(cx)
-    x = (one, zero, zero, zero, cx, sx, zero, nx, cx)
-    y = (cy, zero, ny, zero, one, zero, sy, zero, cy)
-    z = (cz, sz, zero, nz, cz, zero, zero, zero, one)
-    rx, ry, rz = torch.stack([*x, *y, *z], dim=1).view(-1, 3, 3, 3).unbind(1)
-    return rz @ ry @ rx
-
-
-def transform(x, maps):
-    """p' = A p for every joint of every frame, with one A for each clip: (n, frames, joints * 3) and (n, 3, 3)."""
-    return (x.view(len(x), -1, 3) @ maps.transpose(1, 2).contiguous()).view_as(x)

@@ -6,30 +6,24 @@ Each network is tested in its own way (its stream, its recipe's samples, its see
 """
 
 import math
-from dataclasses import dataclass
 
 from engine import distributed
 from engine.checkpoint import load_checkpoint
 from util import UserError
 
 
-@dataclass(frozen=True)
-class Result:
-    """What came out of an ensemble. members: [(path of a checkpoint, its own top-1 in percent)]."""
+def count_parameters(checkpoints):
+    return sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
 
-    top1: float  # percent
-    members: list
-    parameters: int
-    clips: int
 
-    def lines(self):
-        """What is printed of it."""
-        error = 100 * math.sqrt(self.top1 / 100 * (1 - self.top1 / 100) / self.clips)
-        size = f"{self.parameters:,} parameters"
-        return [f"{path}: top-1 {top1:.2f}%" for path, top1 in self.members] + [
-            f"ensemble of {len(self.members)}, {size}: top-1 {self.top1:.2f}% of {self.clips} test clips, "
-            f"binomial standard error {error:.2f}"
-        ]
+def lines(result, clips):
+    """What is printed of a result, {"top1", "parameters", "members": [{"checkpoint", "top1"}]}, of so many clips."""
+    top1, members = result["top1"], result["members"]
+    error = 100 * math.sqrt(top1 / 100 * (1 - top1 / 100) / clips)
+    return [f"{member['checkpoint']}: top-1 {member['top1']:.2f}%" for member in members] + [
+        f"ensemble of {len(members)}, {result['parameters']:,} parameters: top-1 {top1:.2f}% of {clips} test clips, "
+        f"binomial standard error {error:.2f}"
+    ]
 
 
 def add_scores(logits, weights):

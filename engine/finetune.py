@@ -1,7 +1,6 @@
-"""Fine-tuning: training that starts from a checkpoint's weights, ours or the release's (docs/finetuning.md)."""
+"""Fine-tuning: training that starts from a checkpoint's weights, ours or the release's (docs/training.md)."""
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 
 from engine import distributed
@@ -10,20 +9,13 @@ from engine.distributed import warn_once
 from util import UserError
 
 
-def read_init(config, clips):
-    """What a run starts from: its Config, with the file's SHA-256 for `init` and the file's segments; the Checkpoint.
-
-    config: of a command line, whose `init` is a path. Raises UserError if the checkpoint does not fit the Config or the
-    clips. The number of classes may differ.
-    """
+def read_init(path):
+    """The Checkpoint that a run starts from, and the file's SHA-256. Raises UserError."""
 
     def read():
-        return load_checkpoint(config.init), hashlib.sha256(Path(config.init).read_bytes()).hexdigest()
+        return load_checkpoint(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
-    checkpoint, digest = distributed.run_on_main(read)
-    checkpoint.check_fits(clips.joints, None, clips.skeleton)
-    checkpoint.check_network(config)
-    return replace(config, init=digest, seg=checkpoint.net.seg), checkpoint
+    return distributed.run_on_main(read)
 
 
 def keeps_last_layer(checkpoint, classes, class_names):

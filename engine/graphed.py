@@ -42,7 +42,7 @@ def record(step, trainer):
     """
     device, groups = trainer.device, trainer.optimizer.param_groups
     graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(trainer.generator)  # that of dropout, the device's own, always is
+    graph.register_generator_state(trainer.rng)  # that of dropout, the device's own, always is
     with torch.cuda.device(device):
         usual, aside, capturing = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.Stream()
         aside.wait_stream(usual)
@@ -119,7 +119,7 @@ def restore(trainer, values):
 def outcome(trainer, start, take, batches):
     """Weights, moments and results of a step on each batch, from these values and one state of the generators."""
     restore(trainer, start)
-    trainer.generator.manual_seed(derive_seed(trainer.config.seed))
+    trainer.rng.manual_seed(derive_seed(trainer.config.seed))
     torch.manual_seed(derive_seed(trainer.config.seed))
     results = [torch.stack([value.float() for value in take(batch)]) for batch in batches]
     return [tensor.clone() for tensor in weights_of(trainer) + moments_of(trainer)] + results
@@ -133,7 +133,7 @@ def distance(one, other):
 
 def revive_generators(trainer):
     """After a capture that failed, PyTorch's generators take it to be still going on, and refuse to draw."""
-    trainer.generator = torch.Generator(trainer.device)
+    trainer.rng = torch.Generator(trainer.device)
     if trainer.device.type == "cuda":
         usual = torch.cuda.default_generators[trainer.device.index]
         usual.graphsafe_set_state(usual.clone_state())

@@ -1,12 +1,86 @@
-"""Training logs, <case>_log.csv."""
+"""How a run goes and what it came from: progress, the training log <case>_log.csv, and provenance."""
 
 import csv
+import importlib.util
+import platform
 import re
+import subprocess
+import time
+from pathlib import Path
 
-from util import UTF8, UserError, atomic_write, regular
+import numpy
+import torch
+from tqdm import tqdm
 
-# The columns of logs from before version 0.2, which did not say on which clips the epoch was selected
-OLD_COLUMNS = {"loss": "train_loss", "acc": "train_acc", "val_loss": "eval_loss", "val_acc": "eval_acc"}
+from engine import distributed
+from util import ROOT, UTF8, UserError, __version__, atomic_write, print_above_bars, progress, readable, regular
+
+COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
+
+
+class Progress:
+    """For a with statement: a bar on a terminal, lines of epochs, and TensorBoard's curves; of the main process alone.
+
+    state: the RunState; steps: of an epoch; title, position: of the run among several; file: for the lines. Raises
+    UserError if TensorBoard is wanted and missing.
+    """
+
+    def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
+        self.epochs, self.title, self.file = state.config.epochs, title, file
+        self.quiet = not distributed.is_main_process()
+        done = len(state.log)
+        about = {"total": self.epochs * steps, "initial": done * steps, "desc": title or None, "position": position}
+        self.bar = progress(smoothing=0.05, unit="step", disable=self.quiet, **about)
+        self.times = [time.perf_counter()]  # when training began, and when each epoch ended
+        self.writer = None
+        if tensorboard and not self.quiet:
+            check_tensorboard()
+            from torch.utils.tensorboard import SummaryWriter
+
+            # Removes what an earlier run wrote for the epochs to come
+            self.writer = SummaryWriter(state.file("tensorboard"), purge_step=done + 1)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.bar.close()
+        if self.writer:
+            self.writer.close()
+
+    def step(self):
+        self.bar.update()
+
+    def show(self, epoch, loss, acc):
+        self.bar.set_postfix(epoch=f"{epoch}/{self.epochs}", loss=f"{loss:.3f}", acc=f"{acc:.1f}")
+
+    def end_epoch(self, state):
+        """A line: the last row of the log, the epoch's seconds, the best so far, and the time left.
+
+        Every tenth of the run above the progress bar; every epoch where there is none.
+        """
+        self.times.append(time.perf_counter())
+        row = state.log[-1]
+        if self.writer:
+            for name, value in row.items():
+                self.writer.add_scalar(name, value, row["epoch"])
+            self.writer.flush()
+        if self.quiet or not (self.bar.disable or row["epoch"] % max(1, self.epochs // 10) == 0):
+            return
+        what, choose = ("loss", min) if state.config.monitor == "val_loss" else ("acc", max)
+        key = f"{state.eval_split}_{what}"
+        best = choose(state.log, key=lambda row: row[key])
+        left = (self.times[-1] - self.times[0]) / (len(self.times) - 1) * (self.epochs - row["epoch"])
+        line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
+        line += [f"{self.times[-1] - self.times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
+        line.append(f"{tqdm.format_interval(left)} left")
+        title = f"{self.title} " if self.title else ""
+        print_above_bars(f"{title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
+
+
+def check_tensorboard():
+    if importlib.util.find_spec("tensorboard") is None:
+        raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
 
 
 def write_log(path, comments, rows):
@@ -21,15 +95,39 @@ def read_log(path):
     """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
 
     Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
-    (test_… or valid_… in the file). Older logs have no epochs in them and other names.
+    (test_... or valid_... in the file).
     """
     try:
         lines = regular(path).read_text(encoding="utf-8").splitlines()
         rows = list(csv.DictReader(line for line in lines if not line.startswith("#")))
-        names = {name: OLD_COLUMNS.get(name, re.sub("^(test|valid)_", "eval_", name)) for name in rows[0]}
-        log = {new: [float(row[old]) for row in rows] for old, new in names.items()}
-        if not set(OLD_COLUMNS.values()) <= log.keys():
+        log = {re.sub("^(test|valid)_", "eval_", name): [float(row[name]) for row in rows] for name in rows[0]}
+        if not log.keys() >= COLUMNS:
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: not a training log of main.py") from None
     return [line[1:].strip() for line in lines if line.startswith("#")], log
+
+
+def provenance(command, device, /, **settings):
+    """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+    else:
+        hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
+    versions += f", python {platform.python_version()}"
+    about = {"command": command, "versions": versions, "hardware": hardware, "commit": _git_commit()}
+    return {key: readable(str(value)) for key, value in (about | settings).items()}
+
+
+def _git_commit():
+    """The commit of this folder's own repository, or "none": not that of a repository around a copy of it."""
+
+    def git(*args):
+        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True).stdout.strip()
+
+    try:
+        top = git("rev-parse", "--show-toplevel")
+        return (top and Path(top) == ROOT and git("describe", "--always", "--dirty", "--abbrev=12")) or "none"
+    except OSError:
+        return "none"

@@ -11,8 +11,9 @@ import torch
 from tqdm import tqdm
 
 import util
-from data import Clips, state_of
+from data import Clips
 from engine import distributed
+from engine.cache import read_cached, state_of
 from engine.checkpoint import Checkpoint
 from engine.config import Config
 from engine.distributed import warn_once
@@ -49,7 +50,7 @@ def read_clips(h5, cache, device):
 
 @lru_cache(maxsize=1)
 def _read_clips(h5, _, cache, device):
-    return Clips.read(h5, cache).to(device)
+    return (read_cached(h5) if cache else Clips.read(h5)).to(device)
 
 
 def prepare(config):
@@ -59,16 +60,14 @@ def prepare(config):
     if torch.are_deterministic_algorithms_enabled() != config.deterministic:
         torch.use_deterministic_algorithms(config.deterministic)
     distributed.use_tf32(config.tf32)
-    util.keep_freed_memory()
+    distributed.keep_freed_memory()
 
 
 def run_all(runs, options, work, jobs=1, out=None):
     """Carries out the runs by `work`, such as train.train_and_test, `jobs` at a time.
 
-    Yields the results of each, in their order, and prints them.
-
-    Each of several at a time has a process and its share of the cores; on a GPU they share it. Raises UserError if
-    another program is writing to one of the folders.
+    Yields the results of each, in their order, and prints them. Each of several at a time has a process and its share
+    of the cores; on a GPU they share it. Raises UserError if another program is writing to one of the folders.
     """
     with ExitStack() as locks:
 

@@ -1,4 +1,4 @@
-"""The state of a run on the disk: its log, and what --resume continues from."""
+"""A run on the disk: its checkpoint, its log, and the state from which --resume continues."""
 
 import math
 import os
@@ -12,79 +12,91 @@ from engine import distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
 from engine.datasets import DATASETS
+from safe.schema import check_schema
 from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError
 
 RESULTS = ("best.pth", "log.csv", "lable.txt", "pred.txt")  # the files of a run that belong together
+TENSORS = {str: torch.Tensor}
+SCHEMA = {
+    "settings": {str: object},
+    "about": {str: str},
+    "log": [{str: float}],
+    "best": float,
+    "results": {str: object},
+    "net": TENSORS,
+    "optimizer": {int: TENSORS},
+}
 
 
 class RunState:
-    """A run and its files in `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
+    """What is known of a run, and its files in `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
 
-    `net` and `optimizer` are set by train.Trainer. Randomness has no state: the generators of every epoch are seeded
-    from the seed and the epoch.
+    log: a row for each epoch; best: the figure of the selected epoch; results: of the finished run, {"epoch",
+    "selected", "top1", "last_top1"}, else {}. Randomness has no state: the seed and the epoch seed every generator.
     """
 
     def __init__(self, config, clips, folder, command=""):
         self.config, self.clips, self.folder = config, clips, folder
-        self.device = clips.frames.device
-        self.settings = config.settings() | {"data_sha256": clips.sha256, "device": self.device.type}
+        device = clips.frames.device
+        self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
-        self.about = util.provenance(command, self.device, **self.settings)
+        self.about = logs.provenance(command, device, **self.settings)
         self.eval_split = "valid" if config.select == "val" else "test"
-        self.log = []  # a row for each epoch
-        self.best = math.inf  # of the selected epoch
-        self.results = {}  # of the finished run: {"epoch": selected, "top1": float, "last_top1": float}
+        self.log, self.best, self.results = [], math.inf, {}
 
     def file(self, suffix):
         return self.folder / f"{self.config.case}_{suffix}"
 
-    def row(self, epoch, train_loss, train_acc, eval_loss, eval_acc, lr):
-        """A row of the log, whose columns say on which clips the epoch is selected."""
-        row = {"epoch": epoch, "train_loss": train_loss, "train_acc": train_acc}
-        return row | {f"{self.eval_split}_loss": eval_loss, f"{self.eval_split}_acc": eval_acc, "lr": lr}
+    # ---- writing
 
-    def save_epoch(self, eval_loss, eval_acc):
-        config = self.config
-        value = eval_loss if config.monitor == "val_loss" else -eval_acc
+    def add_epoch(self, net, optimizer, train_loss, train_acc, eval_loss, eval_acc, lr):
+        """Adds a row to the log, whose columns say on which clips the epoch is selected, and saves what is new."""
+        config, split = self.config, self.eval_split
+        row = {"epoch": len(self.log) + 1, "train_loss": train_loss, "train_acc": train_acc}
+        self.log.append(row | {f"{split}_loss": eval_loss, f"{split}_acc": eval_acc, "lr": lr})
+        figure = eval_loss if config.monitor == "val_loss" else eval_acc
+        value = figure if config.monitor == "val_loss" else -figure
         if value < self.best or config.select == "last":
             self.best = value
-            content = {
-                "epoch": len(self.log),
-                "best": eval_loss if config.monitor == "val_loss" else eval_acc,
-                "monitor": config.monitor,
-                # Runs of equal settings and seed write equal bytes, whatever their commands, which the log keeps
-                "about": {key: value for key, value in self.about.items() if key != "command"},
-                "seed": config.seed,
-                "select": config.select,
-                "recipe": str(config.recipe),
-                "seg": config.seg,
-                "ablate": config.ablate,
-                "stream": config.stream,
-                "class_names": list(self.clips.class_names),
-                "skeleton": self.clips.skeleton.to_attributes(),
-                "origin": self.clips.origin,
-                "state_dict": dict(self.net.state_dict()),
-            }
-            save_torch_file(content, self.file("best.pth"))
-        self.save()
+            distributed.run_on_main(lambda: self.save_checkpoint(net, figure))
+        distributed.run_on_main(lambda: self.save(net, optimizer))
 
-    def state(self):
-        return {
-            "settings": self.settings,
-            "about": self.about,
-            "log": self.log,
-            "best": self.best,
-            "results": self.results,
-            "net": dict(self.net.state_dict()),
-            "optimizer": self.optimizer.state_dict()["state"],
+    def save_checkpoint(self, net, figure):
+        config, clips = self.config, self.clips
+        content = {
+            "epoch": len(self.log),
+            "best": figure,
+            "monitor": config.monitor,
+            # Runs of equal settings and seed write equal bytes, whatever their commands, which the log keeps
+            "about": {key: value for key, value in self.about.items() if key != "command"},
+            "seed": config.seed,
+            "select": config.select,
+            "recipe": str(config.recipe),
+            "seg": config.seg,
+            "ablate": config.ablate,
+            "stream": config.stream,
+            "class_names": list(clips.class_names),
+            "skeleton": clips.skeleton.to_attributes(),
+            "origin": clips.origin,
+            "state_dict": dict(net.state_dict()),
         }
+        save_torch_file(content, self.file("best.pth"))
 
-    def save(self):
+    def save(self, net, optimizer):
         """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
         comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
         logs.write_log(self.file("log.csv"), comments, self.log)
-        save_torch_file(self.state(), self.file("state.pth"))
+        content = {name: getattr(self, name) for name in SCHEMA if name not in ("net", "optimizer")}
+        content |= {"net": dict(net.state_dict()), "optimizer": optimizer.state_dict()["state"]}
+        save_torch_file(content, self.file("state.pth"))
+
+    def finish(self, net, optimizer, results):
+        """Saves the results of a finished run; the files of the run before it go."""
+        self.results = results
+        distributed.run_on_main(lambda: self.save(net, optimizer))
+        for name in RESULTS:
+            distributed.run_on_main(lambda name=name: self._previous(name).unlink(missing_ok=True))
 
     def summary(self):
         """The lines that say what came out of a finished run; else none."""
@@ -97,29 +109,21 @@ class RunState:
             f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
         ]
 
+    # ---- starting anew
+
     def start_anew(self):
         """Makes way for a run from its start, and says in a line for what it does.
 
         The files of a finished run are kept as <case>_best.previous.pth, ... until this one ends. Raises UserError if
         the checkpoint there is not main.py's, or was trained on other data.
         """
-        best = self.file("best.pth")
-        finished = False
+        best, finished = self.file("best.pth"), None
         if best.is_file():
-            try:
-                trained_on = load_checkpoint(best).about.get("data_sha256")
-            except UserError:
-                trained_on = None
-            if trained_on is None:
-                raise UserError(f"{best}: not by main.py, and this run would replace it; move it to pretrained/")
-            if trained_on != self.clips.sha256 and self.config.dataset not in DATASETS:
-                raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
-            other = "" if trained_on == self.clips.sha256 else " on another h5"
-            result = self._result_before()
-            finished = result is not None
+            other = self._check_replaced(best)
+            finished = self._result_before()
             date = time.strftime("%Y-%m-%d", time.localtime(best.stat().st_mtime))
             kept = f"; it is {self._previous('best.pth').name} until this run ends" if finished else ""
-            what = f"{result}{other}, {date}" if finished else f"an unfinished run{other}, {date}"
+            what = f"{finished or 'an unfinished run'}{other}, {date}"
             print(f"note: {best} is replaced ({what}){kept}", file=sys.stderr)
         for name in RESULTS:
             if finished and self.file(name).exists():
@@ -127,11 +131,19 @@ class RunState:
             self.file(name).unlink(missing_ok=True)
         self.file("state.pth").unlink(missing_ok=True)
 
-    def finish(self):
-        """Saves the results of a finished run; the files of the run before it go."""
-        self.save()
-        for name in RESULTS:
-            self._previous(name).unlink(missing_ok=True)
+    def _check_replaced(self, best):
+        """ " on another h5" or nothing. Raises UserError if a checkpoint must not be replaced."""
+        try:
+            trained_on = load_checkpoint(best).about.get("data_sha256")
+        except UserError:
+            trained_on = None
+        if trained_on is None:
+            raise UserError(f"{best}: not by main.py, and this run would replace it; move it to pretrained/")
+        if trained_on == self.clips.sha256:
+            return ""
+        if self.config.dataset not in DATASETS:
+            raise UserError(f"{best}: trained on another h5 of this name; move it, or choose other --results")
+        return " on another h5"
 
     def _previous(self, name):
         stem, suffix = name.split(".")
@@ -145,8 +157,10 @@ class RunState:
             return None
         return next((line for line in comments if line.startswith("last epoch ")), None)
 
-    def resume(self):
-        """Continues from <case>_state.pth, if there is one.
+    # ---- resuming
+
+    def resume(self, net, optimizer):
+        """Continues from <case>_state.pth, if there is one; else starts anew.
 
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
@@ -156,18 +170,27 @@ class RunState:
             distributed.run_on_main(self.start_anew)
             return
         try:
-            self.load_state(state)
-        except UserError as error:
-            raise UserError(f"{path}: {error}") from None
-        except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
-            raise UserError(f"{path}: not the state of a run ({util.shorten(error, 150)})") from None
+            check_schema(state, SCHEMA, "it")
+            self._check(state)
+            start_optimizer(optimizer)
+            copy_tensors(dict(net.state_dict()), state["net"], "net")
+            copy_tensors(optimizer.state_dict()["state"], state["optimizer"], "optimizer")
+        except ValueError as error:
+            what = error if isinstance(error, UserError) else f"not the state of a run ({util.shorten(error, 150)})"
+            raise UserError(f"{path}: {what}") from None
         if not distributed.run_on_main(self.file("best.pth").is_file):
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
+        self.log, self.best, self.results = state["log"], float(state["best"]), state["results"]
+        pairs = [(self.about[key], state["about"].get(key)) for key in ("versions", "hardware")]
+        changed = [f"{now}, not {then}" for now, then in pairs if now != then]
+        self.about = state["about"]
+        if changed and not self.results:
+            self.about[f"from epoch {len(self.log) + 1} on"] = "; ".join(changed)
+            distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
 
-    def load_state(self, state):
-        if not isinstance(state, dict):
-            raise TypeError(f"a {type(state).__name__} in place of a dict")
-        settings = Config().settings() | dict(state["settings"])
+    def _check(self, state):
+        """Raises UserError for other settings, ValueError for what no such run has written."""
+        settings = Config().settings() | state["settings"]
         different = [
             f"{key} {util.shorten(settings.get(key), 120)} -> {value}"
             for key, value in self.settings.items()
@@ -176,30 +199,16 @@ class RunState:
         if different:
             changes = ", ".join(different)
             raise UserError(f"started with other settings: {changes}. Use those, or leave out --resume to start anew")
-        log, about, results = list(state["log"]), dict(state["about"]), dict(state["results"])
-        columns = self.row(0, 0.0, 0.0, 0.0, 0.0, 0.0).keys()
-        numbers = [value for row in log for value in row.values()] + [state["best"]]
-        texts = list(about.values())
-        if results:
-            numbers += [results["epoch"], results["top1"], results["last_top1"]]
-            texts.append(results["selected"])
-        if not 1 <= len(log) <= self.config.epochs or any(row.keys() != columns for row in log):
+        columns = ["epoch", "train_loss", "train_acc", f"{self.eval_split}_loss", f"{self.eval_split}_acc", "lr"]
+        if not 1 <= len(state["log"]) <= self.config.epochs or any([*row] != columns for row in state["log"]):
             raise ValueError("its log has other rows")
-        if not all(isinstance(value, int | float) and math.isfinite(value) for value in numbers):
-            raise ValueError("it has other things in place of numbers")
-        if not all(isinstance(value, str) for value in texts):
-            raise ValueError("it has other things in place of text")
-        # A step creates the optimizer's tensors; all values are loaded below
-        for parameter in (p for group in self.optimizer.param_groups for p in group["params"]):
-            parameter.grad = torch.zeros_like(parameter)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        copy_tensors(dict(self.net.state_dict()), state["net"], "net")
-        copy_tensors(self.optimizer.state_dict()["state"], state["optimizer"], "optimizer")
-        self.log, self.best, self.results = log, float(state["best"]), results
-        pairs = [(self.about[key], about.get(key)) for key in ("versions", "hardware")]
-        changed = [f"{now}, not {then}" for now, then in pairs if now != then]
-        self.about = about
-        if changed and not results:
-            self.about[f"from epoch {len(log) + 1} on"] = "; ".join(changed)
-            distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
+        if state["results"]:
+            check_schema(state["results"], {"epoch": float, "selected": str, "top1": float, "last_top1": float}, "it")
+
+
+def start_optimizer(optimizer):
+    """Makes the optimizer's tensors, which a step creates, so that values can be loaded into them."""
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

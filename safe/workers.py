@@ -22,17 +22,13 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def parallel_map(function, jobs, workers, folder=None):
+def parallel_map(function, jobs, workers):
     """Yields function(*job) for each job, in order, computed by `workers` processes; by this one if one is enough.
 
-    folder: where the jobs write. At the end the processes are gone, and so are their temporary files.
+    At the end, also after an error or an interrupt, the processes are gone.
     """
     workers = min(workers, len(jobs))
-    try:
-        yield from _pool_map(function, jobs, workers) if workers > 1 else (function(*job) for job in jobs)
-    finally:
-        if folder:
-            util.remove_stale_parts(folder)
+    yield from _pool_map(function, jobs, workers) if workers > 1 else (function(*job) for job in jobs)
 
 
 def _pool_map(function, jobs, workers):

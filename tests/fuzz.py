@@ -32,9 +32,9 @@ sys.path.extend(
 import damage
 import from_npz
 import from_pyskl
-import make_kinetics
 import make_nucla
 import util
+from clips import kinetics
 from clips.poses import read_poses
 from clips.recordings import read_recording
 from clips.skipped import BadFile
@@ -108,7 +108,7 @@ def kinds(folder):
         "log": Kind(".csv", read_log, damage.log, damage.dump_text),
         "nucla": Kind(".json", read_recording, damage.nucla),
         "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), damage.poses),
-        "kinetics": Kind(".json", make_kinetics.read_json, damage.kinetics),
+        "kinetics": Kind(".json", kinetics.read_json, damage.kinetics),
         "npy": Kind(".npy", read_recording, lambda rng: rng.normal(size=(6, 5, 3)), damage.dump_npy),
         "zip": Kind(".zip", read_zip, damage.nucla_clips, zipped_json),
         "npz": Kind(".npz", read_npz, damage.npz, zipped_npy),

@@ -9,6 +9,7 @@ import main
 from conftest import CLASSES, run, write_toy
 from data import Clips
 from engine.checkpoint import load_checkpoint
+from engine.config import PAPER
 from engine.folded import Folded
 from model import ABLATIONS, CONTRADICTIONS, SGN, parse_ablations
 from train import predict_logits
@@ -200,7 +201,7 @@ def test_a_checkpoint_says_what_is_ablated(tmp_path):
     refused("'gcn' is not one of", ablate=["gcn"])
     refused("one-gcn and two-gcn exclude each other", ablate=["one-gcn", "two-gcn"])
     refused("not a checkpoint of SGN", ablate="one-gcn")
-    refused("is not one of", ablate=[["one-gcn"]])
+    refused("not a checkpoint of SGN", ablate=[["one-gcn"]])
     refused("not a checkpoint of SGN", ablate=[])
     refused("not a checkpoint of SGN", ablate=names[1:])
     refused("not a checkpoint of SGN", seg=-1)
@@ -230,9 +231,9 @@ def test_an_ablated_run(toy, tmp_path, capsys):
     run(toy, tmp_path, *flags, "--train", "0")
     assert figure in capsys.readouterr().out
     of_toy = Clips.read(toy)
-    ids, generator = of_toy.ids("test"), torch.Generator().manual_seed(1)
-    logits = predict_logits(net.train(), of_toy, ids, generator)
-    x = of_toy.sample(ids, generator.manual_seed(1))
+    ids, rng = of_toy.ids("test"), torch.Generator().manual_seed(1)
+    logits = predict_logits(net.train(), of_toy, ids, PAPER, seed=1, samples=1)
+    x = of_toy.sample(ids, rng)
     torch.testing.assert_close(logits, net.eval()(x))
     (whole / "0_best.pth").write_bytes((folder / "0_best.pth").read_bytes())
     with pytest.raises(UserError, match="trained with --ablate joint-type,one-gcn; use the same"):

@@ -4,11 +4,11 @@ import json
 import re
 
 import h5py
+import make_frontal
 import numpy as np
 import pytest
 
 import make_demo
-import make_frontal
 from actions import ACTIONS
 from clips import h5 as layout
 from clips import protocols

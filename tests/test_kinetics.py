@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import main
 import make_kinetics
-from clips.blocks import BadFile
 from clips.h5 import read_header, split_validation, validate
+from clips.skipped import BadFile
 from make_kinetics import parse
 from util import UserError
 

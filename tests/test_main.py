@@ -22,6 +22,7 @@ from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from data import Clips
 from engine import checkpoint, runs
 from engine.logs import read_log
+from engine.state import RunState
 from helpers import start_script
 from model import SGN
 from safe import program
@@ -176,15 +177,15 @@ def test_another_h5_of_the_same_name_does_not_replace_a_checkpoint(trained, tmp_
 def test_the_files_of_a_finished_run_are_kept_until_the_next_one_has_ended(toy, trained, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "toy" / "SGN"
     shutil.copytree(trained, folder)
-    before, save = (trained / "0_best.pth").read_bytes(), train.Trainer.save_epoch
+    before, add_epoch = (trained / "0_best.pth").read_bytes(), RunState.add_epoch
 
-    def stop_after_an_epoch(trainer, *value):
-        save(trainer, *value)
+    def stop_after_an_epoch(state, *values):
+        add_epoch(state, *values)
         raise KeyboardInterrupt
 
     for _ in range(2):  # an unfinished run is no reason to give up the finished one
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(train.Trainer, "save_epoch", stop_after_an_epoch)
+            patch.setattr(RunState, "add_epoch", stop_after_an_epoch)
             run(toy, tmp_path)
         assert (folder / "0_best.previous.pth").read_bytes() == before
         assert (folder / "0_pred.previous.txt").read_bytes() == (trained / "0_pred.txt").read_bytes()
@@ -210,8 +211,8 @@ def test_an_h5_that_is_replaced_between_runs_stops_the_command(tmp_path):
     toy = write_toy(tmp_path / "toy.h5")
     args = main.parse_args(flags(toy, tmp_path, "--seeds", "2", epochs=1))
     clips = runs.read_clips(toy, False, torch.device("cpu"))
-    config, init = main.complete(args, clips, "toy")
-    todo, options = main.plan(args, config, init, toy, clips.sha256), main.make_options(args, torch.device("cpu"), "")
+    config = main.make_config(args, clips, "toy")
+    todo, options = main.plan(args, config, None, toy, clips.sha256), main.make_options(args, torch.device("cpu"), "")
     done = runs.run_all(todo, options, train.train_and_test)
     next(done)
     write_toy(toy, test=17)
@@ -302,7 +303,7 @@ def error_of(command, capsys):
         ("--jobs 2", "--jobs: only for the runs of --seeds or --splits"),
         ("--ensemble a.pth", "--ensemble: tests checkpoints, with --train 0"),
         ("--train 0 --weights 1,2", "--weights: only with --ensemble"),
-        ("--recipe paper,tilt=0.3 --theta 0.2", "--theta 0.2: --recipe paper,rotate_xz=0.3 has its own"),
+        ("--recipe paper,rotate_xz=0.3 --theta 0.2", "--theta 0.2: --recipe paper,rotate_xz=0.3 has its own"),
     ],
 )
 def test_a_wrong_flag_is_one_line(command, why, capsys):
@@ -333,4 +334,4 @@ def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, caps
 
 def test_the_number_of_epochs_has_three_names():
     for flag in ("--epochs", "--max-epochs", "--max-epoches"):
-        assert main.make_config(main.parse_args([flag, "7"])).epochs == 7
+        assert main.parse_args([flag, "7"]).epochs == 7

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clips.blocks import BadFile
 from clips.ntu import LARGEST, read_skeleton
+from clips.skipped import BadFile
 from get_raw_skes_data import read_block
 from ntu_text import text
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from clips.blocks import BadFile
 from clips.ntu import Body, actors, center_clip, place_bodies, read_skeleton, remove_noise
+from clips.skipped import BadFile
 from ntu_text import ARRAYS, CLIPS, FILES
 
 CASES = {str(case) or f"random {name}": str(name) for name, case in zip(ARRAYS["names"], ARRAYS["cases"], strict=True)}

@@ -11,10 +11,10 @@ import main
 import train
 from clips.skeletons import SKELETONS, unknown_skeleton
 from conftest import CLASSES, DEVICE, JOINTS, run
-from data import Clips
+from data import Clips, augment, rotation_matrices, transform
 from engine.checkpoint import load_checkpoint
 from engine.classifier import Classifier
-from engine.config import PAPER, RECIPES, Config, parse_recipe, rotation_matrices, transform
+from engine.config import PAPER, RECIPES, Config, parse_recipe
 from model import SGN
 from util import UserError
 
@@ -57,15 +57,15 @@ def test_the_rotation_is_golden():
 @pytest.mark.device
 def test_the_paper_rotates_each_clip_by_up_to_theta():
     x = randn(500, SEG, 75)
-    rotated = PAPER.augment(x, 0.3, generator(1))
+    rotated = augment(x, PAPER, 0.3, generator(1))
     before, after = ((y.view(500, -1, 3)[:, 1:] - y.view(500, -1, 3)[:, :-1]).norm(dim=2) for y in (x, rotated))
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)  # distances stay
     maps = torch.linalg.lstsq(x.view(500, -1, 3), rotated.view(500, -1, 3)).solution
     assert len(maps[:, 0, 0].unique()) == 500
-    assert torch.equal(PAPER.augment(x, 0.0, generator()), x)
+    assert torch.equal(augment(x, PAPER, 0.0, generator()), x)
     z = torch.zeros(500, 1, 3, device=DEVICE)
     z[..., 2] = 1
-    cosine = PAPER.augment(z, 0.3, generator())[:, 0, 2]  # of the z axis and its image: cos x cos y
+    cosine = augment(z, PAPER, 0.3, generator())[:, 0, 2]  # of the z axis and its image: cos x cos y
     assert np.cos(0.3) ** 2 - 1e-6 < cosine.min().item() < np.cos(0.3) ** 2 + 0.03
 
 
@@ -74,11 +74,11 @@ def test_the_paper_rotates_each_clip_by_up_to_theta():
 def test_plus_maps_each_clip_linearly_and_adds_noise(joints):
     x = randn(300, SEG, joints * 3)
     x[:, -1] = 0  # padding at the end of a short clip gets no noise
-    y = replace(PLUS, noise=0.0).augment(x, 0.5, generator(1))
+    y = augment(x, replace(PLUS, noise=0.0), 0.5, generator(1))
     maps = torch.linalg.lstsq(x.view(300, -1, 3), y.view(300, -1, 3)).solution
     torch.testing.assert_close((x.view(300, -1, 3) @ maps).view_as(y), y, rtol=1e-3, atol=1e-3)
     assert len(maps[:, 0, 0].unique()) == 300
-    noise = PLUS.augment(x, 0.5, generator(1)) - y
+    noise = augment(x, PLUS, 0.5, generator(1)) - y
     assert abs(noise[:, :-1].std() / PLUS.noise - 1) < 0.05 and not noise[:, -1].any()
 
 
@@ -86,8 +86,8 @@ def test_plus_maps_each_clip_linearly_and_adds_noise(joints):
 def test_plus_rotates_far_about_the_vertical_axis_and_little_about_the_others():
     recipe = replace(PLUS, shear=0.0, scale=0.0, noise=0.0)
     up = torch.tensor([0.0, 1, 0], device=DEVICE).expand(2000, 1, 3)
-    assert recipe.augment(up, 0.3, generator())[:, 0, 1].min() > np.cos(2 * recipe.rotate_xz)
-    x, _, z = recipe.augment(up.roll(1, dims=2), 0.3, generator())[:, 0].unbind(1)
+    assert augment(up, recipe, 0.3, generator())[:, 0, 1].min() > np.cos(2 * recipe.rotate_xz)
+    x, _, z = augment(up.roll(1, dims=2), recipe, 0.3, generator())[:, 0].unbind(1)
     heading = torch.atan2(x, z)
     assert heading.min() < -1.4 and heading.max() > 1.4 and abs(heading.mean()) < 0.1
 
@@ -100,26 +100,26 @@ def test_every_second_clip_is_flipped_and_left_becomes_right():
     x = randn(400, SEG, 60)
     expected = (x.unflatten(2, (20, 3)) * torch.tensor([-1.0, 1, 1], device=DEVICE))[:, :, pairs].flatten(2)
     for spatial in (True, False):
-        y = flip.augment(x, 0.0, generator(), pairs, spatial)
+        y = augment(x, flip, 0.0, generator(), pairs, spatial)
         flipped = (y - expected).abs().amax(dim=(1, 2)) < 1e-6
         torch.testing.assert_close(y[~flipped], x[~flipped])
         assert 150 < flipped.sum() < 250
-    assert torch.equal(flip.augment(x, 0.3, generator()), PAPER.augment(x, 0.3, generator()))  # pairs not known
+    assert torch.equal(augment(x, flip, 0.3, generator()), augment(x, PAPER, 0.3, generator()))  # pairs not known
 
 
 @pytest.mark.device
 def test_axes_other_than_x_y_z_are_not_rotated_scaled_or_given_noise():
     x = randn(4, SEG, 54)
-    assert torch.equal(PLUS.augment(x, 0.3, generator(), spatial=False), x)
+    assert torch.equal(augment(x, PLUS, 0.3, generator(), spatial=False), x)
 
 
 @pytest.mark.device
 def test_every_value_of_a_recipe_has_an_effect_alone():
     x = randn(64, SEG, 75)
-    plain = PAPER.augment(x, 0.3, generator())
+    plain = augment(x, PAPER, 0.3, generator())
     for value in ("rotate_y=1", "rotate_xz=1", "shear=0.2", "scale=0.2", "noise=0.01"):
-        assert not torch.equal(parse_recipe(f"paper,{value}").augment(x, 0.3, generator()), plain)
-    scale = parse_recipe("paper,scale=0.2").augment(x, 0.3, generator()).norm(dim=(1, 2)) / x.norm(dim=(1, 2))
+        assert not torch.equal(augment(x, parse_recipe(f"paper,{value}"), 0.3, generator()), plain)
+    scale = augment(x, parse_recipe("paper,scale=0.2"), 0.3, generator()).norm(dim=(1, 2)) / x.norm(dim=(1, 2))
     assert 0.8 < scale.min() < 0.85 and 1.15 < scale.max() < 1.2
 
 
@@ -168,15 +168,16 @@ def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, rec
     torch.save({"state_dict": SGN(CLASSES, JOINTS).state_dict(), "recipe": str(recipe)}, tmp_path / "a.pth")
     net, clips = load_checkpoint(tmp_path / "a.pth").net, Clips.read(toy)
     ids = clips.ids("test")
-    logits = train.test_logits(net, clips, ids, recipe, seed=1)
-    gen, whole = generator(1), recipe.whole_clip
-    one_by_one = [train.predict_logits(net, clips, ids, gen, 1, whole) for _ in range(recipe.test_samples)]
+    logits = train.predict_logits(net, clips, ids, recipe, seed=1)
+    rng, n = generator(1), recipe.test_samples
+    with torch.no_grad():
+        one_by_one = [net(clips.sample(ids, rng, net.seg, recipe.whole_clip)) for _ in range(n)]
     torch.testing.assert_close(torch.stack(one_by_one).mean(0), logits)
     monkeypatch.setattr(train, "CPU_BATCH", 5)  # 18 clips: the last batch has 3
-    torch.testing.assert_close(train.test_logits(net, clips, ids, recipe, seed=1), logits)
+    torch.testing.assert_close(train.predict_logits(net, clips, ids, recipe, seed=1), logits)
 
     # A single clip, without an h5
-    first = train.test_logits(net, clips, ids[:1], recipe, seed=1)[0]
+    first = train.predict_logits(net, clips, ids[:1], recipe, seed=1)[0]
     clip = clips.frames[clips.start[ids[0]] :][: clips.length[ids[0]]].view(-1, 1, JOINTS, 3).numpy()
     alone = Classifier(tmp_path / "a.pth").logits(clip, generator(1))
     torch.testing.assert_close(alone, first, rtol=1e-4, atol=1e-4)
@@ -199,7 +200,6 @@ def test_learning_rates_by_hand():
         ("paper,whole_clip=0,test_samples=5,noise=0.00", "paper"),
         ("plus,rotate_xz=0.2,noise=0", "plus,rotate_xz=0.2,noise=0"),
         ("plus,noise=0,rotate_xz=0.2", "plus,rotate_xz=0.2,noise=0"),
-        ("plus,tilt=0.2,mirror=0", "plus,rotate_xz=0.2,flip=0"),  # names from before version 0.2
         ("plus,crop=0.25", "plus,crop=0.25"),
         ("plus,noise=0.000050", "plus,noise=0.00005"),
         ("plus,test_samples=100", "plus,test_samples=100"),
@@ -285,8 +285,11 @@ def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
     ],
 )
 def test_rotation_and_flip_follow_the_views_of_the_protocol(flags, plus, theta):
-    assert main.parse_args(flags.split()).theta == theta
-    args = main.parse_args([*flags.split(), "--recipe", "plus"])
-    assert args.recipe.name == plus and args.theta is None
-    given = main.parse_args([*flags.split(), "--recipe", "plus,rotate_y=1,flip=1"]).recipe
+    def choose(*more):
+        return main.choose_recipe(main.parse_args([*flags.split(), *more]))
+
+    assert choose()[1] == theta
+    recipe, own, _ = choose("--recipe", "plus")
+    assert recipe.name == plus and own is None
+    given = choose("--recipe", "plus,rotate_y=1,flip=1")[0]
     assert (given.rotate_y, given.flip) == (1, True)  # what is asked for is done

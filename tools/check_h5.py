@@ -19,28 +19,23 @@ from safe import program
 from safe.h5 import open_h5
 
 
-def main():
+def main(argv=None):
     parser = util.ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
-    path = parser.parse_args().file
+    path = parser.parse_args(argv).file
     notes = []
-    with open_h5(path) as file:
-        problems = validate(file, values=False)
-        if not problems:
-            clips = [len(file[f"{split}x"]) for split in SPLITS]
-            with util.progress(total=sum(clips), unit="clip", delay=2, leave=False) as bar:
-                problems = validate(file, step=bar.update, notes=notes)
-        for note in notes:
-            print(f"{path}: note: {note}")
-        for problem in problems:
-            print(f"{path}: {problem}")
+    with open_h5(path) as file, util.progress(unit="clip", delay=2, leave=False) as bar:
+        problems = validate(file, bar.update, notes)
+        for line in (*(f"note: {note}" for note in notes), *problems):
+            print(f"{path}: {line}")
         if problems:
             return 2
         header, frames = read_header(file), file["x"].shape[1]
-    counts = "{} training, {} validation and {} test clips".format(*clips)
+        counts = [len(file[f"{split}x"]) for split in SPLITS]
     persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
     about = f"{header['joints']} joints (skeleton {header['skeleton'].name}), {persons}"
     about += f", {len(header['class_names'])} classes"
+    counts = "{} training, {} validation and {} test clips".format(*counts)
     print(f"{path}: correct: {counts} of up to {frames} frames, {about}")
     return 0
 

@@ -85,37 +85,24 @@ def main(argv=None):
     if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() == path.resolve():
         raise UserError(f"--out {args.out}: the path of another .h5")
     with open_h5(path) as file:
-        write_subset(file, args)
-
-
-def write_subset(file, args):
-    header = read_header(file)
-    names, protocol = header["class_names"], f"{header['protocol']}; classes {args.classes}".lstrip("; ")
-    classes = parse_classes(args.classes, names)
-    if args.shots:
-        protocol += f", {args.shots} training clips of each (seed {args.seed})"
-    labels = {split: read_labels(file, split) for split in SPLITS}
-    chosen = choose(labels, classes, args.shots, args.seed)
-    splits = {
-        split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])
-        for split, places in chosen.items()
-    }
-    more = header["skeleton"].to_attributes() | {"axes": header["axes"], "origin": header["origin"]}
-    write_h5(
-        args.out,
-        splits,
-        frames=file["x"].shape[1],
-        joints=header["joints"],
-        persons=header["persons"],
-        class_names=[names[i] for i in classes],
-        protocol=protocol,
-        made_by=f"subset_h5.py {util.__version__}",
-        **more,
-    )
-    training, valid, test = (len(chosen[split]) for split in SPLITS)
-    print(f"{args.out}: {len(classes)} classes; {training} training, {valid} validation and {test} test clips")
-    if "resplits" in file:
-        print(f"{args.out}: without the random splits of {file.filename}")
+        header = read_header(file)
+        names = header["class_names"]
+        classes = parse_classes(args.classes, names)
+        labels = {split: read_labels(file, split) for split in SPLITS}
+        chosen = choose(labels, classes, args.shots, args.seed)
+        splits = {
+            split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])
+            for split, places in chosen.items()
+        }
+        few = f", {args.shots} training clips of each (seed {args.seed})" if args.shots else ""
+        header |= {"protocol": f"{header['protocol']}; classes {args.classes}{few}".lstrip("; ")}
+        header |= {"frames": file["x"].shape[1], "class_names": [names[i] for i in classes]}
+        header |= {"made_by": f"subset_h5.py {util.__version__}"} | header.pop("skeleton").to_attributes()
+        write_h5(args.out, splits, **header)
+        without = f", without the random splits of {path}" if "resplits" in file else ""
+    training, valid, test = map(len, chosen.values())
+    sizes = f"{training} training, {valid} validation and {test} test clips"
+    print(f"{args.out}: {len(classes)} classes; {sizes}{without}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The person in a video, or before a camera, as MediaPipe's 33 world landmarks: an .npy, and a frame a line in JSON.
 
     python tools/video_to_skeleton.py walk.mp4 --out walk.npy
-    python tools/video_to_skeleton.py 0 --fov 60 | python tools/predict.py --stream --checkpoint 0_best.pth
+    python tools/video_to_skeleton.py 0 --fov 60 | python tools/predict.py --live --checkpoint 0_best.pth
 
 It needs MediaPipe 0.10.21, whose wheel has the pose model in it, and an environment of its own, as this version wants
 NumPy below 2: requirements-video.txt. The first program of the pipe runs in that environment, the second in the
@@ -19,7 +19,7 @@ fall on those in the picture. Networks that were trained with a Kinect need it.
 import json
 import os
 import sys
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -135,15 +135,17 @@ def to_json(landmarks):
     return json.dumps([{"x": x, "y": y, "z": z, "visibility": seen} for x, y, z, seen in landmarks.round(4).tolist()])
 
 
-def convert(landmarks, write, source):
-    """Writes a line for each frame. Returns the .npy's content, and the interruption that ended it, if one did.
+def convert(landmarks, source, file=None):
+    """Writes a line for each frame to an open file. Returns the .npy's content, and the interruption that ended it, if
+    one did.
 
     Raises UserError, which names the source, if nobody is in any frame.
     """
     frames, end = [], None
     try:
         for frame in landmarks:
-            write(to_json(frame) + "\n")
+            if file:
+                print(to_json(frame), file=file, flush=True)
             frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
     except KeyboardInterrupt as interruption:
         end = interruption
@@ -158,10 +160,10 @@ def main(argv=None, read=read_landmarks):
     args = parse_args(argv)
     with closing(read(args.source, args.fov)) as landmarks:
         if args.jsonl in (None, "-"):
-            array, end = convert(landmarks, print_line if args.jsonl else lambda line: None, args.source)
+            array, end = convert(landmarks, args.source, sys.stdout if args.jsonl else None)
         else:
             with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
-                array, end = convert(landmarks, file.write, args.source)
+                array, end = convert(landmarks, args.source, file)
     if args.out:
         with util.atomic_write(args.out) as part, open(part, "wb") as file:
             np.save(file, array)
@@ -170,17 +172,6 @@ def main(argv=None, read=read_landmarks):
     print(f"{len(array)} frames, {there} with a person{written and ': ' + written}", file=sys.stderr)
     if end and not args.source.isdigit():
         raise end
-
-
-def print_line(line):
-    """To standard output, at once. A reader that has gone ends the program."""
-    try:
-        sys.stdout.write(line)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        with suppress(OSError, ValueError):  # or Python complains of the same once more when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise UserError("whoever reads the lines has ended") from None
 
 
 if __name__ == "__main__":

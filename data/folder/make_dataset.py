@@ -18,7 +18,6 @@ Clips that cannot be read are skipped, reported, and listed in <name of the h5>_
 """
 
 import os
-import re
 import sys
 from pathlib import Path
 from typing import NamedTuple
@@ -28,10 +27,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5 as layout
-from clips.blocks import EXIT_CODES, Record, Skipped, report_skipped
-from clips.poses import AXES_2D, MissingSize, picture_size
-from clips.recordings import ORIGIN, UP, default_origin, read_any
+from clips.h5 import ORIGIN, trim_and_center
+from clips.poses import picture_size
+from clips.recordings import UP, default_origin, read_any
 from clips.skeletons import SKELETONS
+from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
 from safe.program import exit_on_error
 from util import ArgumentParser, UserError, __version__, argument_type, positive_float, positive_int, progress
@@ -57,33 +57,24 @@ class Clip(NamedTuple):
 
 
 def read_clip(path, args):
-    """Reads one clip as Poses, with only the frames and persons that are there. Raises UserError, OSError."""
+    """Reads one clip as Poses, trimmed and centered. Raises UserError, OSError."""
     if path.suffix == ".npy" and args.skeleton is None:
         raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
-    poses = read_any(path, args.skeleton, args.size, args.persons, args.origin, args.up, args.scale)
-    if poses.clip.shape[1] > args.persons:
-        raise UserError(f"{path}: {poses.clip.shape[1]} persons, more than --persons {args.persons}")
-    return poses
+    poses = read_any(path, args.skeleton, args.size, args.persons, args.up, args.scale)
+    origin = origin_of(poses, args)
+    if origin > poses.clip.shape[2]:
+        raise UserError(f"{path}: {poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
+    clip = poses.clip if poses.centered else trim_and_center(poses.clip, origin)
+    if clip.shape[1] > args.persons:
+        raise UserError(f"{path}: {clip.shape[1]} persons, more than --persons {args.persons}")
+    return poses._replace(clip=clip)
 
 
-def find_clips(folder):
-    """[(path, split, class)] and [Skipped]: what is in the folders of classes, and what is beside them."""
-    clips, beside = [], []
-    for side, split in SPLITS.items():
-        if not (folder / side).is_dir():
-            if side == "valid":
-                continue
-            raise UserError(f"{folder / side}: no such folder; {folder} must have train/<class>/ and test/<class>/")
-        for class_folder in entries(folder / side):
-            if class_folder.is_dir():
-                clips += [(path, split, class_folder.name) for path in entries(class_folder)]
-            else:
-                beside.append(Skipped(f"{side}/{class_folder.name}", None, "not in the folder of a class"))
-    return clips, beside
-
-
-def class_folders(folder):
-    return [entry.name for entry in entries(folder) if entry.is_dir()]
+def origin_of(poses, args):
+    """The joint, from 1, that becomes the origin of Poses or of a Clip, or 0."""
+    if poses.axes == layout.AXES_2D or args.origin is None:
+        return default_origin(poses.skeleton)
+    return args.origin
 
 
 def entries(folder):
@@ -95,25 +86,32 @@ def entries(folder):
     return [folder / name for name in names]
 
 
+def find_clips(folder):
+    """Yields (path, split, class) of what is in the folders of classes; class None of what is beside them."""
+    for side, split in SPLITS.items():
+        if not (folder / side).is_dir() and side != "valid":
+            raise UserError(f"{folder / side}: no such folder; {folder} must have train/<class>/ and test/<class>/")
+        for entry in entries(folder / side) if (folder / side).is_dir() else ():
+            yield from ((path, split, entry.name) for path in entries(entry)) if entry.is_dir() else [(entry, "", None)]
+
+
 def read_all(folder, args):
-    """[Clip] of those that can be read, and [Skipped]. Raises UserError if --size is missing, and with --strict."""
-    found, skipped = find_clips(folder)
-    clips = []
-    for path, split, label in progress(found, desc="reading", unit="clip"):
+    """[Clip] of those that can be read, and [Skipped]. Raises UserError with --strict."""
+    clips, skipped = [], []
+    for path, split, label in progress([*find_clips(folder)], desc="reading", unit="clip"):
         try:
-            clip, skeleton, axes = read_clip(path, args)
-        except MissingSize:
-            raise
-        except (UserError, OSError) as error:
-            text = str(error) if isinstance(error, UserError) else f"{path}: cannot be read: {error.strerror or error}"
-            line, reason = re.fullmatch(
-                rf"(?:{re.escape(str(path))}(?:, line (\d+))?: )?(.*)", text, re.DOTALL
-            ).groups()
-            skipped.append(Skipped(path.relative_to(folder).as_posix(), line and int(line), reason))
-        else:
+            if label is None:
+                raise UserError(f"{path}: not in the folder of a class")
+            clip, skeleton, axes, _ = read_clip(path, args)
             clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton)))
-        if args.strict and skipped:
-            raise UserError(str(skipped[0]))
+        except (UserError, OSError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
+            reason = reason.removeprefix(str(path)).lstrip(":, ")
+            skipped.append(Skipped(path.relative_to(folder).as_posix(), None, reason))
+            if args.strict:
+                raise UserError(str(skipped[0])) from None
+    if not clips:
+        raise UserError(f"{folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
     return clips, skipped
 
 
@@ -126,34 +124,30 @@ def note(text):
 
 
 def check(clips, skipped, folder, args):
-    """Raises UserError if the clips do not make a data set, and prints what is odd about it."""
-    groups = {}
-    for clip in clips:
-        groups.setdefault((clip.skeleton, clip.joints), []).append(clip.path.relative_to(folder).as_posix())
+    """Raises UserError if the clips do not make a data set, and notes what is odd about it."""
+    groups = {(clip.skeleton, clip.joints): clip.path for clip in clips}
     if len(groups) > 1:
-        some = (f"{name}, {n} joints: {len(paths)} such as {paths[0]}" for (name, n), paths in groups.items())
-        raise UserError(f"{folder}: the clips have several skeletons ({'; '.join(some)}); leave one kind of them")
-    skeleton, is_2d = clips[0].skeleton, clips[0].axes == AXES_2D
+        some = "; ".join(f"{name}, {n} joints, such as {path}" for (name, n), path in groups.items())
+        raise UserError(f"{folder}: the clips have several skeletons ({some}); leave one kind of them")
+    skeleton, is_2d = clips[0].skeleton, clips[0].axes == layout.AXES_2D
+    is_npy = not is_2d and any(clip.path.suffix == ".npy" for clip in clips)
     if args.skeleton not in (None, skeleton):
         raise UserError(f"--skeleton {args.skeleton}: {clips[0].path} has {skeleton}")
-    is_npy = not is_2d and any(clip.path.suffix == ".npy" for clip in clips)
     if (args.up or args.scale != 1) and not is_npy:
         raise UserError("--scale, --up: only for 3D .npy files, and there are none")
     if args.origin is not None and not is_npy and skeleton != "mediapipe33":
         raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
     if is_npy and clips[0].up is not None:
         note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up, skeleton))
-    classes = {clip.label for clip in clips if not clip.split}
-    for clip in clips:
-        if clip.label not in classes:
-            of_class = (row for row in skipped if row.file.startswith(f"train/{clip.label}/"))
-            why = next((f" that can be read ({row})" for row in of_class), "")
-            raise UserError(f"{clip.path}: no clip of its class in {folder / 'train'}{why}")
-    if len(classes) < 2:
-        raise UserError(f"{folder / 'train'}: {len(classes)} class; at least two are needed")
-    for side, split in SPLITS.items():
-        labels = {clip.label for clip in clips if clip.split == split}
-        if side != "valid" and (missing := sorted({*classes, *class_folders(folder / side)} - labels)):
+    classes = {split: {clip.label for clip in clips if clip.split == split} for split in layout.SPLITS}
+    if unknown := sorted({label for labels in classes.values() for label in labels} - classes[""]):
+        why = next((f" that can be read ({row})" for row in skipped if f"train/{unknown[0]}/" in row.file), "")
+        raise UserError(f"{folder}: no clip of the class {unknown[0]} in train{why}")
+    if len(classes[""]) < 2:
+        raise UserError(f"{folder / 'train'}: {len(classes[''])} class; at least two are needed")
+    for side in ("train", "test"):
+        folders = {entry.name for entry in entries(folder / side) if entry.is_dir()}
+        if missing := sorted((classes[""] | folders) - classes[SPLITS[side]]):
             note(f"{side}: no clips of {', '.join(missing)}")
     if (short := sum(clip.frames == 1 for clip in clips)) * 2 > len(clips):
         note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
@@ -164,41 +158,34 @@ def check(clips, skipped, folder, args):
 
 def write(clips, folder, args):
     """Writes the h5; the clips are read once more, so that memory holds one at a time."""
-    classes = sorted({clip.label for clip in clips})
+    classes, first = sorted({clip.label for clip in clips}), clips[0]
     index = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split]) for split in layout.SPLITS}
-    if (folder / "valid").is_dir():
-        words = "valid/ is for validation"
-    else:
-        words = "5% of train/ is for validation"
-        if len(index[""]) > 1:
-            index[""], index["valid_"] = layout.split_validation(index[""])
+    words = "valid/ is for validation" if (folder / "valid").is_dir() else "5% of train/ is for validation"
+    if words.startswith("5%") and len(index[""]) > 1:
+        index[""], index["valid_"] = layout.split_validation(index[""])
     for side, split in SPLITS.items():
         if not len(index[split]):
             raise UserError(f"{folder}: {len(clips)} clips can be read, too few: none is left for {side}")
-    labels = np.array([classes.index(clip.label) for clip in clips])
     header = {
         "frames": max(clip.frames for clip in clips),
-        "joints": clips[0].joints,
+        "joints": first.joints,
         "persons": max(clip.persons for clip in clips),
         "class_names": classes,
         "protocol": f"train/ trains, test/ tests, {words}",
-        "axes": clips[0].axes,
-        "skeleton": clips[0].skeleton,
-        "origin": default_origin(clips[0].skeleton) if args.origin is None else args.origin,
+        "axes": first.axes,
+        "skeleton": first.skeleton,
+        "origin": origin_of(first, args),
         "made_by": f"make_dataset.py {__version__}",
     }
-    with (
-        progress(total=len(clips), desc=args.out.name, unit="clip") as bar,
-        layout.open_writer(args.out, {split: labels[ids] for split, ids in index.items()}, **header) as write_clip,
-    ):
-        for split, ids in index.items():
-            for place, i in enumerate(ids):
-                clip = read_clip(clips[i].path, args).clip
-                write_clip(split, place, clip.reshape(len(clip), -1), what=clips[i].path)
-                bar.update()
+    labels = {split: np.array([classes.index(clips[i].label) for i in ids]) for split, ids in index.items()}
+    places = [(split, place, i) for split, ids in index.items() for place, i in enumerate(ids)]
+    with layout.open_writer(args.out, labels, **header) as write_clip:
+        for split, place, i in progress(places, desc=args.out.name, unit="clip"):
+            clip = read_clip(clips[i].path, args).clip
+            write_clip(split, place, clip.reshape(len(clip), -1), what=clips[i].path)
     sizes = "{:,} training, {:,} validation and {:,} test clips".format(*map(len, index.values()))
     persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
-    print(f"{args.out}: {sizes} of {len(classes)} classes; {header['skeleton']}, {persons}")
+    print(f"{args.out}: {sizes} of {len(classes)} classes; {first.skeleton}, {persons}")
 
 
 def main(argv=None):
@@ -219,14 +206,11 @@ def main(argv=None):
         raise UserError(f"--out {args.out}: must end in .h5")
     if args.origin is not None and args.origin < 0:
         raise UserError(f"--origin {args.origin}: a joint from 1, or 0")
-
     clips, skipped = read_all(args.folder, args)
-    if not clips:
-        raise UserError(f"{args.folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
     check(clips, skipped, args.folder, args)
     write(clips, args.folder, args)
     table = args.out.with_name(f"{args.out.stem}_skipped.csv")
-    return report_skipped([Record("", "", len(clips), tuple(skipped))], table)
+    return report_skipped(skipped, table)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import h5 as layout
 from clips import protocols
-from clips.blocks import digest
 from clips.checks import is_one_hot
 from safe.program import exit_on_error
 from safe.zips import DAMAGED_ZIP
@@ -88,7 +87,7 @@ class Member:
         return np.concatenate(labels)
 
 
-def convert(archive, out, made_from):
+def convert(archive, out):
     """Writes `out` from an open .npz. Returns the number of clips of each split."""
     x = {side: Member(archive, f"x_{side}", ("clips", "frames", "150")) for side in ("train", "test")}
     y = {side: Member(archive, f"y_{side}", ("clips", "classes")) for side in ("train", "test")}
@@ -115,8 +114,8 @@ def convert(archive, out, made_from):
         "skeleton": "kinect_v2",
         "class_names": names,
         "protocol": f"as in {Path(archive.filename).name}",
+        "made_by": f"{Path(__file__).name} {__version__}",
     }
-    header |= {"made_by": f"{Path(__file__).name} {__version__}", "made_from": made_from}
     with (
         progress(total=len(train) + len(test), desc=out.name, unit="clip") as bar,
         layout.open_writer(out, labels, frames=x["train"].shape[1], **header) as write,
@@ -138,16 +137,9 @@ def main(argv=None):
     parser.add_argument("--out", type=Path, help="h5 to write (data/ntu/NTU_CS.h5 for NTU60_CS.npz, and so on)")
     args = parser.parse_args(argv)
     out = args.out or HERE / f"{OUT.get(args.npz.stem, args.npz.stem)}.h5"
-    stat = regular(args.npz).stat()
-    made_from = digest(Path(__file__).name, stat.st_size, stat.st_mtime_ns)
-    if out.exists():
-        if layout.made_from(out) != made_from:
-            raise UserError(f"{out}: exists already, and not from this file; remove it or choose another --out")
-        print(f"{out}: exists already, from this file")
-        return
     try:
-        with name_file_in_errors(args.npz), zipfile.ZipFile(args.npz) as archive:
-            sizes = convert(archive, out, made_from)
+        with name_file_in_errors(args.npz), zipfile.ZipFile(regular(args.npz)) as archive:
+            sizes = convert(archive, out)
     except DAMAGED_ZIP as error:
         raise UserError(f"{args.npz}: cannot be read as an .npz ({error})") from None
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(out, *sizes.values()))

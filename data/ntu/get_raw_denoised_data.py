@@ -3,66 +3,70 @@
     python get_raw_denoised_data.py                  # in data/ntu, after get_raw_skes_data.py
     python get_raw_denoised_data.py --root DIR --dataset NTU120
 
-Reads DIR/raw_data/, writes DIR/denoised_data/. The rules are those of the release's get_raw_denoised_data.py. A clip in
-which no body is left is skipped, reported and listed in denoised_data/skipped.csv. After an interruption the same
-command continues.
+Reads DIR/raw_data/NTU.h5, writes DIR/denoised_data/NTU.h5. The rules are those of the release's
+get_raw_denoised_data.py. A clip in which no body is left is skipped, reported and listed in denoised_data/skipped.csv.
 """
 
 import sys
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips import blocks, protocols
-from clips.blocks import BadFile
+from clips import protocols
+from clips.columns import read_columns, write_columns
 from clips.ntu import Body, actors
-from safe.h5 import unreadable
+from clips.skipped import BadFile, Skipped, read_groups, report_skipped
+from safe.h5 import open_h5, unreadable
 from safe.program import exit_on_error
 
-SCRIPT = Path(__file__).name
-BEFORE = "get_raw_skes_data.py"
+
+def plan(path):
+    """Jobs of `denoise`, and the number of clips."""
+    with open_h5(path) as file:
+        _, bodies, (rows,) = *read_columns(file, "names", "bodies"), read_columns(file, "body_rows")
+        if (bodies.sum(), rows.sum()) != (len(rows), len(file["joints"])):
+            raise unreadable(path, "other numbers of bodies or rows than it says")
+    clip = np.append(np.arange(0, len(bodies), protocols.GROUP), len(bodies))
+    body = np.append(0, bodies.cumsum())[clip]
+    row = np.append(0, rows.cumsum())[body]
+    parts = ([slice(*ends) for ends in pairwise(each.tolist())] for each in (clip, body, row))
+    return [(path, *part) for part in zip(*parts, strict=True)], len(bodies)
 
 
-def denoise_block(source, skip):
-    """A block of step 1 as the arrays of a block of step 2: of each clip, and all its values in one row."""
-    names, clips = [], []
-    with blocks.open_block(*source, BEFORE) as file:
-        clip_names, valid_frames, number = blocks.read_columns(file, "names", "valid_frames", "bodies")
-        *about, rows = blocks.read_columns(file, "body_id", "body_first", "body_motion", "body_rows")
-        joints = file["joints"][()]
-        if (number.sum(), rows.sum()) != (len(rows), len(joints)):
-            raise unreadable(file.filename, "other numbers of bodies or rows than it says")
-    ids, first, motion = about
+def denoise(path, clip, body, row):
+    """Some clips of step 1, slices of its columns, as columns of step 2: of each clip, and all its values in one row.
+    And [Skipped]."""
+    with open_h5(path) as file:
+        of_clips = [file[name][clip] for name in ("names", "valid_frames", "bodies")]
+        ids, first, rows, motion = (file[f"body_{name}"][body] for name in ("id", "first", "rows", "motion"))
+        joints = file["joints"][row]
     bodies = map(Body, ids.tolist(), first.tolist(), np.split(joints, rows.cumsum()[:-1]), motion)
-    for name, valid, n in zip(clip_names, valid_frames.tolist(), number.tolist(), strict=True):
+    names, clips, skipped = [], [], []
+    for name, valid, n in zip(*(column.tolist() for column in of_clips), strict=True):
         try:
             clips.append(actors(valid, list(islice(bodies, n))))
             names.append(name)
         except BadFile as error:
-            skip(f"{name.decode()}.skeleton", error)
+            skipped.append(Skipped.of(f"{name.decode()}.skeleton", error))
     return {
         "names": np.array(names, "S20"),
         "frames": np.array([len(clip) for clip in clips], np.int64),
         "width": np.array([clip.shape[1] for clip in clips], np.int64),
         "joints": np.concatenate([clip.ravel() for clip in clips] or [np.empty(0, np.float32)]),
-    }
+    }, skipped
 
 
 def main(argv=None):
     args = protocols.parse_arguments(__doc__, argv)
     dataset = protocols.dataset(args.dataset)
-    raw, folder = args.root / "raw_data", args.root / "denoised_data"
-    tasks = [
-        blocks.Task(key, blocks.digest(SCRIPT, made_from), clips, (raw, dataset.name, key, made_from))
-        for key, made_from, clips in blocks.read_index(raw, dataset.name, BEFORE)
-    ]
-    options = {"workers": args.workers, "strict": args.strict, "title": "denoising"}
-    records = blocks.make_blocks(tasks, denoise_block, folder, dataset.name, **options)
-    print(f"{folder}: {dataset.count(sum(record.clips for record in records))}")
-    return blocks.report_skipped(records, folder / "skipped.csv")
+    out, skipped = args.root / "denoised_data" / f"{dataset.name}.h5", []
+    jobs, clips = plan(protocols.made_by(args.root / "raw_data" / out.name, "get_raw_skes_data.py"))
+    write_columns(out, read_groups(denoise, jobs, args, skipped, "denoising", clips))
+    print(f"{out}: {dataset.count(clips - len(skipped))}")
+    return report_skipped(skipped, out.with_name("skipped.csv"))
 
 
 if __name__ == "__main__":

@@ -4,41 +4,38 @@
     python get_raw_skes_data.py --root DIR --dataset NTU120
 
 Reads every SsssCcccPpppRrrrAaaa.skeleton in the folders of DIR named nturgb...skeletons..., so the two halves of NTU120
-may be in one folder or in two (nturgb+d_skeletons, nturgb+d_skeletons120, as unpacked). Writes DIR/raw_data/. A file
-that is damaged is skipped, reported and listed in raw_data/skipped.csv. After an interruption the same command
-continues; files that were added or changed since are noticed.
+may be in one folder or in two (nturgb+d_skeletons, nturgb+d_skeletons120, as unpacked). Writes DIR/raw_data/NTU.h5. A
+file that is damaged is skipped, reported and listed in raw_data/skipped.csv.
 """
 
 import os
 import sys
 from collections import Counter
-from itertools import chain, groupby
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips import blocks, protocols
-from clips.blocks import BadFile
+from clips import protocols
+from clips.columns import write_columns
 from clips.ntu import JOINTS, read_file
+from clips.skipped import BadFile, Skipped, read_groups, report_skipped
 from safe.program import exit_on_error
 from util import UserError
 
-SCRIPT = Path(__file__).name
-TEXT_A_BLOCK = 256 * 2**20  # bytes of the files of a block; NTU's blocks have 36 MB
 
-
-def read_block(files, skip):
-    """Reads [(name, path)] into the arrays of a block: of each clip, of each body, and of each row of a body."""
-    clips, bodies = [], []
-    for name, path in files:
+def read_files(paths):
+    """Reads some files, in a worker: the columns of clips, of their bodies, and of each body's rows; and [Skipped]."""
+    clips, bodies, skipped = [], [], []
+    for path in paths:
         try:
             valid, its_bodies = read_file(path)
         except (BadFile, OSError) as error:
-            skip(f"{Path(path).parent.name}/{name}.skeleton", error)
+            skipped.append(Skipped.of(f"{path.parent.name}/{path.name}", error))
             continue
-        clips.append((name, valid, len(its_bodies)))
+        clips.append((path.stem, valid, len(its_bodies)))
         bodies += its_bodies
     names, valid, counts = zip(*clips, strict=True) if clips else ((), (), ())
     return {
@@ -50,11 +47,11 @@ def read_block(files, skip):
         "body_rows": np.array([len(body.joints) for body in bodies], np.int64),
         "body_motion": np.array([body.motion for body in bodies], np.float32),
         "joints": np.concatenate([body.joints for body in bodies] or [np.empty((0, JOINTS, 3), np.float32)]),
-    }
+    }, skipped
 
 
 def find_files(root, dataset):
-    """The .skeleton files to read, {name: file_state} in name order, and a Counter of why others are left out."""
+    """The .skeleton files to read, [Path] in name order, and a Counter of why others are left out."""
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
@@ -70,35 +67,25 @@ def find_files(root, dataset):
         elif name in files:
             excluded["a file of this name is in another of the folders too"] += 1
         else:
-            files[name] = blocks.file_state(entry)
+            files[name] = Path(entry.path)
     if not files:
         there = "; ".join(f"{n:,} {why}" for why, n in excluded.items()) or "it is empty"
         flag = "; for clips of NTU RGB+D 120 add --dataset NTU120" * (other in excluded and dataset.name != "NTU120")
         raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it ({there}){flag}")
-    return dict(sorted(files.items())), excluded
-
-
-def plan_blocks(files):
-    """Tasks of one setup, camera and performer each, or parts of that, so that a new file changes one block only."""
-    for key, group in groupby(files, key=lambda name: name[:12]):
-        names = list(group)
-        part = np.cumsum([files[name][1] for name in names]) // TEXT_A_BLOCK
-        for i in np.unique(part):
-            chosen = [names[k] for k in np.flatnonzero(part == i)]
-            yield blocks.file_task(f"{key}-{i}" if i else key, SCRIPT, chosen, files)
+    return [files[name] for name in sorted(files)], excluded
 
 
 def main(argv=None):
     args = protocols.parse_arguments(__doc__, argv)
     dataset = protocols.dataset(args.dataset)
     files, excluded = find_files(args.root, dataset)
-    folder = args.root / "raw_data"
-    options = {"workers": args.workers, "strict": args.strict, "title": "reading"}
-    records = blocks.make_blocks(list(plan_blocks(files)), read_block, folder, dataset.name, **options)
+    out, skipped = args.root / "raw_data" / f"{dataset.name}.h5", []
+    jobs = [(files[i : i + protocols.GROUP],) for i in range(0, len(files), protocols.GROUP)]
+    write_columns(out, read_groups(read_files, jobs, args, skipped, "reading", len(files)))
     for why, n in excluded.items():
         print(f"{n:,} left out: {why}")
-    print(f"{folder}: {dataset.count(sum(record.clips for record in records))}")
-    return blocks.report_skipped(records, folder / "skipped.csv")
+    print(f"{out}: {dataset.count(len(files) - len(skipped))}")
+    return report_skipped(skipped, out.with_name("skipped.csv"))
 
 
 if __name__ == "__main__":

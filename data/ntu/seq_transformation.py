@@ -3,9 +3,8 @@
     python seq_transformation.py                     # in data/ntu, after get_raw_denoised_data.py
     python seq_transformation.py --root DIR --dataset NTU120
 
-Reads DIR/denoised_data/, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
-DEMO_CV.h5), in the layout of clips/h5.py. With two workers both are written at the same time. A file that is
-complete and made from the same clips is not written again.
+Reads DIR/denoised_data/NTU.h5, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
+DEMO_CV.h5), in the layout of clips/h5.py. With two workers both are written at the same time.
 """
 
 import sys
@@ -15,112 +14,86 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips import blocks, protocols
 from clips import h5 as layout
+from clips import protocols
+from clips.columns import read_columns
 from clips.ntu import center_clip
-from safe.h5 import unreadable
+from safe.h5 import open_h5, unreadable
 from safe.program import exit_on_error
 from safe.workers import parallel_map
-from util import UserError, __version__, exclusive_lock, progress, remove_stale_parts
+from util import UserError, __version__, progress, remove_stale_parts
 
-SCRIPT = Path(__file__).name
-BEFORE = "get_raw_denoised_data.py"
 LOADED = 64 * 2**20  # bytes of clips in memory at a time
 
 
-class Source:
-    """The clips of step 2 in all blocks: names, and frames, width, block and start as (clips,) int64."""
+def read_index(path):
+    """Of the clips of step 2: names (str), and frames and width, (clips,) int64."""
+    with open_h5(path) as file:
+        names, frames, width = read_columns(file, "names", "frames", "width")
+        if file["joints"].shape != ((frames * width).sum(),):
+            raise unreadable(path, "another number of values than it says")
+    return [name.decode() for name in names], frames, width
 
-    def __init__(self, folder, dataset):
-        self.folder, self.dataset = folder, dataset
-        self.index = blocks.read_index(folder, dataset, BEFORE)
-        names, columns = [], []
-        for i, row in enumerate(self.index):
-            with self._open(row) as file:
-                of_clips, frames, width = blocks.read_columns(file, "names", "frames", "width")
-                size = frames * width
-                if file["joints"].shape != (size.sum(),):
-                    raise unreadable(file.filename, "another number of values than it says")
-            names += [name.decode() for name in of_clips]
-            columns.append([frames, width, np.full(len(size), i), size.cumsum() - size])
-        self.names = names
-        self.frames, self.width, self.block, self.start = np.concatenate(columns, axis=1)
 
-    def _open(self, row):
-        key, made_from, _ = row
-        return blocks.open_block(self.folder, self.dataset, key, made_from, BEFORE)
-
-    def clips(self, order):
-        """Yields the clips of these indices, which are in a random order.
-
-        They are loaded block by block, as many as LOADED allows at a time, so that the h5 is written in the order in
-        which it is read later.
-        """
-        part = ((self.frames * self.width)[order].cumsum() * 4) // LOADED
+def read_clips(path, order, frames, width):
+    """Yields the clips of these indices, which are in a random order, so that the h5 is written in the order in which
+    it is read later. As many as LOADED allows are loaded at a time, in the order in which step 2 wrote them."""
+    size = frames * width
+    start = size.cumsum() - size
+    part = size[order].cumsum() * 4 // LOADED
+    with open_h5(path) as file:
         for indices in np.split(order, np.flatnonzero(np.diff(part)) + 1):
-            yield from self._load(indices)
-
-    def _load(self, indices):
-        clips, block = [None] * len(indices), self.block[indices]
-        for number in np.unique(block):
-            with self._open(self.index[number]) as file:
-                for place in np.flatnonzero(block == number):
-                    i = indices[place]
-                    shape = self.frames[i], self.width[i]
-                    clips[place] = file["joints"][self.start[i] : self.start[i] + shape[0] * shape[1]].reshape(shape)
-        return clips
+            clips = {i: file["joints"][start[i] : start[i] + size[i]].reshape(-1, width[i]) for i in np.sort(indices)}
+            yield from (clips[i] for i in indices)
 
 
-def write_protocol(path, source, splits, dataset, protocol, made_from, position):
+def write_protocol(out, source, splits, dataset, protocol, position):
     """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips."""
-    labels = np.array([protocols.action(name) - 1 for name in source.names])
-    with progress(total=sum(map(len, splits.values())), desc=path.name, unit="clip", position=position) as bar:
+    names, frames, width = read_index(source)
+    labels = np.array([protocols.action(name) - 1 for name in names])
+    with progress(total=sum(map(len, splits.values())), desc=out.name, unit="clip", position=position) as bar:
 
         def centered(order):
-            for clip in source.clips(order):
+            for clip in read_clips(source, order, frames, width):
                 yield center_clip(clip)
                 bar.update()
 
         layout.write_h5(
-            path,
+            out,
             {split: (centered(order), labels[order]) for split, order in splits.items()},
-            frames=int(source.frames.max()),
+            frames=int(frames.max()),
             joints=25,
             persons=2,
             skeleton="kinect_v2",
             class_names=dataset.classes,
             protocol=protocol.words,
-            made_by=f"{SCRIPT} {__version__}",
-            made_from=made_from,
+            made_by=f"{Path(__file__).name} {__version__}",
         )
 
 
 def main(argv=None):
-    args = protocols.parse_arguments(__doc__, argv, epilog=None)
+    args = protocols.parse_arguments(__doc__, argv, skips=False)
     dataset = protocols.dataset(args.dataset)
-    source = Source(args.root / "denoised_data", dataset.name)
-    print(dataset.count(len(source.names)))
-    jobs, too_few, written = [], [], []
+    source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
+    names, *_ = read_index(source)
+    print(dataset.count(len(names)))
+    jobs, too_few = [], []
     for protocol in dataset.protocols:
-        path = args.root / f"{dataset.name}_{protocol.name}.h5"
-        train, test = protocol.split(source.names)
-        print(f"{path}: {count_sides(protocol, len(train), len(test), len(source.names))}")
-        made_from = blocks.digest(SCRIPT, protocol, dataset.classes, source.index)
+        out = args.root / f"{dataset.name}_{protocol.name}.h5"
+        train, test = protocol.split(names)
+        print(f"{out}: {count_sides(protocol, len(train), len(test), len(names))}")
         if len(train) < 2 or not len(test):
-            too_few.append(path.name)
+            too_few.append(out.name)
             continue
-        written.append(path.name)
-        if layout.made_from(path) != made_from:
-            splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
-            jobs.append((path, source, splits, dataset, protocol, made_from, len(jobs)))
-    with exclusive_lock(source.folder / ".lock"):
+        splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
+        jobs.append((out, source, splits, dataset, protocol, len(jobs)))
+    try:
+        list(parallel_map(write_protocol, jobs, args.workers))
+    finally:
         remove_stale_parts(args.root)
-        list(parallel_map(write_protocol, jobs, args.workers, args.root))
     if too_few:
         needed = "at least two training clips and one test clip are needed"
-        rest = f"; {written[0]} is written" if written else ""
-        raise UserError(f"{' and '.join(too_few)} not written: {needed}{rest}")
-    return 0
+        raise UserError(f"{' and '.join(too_few)} not written: {needed}")
 
 
 def count_sides(protocol, train, test, clips):
@@ -137,4 +110,4 @@ def count_sides(protocol, train, test, clips):
 
 if __name__ == "__main__":
     with exit_on_error():
-        sys.exit(main())
+        main()

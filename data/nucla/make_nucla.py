@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.h5 import split_validation, write_h5
+from clips.h5 import SPLITS, split_validation, write_h5
 from clips.nucla import ACTIONS, JOINTS, read_json
 from safe.program import exit_on_error
 from safe.zips import DAMAGED_ZIP
@@ -61,7 +61,8 @@ def read_all(source):
         yield name, text
 
 
-def main(argv=None):
+def parse_arguments(argv=None):
+    """The arguments, completed: sorted lists of views and performers, and the name of the file. Raises UserError."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     views = dict(type=int, nargs="+", choices=(1, 2, 3), metavar="VIEW")
@@ -73,17 +74,42 @@ def main(argv=None):
     add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
     args = parser.parse_args(argv)
-    test_views, test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
-    default = test_views if test_performers else [view for view in (1, 2, 3) if view not in test_views]
-    train_views = sorted({*(args.train_views or default)})
-    if not test_performers and (both := {*test_views} & {*train_views}):
+    args.test_view, args.test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
+    default = args.test_view if args.test_performers else [view for view in (1, 2, 3) if view not in args.test_view]
+    args.train_views = sorted({*(args.train_views or default)})
+    if not args.test_performers and (both := {*args.test_view} & {*args.train_views}):
         raise UserError(f"--train-views: view {both.pop()} tests; take others")
-    if (test_performers or len(test_views) > 1 or train_views != default) and not args.out:
+    if (args.test_performers or len(args.test_view) > 1 or args.train_views != default) and not args.out:
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
-    variant = f"_test{test_views[0]}" * (test_views != [3])
+    variant = f"_test{args.test_view[0]}" * (args.test_view != [3])
     variant += "_corrected" * args.correct_labels + "_distinct" * args.distinct
-    out = args.out or HERE / f"NUCLA_CV{variant}.h5"
+    args.out = args.out or HERE / f"NUCLA_CV{variant}.h5"
+    return args
 
+
+def choose_split(performers, views, args):
+    """Which clips train and which test, two arrays of indices, and the protocol in words. performers, views: arrays."""
+    chosen, people = np.isin(performers, args.test_performers), args.test_performers
+    train = np.flatnonzero(np.isin(views, args.train_views) & ~chosen)
+    test = np.flatnonzero(np.isin(views, args.test_view) & (chosen | (not people)))
+    trains, tests, people = (", ".join(map(str, values)) for values in (args.train_views, args.test_view, people))
+    words = f"cross-view: views {trains} train, view {tests} tests"
+    if people:
+        of = f" of views {tests}" if trains == tests else f"; {words}"
+        words = f"cross-subject: performers {people} test, the others train{of}"
+    words += "; labels of view 2 corrected" * (args.correct_labels and 2 in args.train_views + args.test_view)
+    return train, test, words + "; no copies" * args.distinct
+
+
+def find_copies(clips, train, test):
+    """Which of the test clips, indices, are copies of training clips: (len(test),) bool."""
+    contents = [clip.tobytes().rstrip(b"\0") for clip in clips]  # empty frames at the end are padding in an h5
+    trained = {contents[i] for i in train} - {b""}
+    return np.array([contents[i] in trained for i in test], dtype=bool)
+
+
+def main(argv=None):
+    args = parse_arguments(argv)
     clips, labels, performers, views = [], [], [], []
     for name, text in read_all(args.source):
         clip, label = read_json(text, name)
@@ -92,31 +118,18 @@ def main(argv=None):
             label = CORRECT.get((performer, label), label)
         for values, value in zip((clips, labels, performers, views), (clip, label, performer, view), strict=True):
             values.append(value)
-    labels, chosen = np.array(labels), np.isin(performers, test_performers)
-    test = np.flatnonzero(np.isin(views, test_views) & (chosen | (not test_performers)))
-    train = np.flatnonzero(np.isin(views, train_views) & ~chosen)
-    contents = [clip.tobytes().rstrip(b"\0") for clip in clips]  # empty frames at the end are padding in an h5
-    trained = {contents[i] for i in train} - {b""}
-    copies = np.array([contents[i] in trained for i in test], dtype=bool)
+    train, test, protocol = choose_split(performers, views, args)
+    copies = find_copies(clips, train, test)
     if args.distinct:
         test = test[~copies]
     if len(train) < 2 or not len(test):
-        found = f"of {len(views)} clips {len(train)} would train and {len(test)} test" + " (--distinct)" * args.distinct
+        found = f"of {len(clips)} clips {len(train)} would train and {len(test)} test" + " (--distinct)" * args.distinct
         raise UserError(f"{args.source}: {found}; at least two and one are needed")
-    trains, tests, people = (", ".join(map(str, values)) for values in (train_views, test_views, test_performers))
-    protocol = f"cross-view: views {trains} train, view {tests} tests"
-    if people:
-        of = f" of views {tests}" if test_views == train_views else f"; {protocol}"
-        protocol = f"cross-subject: performers {people} test, the others train{of}"
-    protocol += "; labels of view 2 corrected" * (args.correct_labels and 2 in train_views + test_views)
-    protocol += "; no copies" * args.distinct
-    training, validation = split_validation(train)
+    splits = dict(zip(SPLITS, (*split_validation(train), test), strict=True))
+    labels = np.array(labels)
     write_h5(
-        out,
-        {
-            split: ((clips[i] for i in ids), labels[ids])
-            for split, ids in (("", training), ("valid_", validation), ("test_", test))
-        },
+        args.out,
+        {split: ((clips[i] for i in ids), labels[ids]) for split, ids in splits.items()},
         frames=max(map(len, clips)),
         joints=JOINTS,
         persons=1,
@@ -127,7 +140,7 @@ def main(argv=None):
     )
     if copies.any() and not args.distinct:
         print(f"note: copies of training clips among the test clips: {copies.sum()}; see --distinct", file=sys.stderr)
-    print(f"{out}: {len(training)} training, {len(validation)} validation and {len(test)} test clips")
+    print("{}: {} training, {} validation and {} test clips".format(args.out, *map(len, splits.values())))
 
 
 if __name__ == "__main__":

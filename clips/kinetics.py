@@ -1,0 +1,56 @@
+"""Kinetics-Skeleton: reads a clip."""
+
+import json
+import os
+
+import numpy as np
+
+from clips.skipped import BadFile
+from util import regular
+
+JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
+LARGEST = 2**26  # bytes of a json; one of 300 frames has 250,000
+
+
+def parse(text):
+    """Reads the text of one json: (frames, 108) float32, the class index and the class name. Raises BadFile.
+
+    A row is x, y, score of the 18 joints of person 1, then of person 2, zeros for an absent one.
+    """
+    try:
+        clip = json.loads(text)
+        frames = sorted(clip["data"], key=lambda frame: frame["frame_index"])
+        label, name = clip["label_index"], clip["label"]
+        persons = [person for frame in frames for person in frame["skeleton"]]
+        pose = np.array([person["pose"] for person in persons] or np.empty((0, JOINTS * 2)))
+        score = np.array([person["score"] for person in persons] or np.empty((0, JOINTS)))
+        frame = np.repeat(np.arange(len(frames)), [len(frame["skeleton"]) for frame in frames])
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
+        raise BadFile(None, f"not a clip of Kinetics-Skeleton ({type(error).__name__}: {error})"[:200]) from None
+    if type(label) is not int or not 0 <= label < CLASSES:
+        raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
+    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
+        raise BadFile(None, f"label {name!r:.30} is not a name")
+    if len(frames) > FRAMES:
+        raise BadFile(None, f"{len(frames)} frames, more than {FRAMES}")
+    for what, values, width in (("pose", pose, JOINTS * 2), ("score", score, JOINTS)):
+        if values.dtype.kind not in "fi" or values.shape != (len(persons), width):
+            raise BadFile(None, f"{what} is not {width} numbers for each person")
+        if not (np.abs(values) < 1e6).all():
+            raise BadFile(None, f"a number in {what} is not finite, or too large")
+    joints = np.concatenate([pose.reshape(-1, JOINTS, 2) - 0.5, score[..., None]], axis=2)
+    joints[score == 0] = 0
+    order = np.lexsort((-score.mean(axis=1), frame))  # frame by frame, the highest mean score first; stable
+    frame, joints = frame[order], joints[order]
+    rank = np.arange(len(frame)) - np.searchsorted(frame, frame)
+    kept = rank < PERSONS
+    rows = np.zeros((len(frames), PERSONS, JOINTS, 3), np.float32)
+    rows[frame[kept], rank[kept]] = joints[kept]
+    return rows.reshape(len(frames), PERSONS * JOINTS * 3), label, name
+
+
+def read_json(path):
+    """`parse` of a file. Raises BadFile, or OSError where the system cannot read it."""
+    if os.path.getsize(path) > LARGEST:
+        raise BadFile(None, f"larger than {LARGEST >> 20} MB")
+    return parse(regular(path).read_bytes())

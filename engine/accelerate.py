@@ -1,0 +1,54 @@
+"""How a training step is carried out: over several processes, compiled, as a CUDA graph, or plainly."""
+
+import sys
+import time
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from engine import distributed, graphed
+
+
+def training_step(trainer):
+    """The function that takes a step of a train.Trainer on a batch, and returns loss and number of correct clips."""
+    config = trainer.config
+    if distributed.world_size() > 1 and trainer.device.type == "cuda":  # PyTorch has no SyncBatchNorm on CPUs
+        trainer.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(trainer.net)
+    trainer.net.train(not config.freeze)
+    if config.compile:
+        ids = trainer.train_ids[distributed.shard(config.batch_size)]
+        try_compile(trainer.net, trainer.clips.sample(ids, trainer.rng, config.seg), config.amp)
+    forward = DistributedDataParallel(trainer.net) if distributed.world_size() > 1 else trainer.net
+    graph = graphed.graph_step(trainer, forward) if graphed.is_wanted(trainer, forward) else None
+    return graph or (lambda batch: trainer.train_step(forward, batch))
+
+
+def try_compile(net, example, amp=False):
+    """Compiles a network in place and tries a step in its present mode.
+
+    If that fails, a line says so and the network is as before. On a CPU a line also says if it makes a step slower.
+    """
+
+    def step():
+        start = time.perf_counter()
+        with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
+            logits = net(example)
+        logits.float().sum().backward()
+        return time.perf_counter() - start
+
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    plain = min(step() for _ in range(3))
+    distributed.warn_once("compiling, which takes a minute or two")
+    try:
+        net.compile()
+        step()
+        compiled = min(step() for _ in range(2))
+    except Exception as error:  # whatever a compiler may raise
+        net._compiled_call_impl = None
+        lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
+        print(f"--compile: failed, continuing without ({lines[0] if lines else error})", file=sys.stderr)
+    else:
+        if example.device.type == "cpu" and compiled > plain:
+            distributed.warn_once(f"--compile makes a step slower here: {compiled:.2f} s, and {plain:.2f} s without")
+    net.load_state_dict(state)
+    net.zero_grad(set_to_none=True)
