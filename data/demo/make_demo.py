@@ -65,7 +65,7 @@ def clip(seed, camera, performer, replication, action, noise=1.0):
     bodies = scene(seed, performer, replication, action)
     lens = Camera(camera, stream(seed, camera=camera))
     rng = stream(seed, camera, performer, replication, action)
-    return text(record([lens.view(body) for body in bodies], rng, noise), rng)
+    return text(record([lens.view(body) for body in bodies], rng, noise))
 
 
 def clips(performers):
