@@ -15,7 +15,6 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
                         number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
     origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
     made_by             program and version that wrote the file
-    made_from           a digest of what it was made from, for the script that made it
 
 A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons. Text may be
 bytes in UTF-8, as NumPy and MATLAB write it.
@@ -30,12 +29,11 @@ import numpy as np
 import util
 from clips.checks import FARTHEST, check_resplits, check_shapes, check_values
 from clips.skeletons import KINECT_V2, MADE_BY, read_skeleton
-from safe.h5 import open_h5
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
 ATTRIBUTES = ("joints", "persons", "class_names", "protocol", "axes", "skeleton", "parents", "flip_pairs", "origin")
-ATTRIBUTES += ("made_by", "made_from")
+ATTRIBUTES += ("made_by",)
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
 # Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
 # 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
@@ -191,15 +189,6 @@ def split_validation(indices):
     from sklearn.model_selection import train_test_split
 
     return train_test_split(indices, test_size=0.05, random_state=10000)
-
-
-def made_from(path):
-    """What an h5 says it was made from; None if the file is missing or cannot be read, or does not say."""
-    try:
-        with open_h5(path) as file:
-            return read_attributes(file).get("made_from")
-    except (OSError, util.UserError):
-        return None
 
 
 # ---- reading and checking

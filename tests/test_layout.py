@@ -4,7 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
-from clips.h5 import SPLITS, center, made_from, open_writer, read_header, validate, write_h5
+from clips.h5 import SPLITS, center, open_writer, read_header, validate, write_h5
 from clips.recordings import read_recording
 from clips.skeletons import SKELETONS, read_skeleton, unknown_skeleton
 from helpers import run_script
@@ -284,15 +284,6 @@ def test_check_h5_as_a_program(path, tmp_path):
     code, out, err = run_script(CHECK, path)
     copy = f"{path}: note: test_x: clip 1 is also a training or validation clip"
     assert (code, out[:2], len(out + err)) == (0, [empty, copy], 3)
-
-
-def test_made_from(tmp_path):
-    assert made_from(tmp_path / "none.h5") is None
-    (tmp_path / "a.h5").write_text("words")
-    assert made_from(tmp_path / "a.h5") is None
-    for more, wanted in (({}, None), ({"made_from": "b"}, "b")):
-        write_h5(tmp_path / "a.h5", splits(), joints=25, persons=2, **HEADER, **more)
-        assert made_from(tmp_path / "a.h5") == wanted
 
 
 def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person():
