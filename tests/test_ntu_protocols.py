@@ -59,6 +59,19 @@ def test_the_test_labels_of_two_runs_of_the_release_on_the_whole_of_ntu60():
         assert hashlib.sha256(labels.encode()).hexdigest() == known["sha256"]
 
 
+def test_the_missing_clips_and_the_lists_fit_the_published_counts():
+    """With the missing clips, each side has a number of setups and performers times 3 cameras, 2 replications and 60
+    actions."""
+    for dataset in (NTU, NTU120):
+        missing = sorted(dataset.missing)
+        for protocol in dataset.protocols:
+            sides = [
+                count + len(left_out) for count, left_out in zip(protocol.full, protocol.split(missing), strict=True)
+            ]
+            assert sum(sides) == dataset.full + len(missing)
+            assert [count % (3 * 2 * 60 if protocol.field != "camera" else 2 * 60) for count in sides] == [0, 0]
+
+
 def test_the_lists():
     assert (len(NTU.missing), len(NTU120.missing)) == (302, 535)
     assert NTU.missing < NTU120.missing

@@ -7,12 +7,11 @@
 SsssCcccPpppRrrrAaaa.skeleton, which the three scripts of data/ntu convert to the h5 files, as for real data. The
 figures are artificial: accuracy on them says that everything works, not how good a model is.
 
-What is there already is not made again. The folder of skeletons appears when it is complete.
+Nothing is done if both h5 are there already. The folder of skeletons appears when it is complete.
 """
 
 import itertools
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -66,7 +65,7 @@ def clip(seed, camera, performer, replication, action, noise=1.0):
     bodies = scene(seed, performer, replication, action)
     lens = Camera(camera, stream(seed, camera=camera))
     rng = stream(seed, camera, performer, replication, action)
-    return text(record([lens.view(body) for body in bodies], rng, noise), rng)
+    return text(record([lens.view(body) for body in bodies], rng, noise))
 
 
 def clips(performers):
@@ -74,54 +73,39 @@ def clips(performers):
     return list(itertools.product(AZIMUTH, range(1, performers + 1), REPLICATIONS, range(1, len(ACTIONS) + 1)))
 
 
-def write_skeletons(root, seed, performers, noise):
-    """Writes the set into root/nturgb+d_skeletons, unless it is there. Returns the folder.
+def write_skeletons(root, settings):
+    """Writes the set into root/nturgb+d_skeletons, in place of another; root/demo.json says what was written.
 
-    root/demo.json says what was written. Raises UserError if the folder has skeletons from elsewhere.
+    Raises UserError if the folder has skeletons from elsewhere.
     """
-    folder, note = root / "nturgb+d_skeletons", root / "demo.json"
-    settings = {"version": VERSION, "seed": seed, "performers": performers, "noise": noise}
-    wanted = clips(performers)
-    names = {clip_name(*which) for which in wanted}
-    try:
-        written = json.loads(note.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        written = None
-    found = set(os.listdir(folder)) if folder.is_dir() else set()
-    if found and written is None:
+    folder, note, part = root / "nturgb+d_skeletons", root / "demo.json", root / "nturgb+d_skeletons.part"
+    if folder.is_dir() and any(folder.iterdir()) and not note.exists():
         raise util.UserError(f"{folder}: skeletons that {Path(__file__).name} did not write; choose another --root")
-    if written == settings and found == names:
-        print(f"{folder}: {len(names)} clips, already there")
-        return folder
-    part = root / f"{folder.name}.part"
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir()
     try:
-        for which in util.progress(wanted, desc="skeletons", unit="clip", mininterval=1):
+        for which in util.progress(clips(settings["performers"]), desc="skeletons", unit="clip", mininterval=1):
             file = part / clip_name(*which)
             with util.name_file_in_errors(file):
-                file.write_text(clip(seed, *which, noise), encoding="utf-8", newline="\n")
-        if hasattr(os, "sync"):
-            os.sync()  # the files are on the disk before the folder is renamed
+                file.write_text(clip(settings["seed"], *which, settings["noise"]), encoding="utf-8", newline="\n")
         # In this order, so that after an interruption no h5 and no demo.json belongs to other skeletons
         for product in PRODUCTS:
             (root / product).unlink(missing_ok=True)
-        if folder.is_dir():
-            shutil.rmtree(folder)
         with util.atomic_write(note) as file:
             file.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
         part.rename(folder)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-    return folder
 
 
-def run_scripts(root):
-    """The three scripts of data/ntu, from skeletons to h5 files. Ends the program if one of them fails."""
-    for script in SCRIPTS:
-        command = [sys.executable, HERE.parent / "ntu" / script, "--root", root, "--dataset", "DEMO"]
-        if code := subprocess.run(command).returncode:
-            sys.exit(code)
+def is_made(root, settings):
+    """Whether the h5 files are there, of these settings."""
+    try:
+        written = json.loads((root / "demo.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return False
+    return written == settings and all((root / product).exists() for product in PRODUCTS)
 
 
 def main(argv=None):
@@ -136,10 +120,16 @@ def main(argv=None):
         parser.error("--performers: from 3 (the first one who tests) to 40 (the last one of NTU60)")
     if args.noise > 10:
         parser.error("--noise: from 0 to 10")
+    settings = {"version": VERSION, "seed": args.seed, "performers": args.performers, "noise": args.noise}
     with util.exclusive_lock(args.root / ".lock", wait=True):
-        write_skeletons(args.root, args.seed, args.performers, args.noise)
-        if not all((args.root / product).exists() for product in PRODUCTS):
-            run_scripts(args.root)
+        if is_made(args.root, settings):
+            print(f"{args.root}: {' and '.join(PRODUCTS)} are there already")
+            return
+        write_skeletons(args.root, settings)
+        for script in SCRIPTS:
+            command = [sys.executable, HERE.parent / "ntu" / script, "--root", args.root, "--dataset", "DEMO"]
+            if code := subprocess.run(command).returncode:
+                sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ Camera coordinates are those of Kinect v2: x to the camera's left, y up, z away 
 
 import numpy as np
 
-from figures import PARENT, unit
+from figures import unit
 
 # As in NTU RGB+D: camera 1 is in the middle, and the performers face camera 2 in R001, camera 3 in R002.
 AZIMUTH = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
@@ -14,7 +14,6 @@ JITTER = np.array([4, 4, 5, 5, 5, 7, 9, 12, 5, 7, 9, 12, 5, 7, 10, 13, 5, 7, 10,
 # Joints that are misplaced together
 _ARMS, _LEGS = ([6, 7, 21, 22], [10, 11, 23, 24], [5, 6, 7, 21, 22], [9, 10, 11, 23, 24]), ([14, 15], [18, 19])
 LIMBS = (*_ARMS, *_LEGS, [13, 14, 15], [17, 18, 19])
-LEAVES = [3, 15, 19, 21, 22, 23, 24]  # ends of limbs: Kinect gives no orientation for them
 FIRST_ID = 72057594037927936  # 2**56: from here on float64 has only every 16th integer
 SWITCHED, LEFT_AND_BACK, LATE = 0.06, 0.04, 0.1  # shares of bodies (late: of those that are not alone)
 SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
@@ -126,29 +125,16 @@ def record(bodies, rng, noise):
     return [(tracks[i][0], tracks[i][1] & ~lost, *tracks[i][2:]) for i in order]
 
 
-JOINT = "%.5f %.5f %.5f %.3f %.3f %.2f %.2f %.5f %.5f %.5f %.5f %d\n"
-BODY = "{} 0 {} {} {} {} 0 %.4f %.4f 2\n25\n" + JOINT * 25
+# Of a joint x, y, z and the tracking state; of the rest of both, which no program here reads, nothing but zeros
+JOINT = "%.5f %.5f %.5f 0 0 0 0 0 0 0 0 %d\n"
+BODY = "%d 0 0 0 0 0 0 0 0 2\n25\n" + JOINT * 25
 
 
-def numbers(joints, states):
-    """The fields of a body in the text after its ID: (n, 302), lean, then 12 fields for each joint."""
-    n = len(joints)
-    x, y, z = joints[..., 0], joints[..., 1], np.maximum(joints[..., 2], 0.5)
-    bone = unit(joints - joints[:, PARENT])  # orientation: the rotation from y to the bone
-    turn = unit(np.stack([1 + bone[..., 1], bone[..., 2], 0 * z, -bone[..., 0]], -1))
-    turn[:, LEAVES] = 0
-    lean = (joints[:, 20] - joints[:, 0])[:, [0, 2]] * [1.5, -1.5]
-    pixels = [256 + 365 * x / z, 208 - 365 * y / z, 970 + 1063 * x / z, 535 - 1063 * y / z]
-    fields = np.concatenate([joints, np.stack(pixels, -1), turn, states[..., None]], -1)
-    return np.concatenate([np.clip(lean, -1, 1), fields.reshape(n, 300)], 1)
-
-
-def text(tracks, rng):
+def text(tracks):
     """What `record` returned as the text of a `.skeleton` file."""
-    n = len(tracks[0][1])
-    frames = [[] for _ in range(n)]
+    frames = [[] for _ in tracks[0][1]]
     for number, present, joints, states in tracks:
-        form = BODY.format(number, *rng.integers(0, 2, 4))
-        for i, row in zip(np.flatnonzero(present), numbers(joints[present], states[present]).tolist(), strict=True):
-            frames[i].append(form % tuple(row))
-    return f"{n}\n" + "".join(f"{len(frame)}\n{''.join(frame)}" for frame in frames)
+        rows = np.concatenate([joints, states[..., None]], -1).reshape(len(joints), -1)
+        for i in np.flatnonzero(present):
+            frames[i].append(BODY % (number, *rows[i].tolist()))
+    return f"{len(frames)}\n" + "".join(f"{len(frame)}\n{''.join(frame)}" for frame in frames)

@@ -4,7 +4,7 @@
     python from_npz.py NTU120_CSub.npz --out my.h5
 
 Such a file has x_train, x_test (clips, frames, 150) and one-hot y_train, y_test (clips, classes). 5% of the training
-clips become the validation clips, as in seq_transformation.py. The arrays are read a few clips at a time, compressed or
+clips become the validation clips, as in seq_transformation.py. The arrays are read clip by clip, compressed or
 not, and nothing is unpickled.
 """
 
@@ -27,7 +27,6 @@ from util import ArgumentParser, UserError, __version__, name_file_in_errors, pr
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}
-ROWS = 64  # read at a time
 
 
 class Member:
@@ -35,11 +34,10 @@ class Member:
 
     def __init__(self, archive, name, axes):
         self.archive, self.name = archive, name
-        try:
-            info = archive.getinfo(f"{name}.npy")
-        except KeyError:
+        if f"{name}.npy" not in archive.namelist():
             found = ", ".join(archive.namelist()[:8]) or "nothing"
-            raise UserError(f"{archive.filename}: no array {name} in it, but {found}") from None
+            raise UserError(f"{archive.filename}: no array {name} in it, but {found}")
+        info = archive.getinfo(f"{name}.npy")
         if info.flag_bits & 1:
             raise self.error("is encrypted")
         with archive.open(info) as file:
@@ -64,27 +62,23 @@ class Member:
             raise self.error(f"is not a .npy array ({error})") from None
 
     def rows(self):
-        """Yields arrays of up to ROWS rows."""
+        """Yields each row."""
         with self.archive.open(f"{self.name}.npy") as file:
             self.read_header(file)
-            row = self.dtype.itemsize * math.prod(self.shape[1:])
-            for at in range(0, self.shape[0], ROWS):
-                rows = min(ROWS, self.shape[0] - at)
-                data = file.read(rows * row)
-                if len(data) < rows * row:
-                    raise self.error(f"is cut short at row {at}")
-                yield np.frombuffer(data, self.dtype).reshape(rows, *self.shape[1:])
+            for row in range(self.shape[0]):
+                data = file.read(self.dtype.itemsize * math.prod(self.shape[1:]))
+                if len(data) < self.dtype.itemsize * math.prod(self.shape[1:]):
+                    raise self.error(f"is cut short at row {row}")
+                yield np.frombuffer(data, self.dtype).reshape(self.shape[1:])
 
     def labels(self):
         """The class index of each row of a one-hot array."""
-        labels, at = [], 0
-        for rows in self.rows():
-            bad = ~is_one_hot(rows)
-            if bad.any():
-                raise self.error(f"is not one-hot in row {at + int(bad.argmax())}")
-            labels.append(rows.argmax(axis=1))
-            at += len(rows)
-        return np.concatenate(labels)
+        labels = []
+        for row in self.rows():
+            if not is_one_hot(row[None]).all():
+                raise self.error(f"is not one-hot in row {len(labels)}")
+            labels.append(row.argmax())
+        return np.array(labels)
 
 
 def convert(archive, out):
@@ -103,7 +97,6 @@ def convert(archive, out):
             raise test.error(f"has the shape {test.shape}, which does not go with {train.name}'s {train.shape}")
     classes = y["train"].shape[1]
     known = {60: "NTU", 120: "NTU120"}.get(classes)
-    names = protocols.dataset(known).classes if known else [f"class {i}" for i in range(classes)]
     train, test = y["train"].labels(), y["test"].labels()
     training, validation = layout.split_validation(np.arange(len(train)))
     places = {int(i): (split, k) for split, ids in (("", training), ("valid_", validation)) for k, i in enumerate(ids)}
@@ -112,7 +105,7 @@ def convert(archive, out):
         "joints": 25,
         "persons": 2,
         "skeleton": "kinect_v2",
-        "class_names": names,
+        "class_names": protocols.dataset(known).classes if known else [f"class {i}" for i in range(classes)],
         "protocol": f"as in {Path(archive.filename).name}",
         "made_by": f"{Path(__file__).name} {__version__}",
     }
@@ -121,13 +114,10 @@ def convert(archive, out):
         layout.open_writer(out, labels, frames=x["train"].shape[1], **header) as write,
     ):
         for side, member in x.items():
-            at = 0
-            for rows in member.rows():
-                for i, clip in enumerate(rows, start=at):
-                    split, k = places[i] if side == "train" else ("test_", i)
-                    write(split, k, clip, what=f"{archive.filename}: x_{side}, clip {i}")
-                at += len(rows)
-                bar.update(len(rows))
+            for i, clip in enumerate(member.rows()):
+                split, k = places[i] if side == "train" else ("test_", i)
+                write(split, k, clip, what=f"{archive.filename}: x_{side}, clip {i}")
+                bar.update()
     return {split: len(rows) for split, rows in labels.items()}
 
 

@@ -150,10 +150,10 @@ def main(argv=None):
     full = "the full data set" if len(clips) == FULL else f"not the full data set, which has {FULL}"
     print(f"{len(clips)} clips of {len(np.unique(performers))} performers: {full}")
     for name, splits in all_splits.items():
+        first = dict(zip(SPLITS, splits[0], strict=True))
         table = np.zeros((len(splits), len(clips)), np.uint8)
         for row, (_, validation, test) in zip(table, splits, strict=True):
             row[validation], row[test] = 1, 2
-        first = dict(zip(SPLITS, splits[0], strict=True))
         path = args.out / f"SYSU_{name}.h5"
         write_h5(
             path,
