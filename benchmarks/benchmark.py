@@ -3,7 +3,6 @@
     python benchmarks/benchmark.py                          # under two minutes on two idle cores
     python benchmarks/benchmark.py --device cuda --json speed.json
     python benchmarks/benchmark.py --compile                # compiled networks too, some minutes
-    python benchmarks/benchmark.py --busy 2                 # while two other processes keep a core busy each
     python benchmarks/benchmark.py --count                  # parameters and multiply-adds; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
@@ -12,9 +11,7 @@ batches of 256 are timed three times and the epoch once.
 """
 
 import json
-import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,18 +81,6 @@ def count_products(net):
 
 
 # ---- timing
-
-
-@contextmanager
-def busy_processes(n):
-    """Keeps a core busy with each of n processes while the block runs."""
-    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
-    try:
-        yield
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
 
 
 class Row(NamedTuple):
@@ -208,11 +193,11 @@ def make_epoch(device):
 def time_row(row, runs, device):
     """The median seconds of the release's way, with the system's handling of memory, and of ours."""
 
-    def keep(function, keep):
+    def call(function, keep):
         distributed.keep_freed_memory(keep)
         function()
 
-    functions = (lambda: keep(row.release, False), lambda: keep(row.ours, True))
+    functions = (lambda: call(row.release, False), lambda: call(row.ours, True))
     with torch.inference_mode(mode=not row.training):
         return timed(functions, row.runs or runs, device, row.runs != 1, row.repeat)
 
@@ -235,7 +220,6 @@ def main(argv=None):
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
     add("--runs", type=util.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--compile", action="store_true", help="time compiled networks too")
-    add("--busy", type=int, choices=range(65), default=0, metavar="N", help="processes beside, 0 to 64 (%(default)s)")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
@@ -243,10 +227,9 @@ def main(argv=None):
         result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
-        about = provenance("benchmarks/benchmark.py", device, runs=args.runs, busy=args.busy)
+        about = provenance("benchmarks/benchmark.py", device, runs=args.runs)
         print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
-        with busy_processes(args.busy):
-            result = {"about": about, "rows": print_table(device, args.runs, args.compile)}
+        result = {"about": about, "rows": print_table(device, args.runs, args.compile)}
     if args.json:
         with util.atomic_write(args.json) as part:
             part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

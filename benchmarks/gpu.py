@@ -72,8 +72,7 @@ def machine(args, report):
     about = provenance("benchmarks/gpu.py", device, device=device)
     if device.type == "cuda":
         card = torch.cuda.get_device_properties(device)
-        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
-        about |= {"memory": f"{card.total_memory / 2**30:.0f} GiB", "capability": f"{card.major}.{card.minor}"}
+        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "card": card}
         with suppress(OSError, subprocess.SubprocessError):
             ask = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
             about["driver, clock, power"] = subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout
@@ -284,45 +283,22 @@ def last_top1(log):
 
 # ---- the page
 
-# Tables of a report: name, title, text, columns; and columns of ratios
-TABLES = (
-    (
-        "steps",
-        "Training step, ms",
-        "`release` and `ours`: network, loss and optimizer in the release's way and in ours, of equal precision. "
-        "`whole`: ours, with sampling and augmentation. `graph`: the same as one CUDA graph.",
-        ("precision", "batch", "release", "ours", "whole", "graph"),
-        {"release / ours": ("release", "ours"), "whole / graph": ("whole", "graph")},
-    ),
-    (
-        "testing",
-        "Testing, ms",
-        "`ours`: model.py. `folded`: the form for deployment.",
-        ("precision", "batch", "release", "ours", "folded"),
-        {"release / ours": ("release", "ours")},
-    ),
-    (
-        "kernels",
+# Tables of a report: title, columns; and of which two there is a ratio
+TABLES = {
+    "steps": ("Training step, ms", ("precision", "batch", "release", "ours", "whole", "graph"), ("release", "ours")),
+    "testing": ("Testing, ms", ("precision", "batch", "release", "ours", "folded"), ("release", "ours")),
+    "kernels": (
         "A step's kernels, float32",
-        "`busy`: the part of a step's time in which a kernel runs.",
         ("recipe", "batch", "step", "step_ms", "operations", "kernels", "launches", "kernels_ms"),
-        {"busy": ("kernels_ms", "step_ms")},
+        ("kernels_ms", "step_ms"),
     ),
-    (
-        "epochs",
-        "Epochs of NTU60's size",
-        "Made-up clips, batch 64; each epoch trains and tests. The first has the capture of the graph.",
+    "epochs": (
+        "Epochs of NTU60's size, each with its test; a run has 120",
         ("recipe", "precision", "graph", "first_s", "second_s", "run_s", "peak_gb"),
-        {},
+        ("first_s", "second_s"),
     ),
-    (
-        "nucla",
-        "N-UCLA",
-        f"Top-1 of the last epoch, seeds {SEEDS[0]} to {SEEDS[-1]} with `--jobs {len(SEEDS)}`.",
-        ("recipe", "device", "cpu", "seconds"),
-        {},
-    ),
-)
+    "nucla": ("N-UCLA, top-1 of the last epoch, three seeds", ("recipe", "device", "cpu", "seconds"), ()),
+}
 
 
 def to_markdown(report):
@@ -338,14 +314,12 @@ def to_markdown(report):
         lines += [f"- `{name}`: {reasons.get(name, 'see tests.txt')}" for name in failed]
     if errors := report.get("errors"):
         lines += ["", "## Not measured", "", *(f"- {row['what']}: {row['error']}" for row in errors)]
-    for name, title, text, columns, ratios in TABLES:
-        rows = report.get(name, [])
-        for ratio, (above, below) in ratios.items():
-            rows = [row | {ratio: row[above] / row[below]} if {above, below} <= row.keys() else row for row in rows]
-        shown = [column for column in (*columns, *ratios) if any(column in row for row in rows)]
+    for name, (title, columns, pair) in TABLES.items():
+        rows, ratio = report.get(name, []), " / ".join(pair)
+        rows = [row | {ratio: row[pair[0]] / row[pair[1]]} if pair and {*pair} <= row.keys() else row for row in rows]
+        shown = [column for column in (*columns, ratio) if any(column in row for row in rows)]
         table = [shown, ["---"] * len(shown), *([form(row.get(column, "")) for column in shown] for row in rows)]
-        if rows:
-            lines += ["", f"## {title}", "", text, "", *(f"| {' | '.join(cells)} |" for cells in table)]
+        lines += ["", f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in table)] if rows else []
     parts = ", ".join(f"{row['part']} {row['seconds']:.0f}" for row in report.get("parts", []))
     return "\n".join([*lines, "", f"Seconds: {parts}.", ""])
 

@@ -12,7 +12,6 @@ import plot_clips
 import plot_runs
 
 LABEL, LOGITS = np.array([0, 0, 0, 1, 2]), np.eye(3)[[0, 1, 1, 1, 0]]
-COUNTS = [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +24,11 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture
-def predictions(tmp_path):
-    np.savetxt(tmp_path / "0_lable.txt", LABEL, "%d")
-    np.savetxt(tmp_path / "0_pred.txt", LOGITS)
-    return ["--pred", tmp_path]
+def by_hand(monkeypatch):
+    """In place of a test: 5 clips of 3 classes."""
+    counts = plot_runs.confusion_counts(LABEL, LOGITS)
+    monkeypatch.setattr(plot_runs, "read_test", lambda args: (counts, ("a", "b", "c"), "a test"))
+    return counts
 
 
 def parse(program, *words, out="a.png"):
@@ -50,28 +50,29 @@ def test_curves_are_mean_and_spread_over_seeds(place):
     assert mean.tolist() == [2, 3] and std.tolist() == pytest.approx([2**0.5] * 2)
 
 
-def test_confusion_by_hand(predictions):
-    assert plot_runs.confusion_counts(LABEL, LOGITS).tolist() == COUNTS
-    ax = plot_runs.confusion(parse(plot_runs, "confusion", *predictions)).axes[0]
+def test_confusion_by_hand(by_hand):
+    assert by_hand.tolist() == [[1, 2, 0], [0, 1, 0], [1, 0, 0]]
+    ax = plot_runs.confusion(None).axes[0]
     cells = {(text.get_position()[1], text.get_position()[0]): int(text.get_text()) for text in ax.texts}
     assert cells == {(0, 0): 1, (0, 1): 2, (1, 1): 1, (2, 0): 1}
     np.testing.assert_allclose(ax.images[0].get_array(), [[100 / 3, 200 / 3, 0], [0, 100, 0], [100, 0, 0]])
 
 
-def test_accuracy_of_classes_by_hand(predictions):
-    left, right = plot_runs.classes(parse(plot_runs, "classes", *predictions)).axes
-    assert [bar.get_width() for bar in left.patches] == pytest.approx([0, 100 / 3, 100])  # classes 2, 0, 1
-    assert [label.get_text() for label in left.get_yticklabels()] == ["2", "0", "1"]
+def test_accuracy_of_classes_by_hand(by_hand):
+    left, right = plot_runs.classes(None).axes
+    assert [bar.get_width() for bar in left.patches] == pytest.approx([0, 100 / 3, 100])
+    assert [label.get_text() for label in left.get_yticklabels()] == ["c", "a", "b"]
     assert [bar.get_width() for bar in right.patches] == pytest.approx([100, 200 / 3])
-    assert [label.get_text() for label in right.get_yticklabels()] == ["2 → 0", "0 → 1"]
+    assert [label.get_text() for label in right.get_yticklabels()] == ["c → a", "a → b"]
 
 
-def test_a_test_is_read_or_made_anew(place):
+def test_a_test_counts_what_main_wrote(place):
     folder = place / "results/toy/SGN/seed1"
-    made = ["--dataset", place / "toy.h5", "--checkpoint", folder / "0_best.pth"]
-    tests = [plot_runs.read_test(parse(plot_runs, "confusion", *words)) for words in (made, ["--pred", folder])]
-    assert tests[0][1] == tests[1][1] == tuple("abcd")
-    np.testing.assert_array_equal(tests[0][0], tests[1][0])
+    words = ["--dataset", place / "toy.h5", "--checkpoint", folder / "0_best.pth"]
+    counts, names, _ = plot_runs.read_test(parse(plot_runs, "confusion", *words))
+    label, logits = np.loadtxt(folder / "0_lable.txt", int), np.loadtxt(folder / "0_pred.txt")
+    np.testing.assert_array_equal(counts, plot_runs.confusion_counts(label, logits))
+    assert names == tuple("abcd")
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf", "gif"])
@@ -114,7 +115,7 @@ def test_the_view_by_hand():
     "program, words, why",
     [
         (plot_runs, ["curves", "nothing.csv"], "nothing.csv"),
-        (plot_runs, ["confusion", "--pred", "."], "0_lable.txt"),
+        (plot_runs, ["confusion", "--dataset", "toy.h5", "--checkpoint", "a.pth"], "a.pth"),
         (plot_clips, ["clip", "--dataset", "nothing.h5"], "nothing.h5"),
         (plot_clips, ["clip", "--dataset", "toy.h5", "--class", "z"], "--class z"),
         (plot_clips, ["clip", "--dataset", "toy.h5", "--clip", "99"], "--clip 99"),

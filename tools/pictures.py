@@ -49,17 +49,15 @@ def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
 
 
 def add_data(command):
-    """Adds the flags that `open_data` and `open_checkpoint` read. Returns the group of --dataset."""
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--dataset", help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    """Adds the flags that `open_data` and `open_checkpoint` read."""
     add = command.add_argument
+    add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
     add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
     add("--seed", type=util.seed, help="of the samples (the checkpoint's)")
-    return source
 
 
 def open_data(args):

@@ -22,7 +22,7 @@ from clips.h5 import SPLITS
 from pictures import COLOURS, Figure, add_command, add_data, open_checkpoint, open_data, run
 from safe import program
 from safe.h5 import open_h5
-from train import test_logits
+from train import predict_logits
 from util import UserError
 
 with suppress(ModuleNotFoundError):  # `run` says so
@@ -108,7 +108,7 @@ def clip(args):
     lines.append(f"{name} case {args.case}{unknown}, {args.split} clip {i}")
     if checkpoint:
         seed = checkpoint.seed if args.seed is None else args.seed
-        logits = test_logits(checkpoint.net.to(ids.device), clips, ids[i : i + 1], checkpoint.recipe, seed)
+        logits = predict_logits(checkpoint.net.to(ids.device), clips, ids[i : i + 1], checkpoint.recipe, seed)
         probability, predicted = logits[0].softmax(dim=0).max(dim=0)
         lines.insert(0, f"predicted: {clips.class_names[predicted]} ({probability:.2f})")
     points = project(frames, not clips.spatial)

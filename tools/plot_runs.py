@@ -2,7 +2,6 @@
 
     python tools/plot_runs.py curves pretrained/NUCLA/logs/plus_seed*.csv --out curves.png   # mean over seeds
     python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
-    python tools/plot_runs.py confusion --pred results/NUCLA/SGN --out confusion.png         # reads what a test wrote
     python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
 
 The end of --out decides the format: .png, .svg or .pdf.
@@ -19,11 +18,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from safe import program
-from train import evaluate
+from train import test_checkpoint
 from util import UserError
 
 with suppress(ModuleNotFoundError):  # `run` says so
@@ -103,44 +101,13 @@ def curves(args):
 # ---- test results
 
 
-def read_predictions(folder, case):
-    """<case>_lable.txt and <case>_pred.txt of a test: labels (n,) int64, logits (n, classes). Raises UserError."""
-    arrays = []
-    for suffix, kind, rank in (("lable", np.int64, 1), ("pred", np.float64, 2)):
-        path = Path(folder) / f"{case}_{suffix}.txt"
-        if not path.exists():
-            raise UserError(f"{path}: no such file; main.py writes it when it tests")
-        try:
-            arrays.append(np.loadtxt(util.regular(path), dtype=kind, ndmin=rank))
-        except ValueError as error:
-            raise UserError(f"{path}: not written by main.py ({util.shorten(error, 150)})") from None
-    label, logits = arrays
-    if label.ndim != 1 or len(label) != len(logits) or not len(label) or not np.isfinite(logits).all():
-        raise UserError(f"{folder}: {len(label)} labels and {len(logits)} lines of logits are not of one test")
-    if not 0 <= label.min() <= label.max() < logits.shape[1]:
-        raise UserError(f"{folder}: labels {label.min()} to {label.max()}, but logits of {logits.shape[1]} classes")
-    return label, logits
-
-
-def names_beside(folder, case, classes):
-    """The class names of the run's checkpoint; numbers from 0 if there is none, or of another number of classes."""
-    path = folder / f"{case}_best.pth"
-    names = load_checkpoint(path).class_names if path.is_file() else ()
-    return names if len(names) == classes else tuple(map(str, range(classes)))
-
-
 def read_test(args):
-    """Confusion counts, class names and a title, from a test of the checkpoint or from the files of one."""
-    if args.dataset:
-        _, name, clips = open_data(args)
-        logits, label = evaluate(open_checkpoint(args, name, clips), clips, args.seed)
-        label, logits, names = label.cpu().numpy(), logits.cpu().numpy(), clips.class_names
-    else:
-        label, logits = read_predictions(args.pred, args.case)
-        names, name = names_beside(args.pred, args.case, logits.shape[1]), "/".join(args.pred.absolute().parts[-2:])
-    counts = confusion_counts(label, logits)
-    top1 = 100 * counts.trace() / len(label)
-    return counts, names, f"{name} case {args.case}: top-1 {top1:.2f}% of {len(label)} clips"
+    """Confusion counts, class names and a title, from a test of the checkpoint."""
+    _, name, clips = open_data(args)
+    logits, label = test_checkpoint(open_checkpoint(args, name, clips), clips, args.seed)
+    counts = confusion_counts(label.cpu().numpy(), logits.cpu().numpy())
+    title = f"{name} case {args.case}: top-1 {100 * counts.trace() / len(label):.2f}% of {len(label)} clips"
+    return counts, clips.class_names, title
 
 
 def confusion_counts(label, logits):
@@ -237,8 +204,7 @@ def parse_args(argv=None):
         (confusion, "confusion matrix of the test clips"),
         (classes, "accuracy of each class, and the most frequent errors"),
     ):
-        source = add_data(add_command(commands, function, what))
-        source.add_argument("--pred", type=Path, help="folder of <case>_lable.txt and <case>_pred.txt, instead")
+        add_data(add_command(commands, function, what))
     return parser.parse_args(argv)
 
 
