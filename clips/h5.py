@@ -54,7 +54,9 @@ def _texts(value):
 
 
 def _axes(value):
-    return (AXES_3D, AXES_2D)[(AXES_3D, AXES_2D).index(_text(value))]
+    if _text(value) not in (AXES_3D, AXES_2D):
+        raise ValueError
+    return value
 
 
 def _numbers(value):

@@ -117,7 +117,7 @@ def test_a_few_odd_joints_are_allowed(tmp_path):
 
 def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
     h5 = write_toy(tmp_path / "toy.h5", origin=3)
-    assert [Clips.read(h5, cache=True).origin for _ in range(2)] == [3, 3]
+    assert Clips.read(h5).origin == 3
     path = train(h5, tmp_path, epochs=1) / "0_best.pth"
     classifier = Classifier(path)
     assert classifier.origin() == LiveClassifier(classifier).origin == 3 and classifier.origin(0) == 0
