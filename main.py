@@ -23,7 +23,7 @@ import os
 import shlex
 import sys
 import time
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import util
@@ -37,8 +37,8 @@ if __name__ == "__main__":
 from clips.skeletons import STREAMS
 from engine import distributed, ensemble, finetune, runs
 from engine.checkpoint import SELECT, find_checkpoint
-from engine.config import RECIPES, THETA, Config, parse_recipe
-from engine.datasets import DATASETS, find_h5, is_cross_view
+from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
+from engine.datasets import DATASETS, find_h5
 from engine.distributed import print_once, warn_once
 from engine.runs import Options, Run
 from model import ABLATIONS, parse_ablations
@@ -137,53 +137,6 @@ def check(args):
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
     choose_recipe(args)
-
-
-def choose_recipe(args):
-    """The Recipe of a command line, and its theta and lr_factor, None where the recipe has its own. UserError."""
-    cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
-    recipe = parse_recipe(args.recipe, cross_view)
-    for flag, value, own in (
-        ("--theta", args.theta, recipe.has_rotation),
-        ("--lr-factor", args.lr_factor, recipe.cosine),
-    ):
-        if own and value is not None:
-            raise UserError(f"{flag} {value}: --recipe {recipe.name} has its own")
-    theta = THETA[cross_view] if args.theta is None else args.theta
-    return recipe, None if recipe.has_rotation else theta, None if recipe.cosine else args.lr_factor or 0.1
-
-
-def make_config(args, clips, name, init=None, digest=None):
-    """The Config of a command line and these clips. Raises UserError for what does not fit.
-
-    name: of the data set. init: the Checkpoint that training starts from, if any; digest: of its file.
-    """
-    recipe, theta, lr_factor = choose_recipe(args)
-    classes, longest = len(clips.class_names), max(20, int(clips.length.max()))
-    seg = args.seg or (init.net.seg if init else 20 if args.train else None)
-    if (seg or 1) > longest:
-        raise UserError(f"--seg {seg}: the longest clip has {clips.length.max()} frames; at most {longest}")
-    if (args.num_classes or classes) < classes:
-        raise UserError(f"--num-classes {args.num_classes}: the data has {classes} classes")
-    if not clips.splits["test"]:
-        raise UserError(f"{args.dataset}: no clips in test_x, so nothing to test on")
-    if args.tf32 and clips.label.device.type != "cuda":
-        raise UserError(f"--tf32: only a GPU has it, and this is on {clips.label.device}; leave it out")
-    own = {field.name: getattr(args, field.name) for field in fields(Config) if hasattr(args, field.name)} | {
-        "dataset": name,
-        "recipe": recipe,
-        "seed": 1 if args.seed is None else args.seed,
-        "lr_factor": lr_factor,
-        "theta": None if theta is None else theta * clips.spatial,
-        "seg": seg,
-        "num_classes": args.num_classes or classes,
-        "init": digest or args.init,
-    }
-    config = Config(**own)
-    if init:
-        init.check_fits(clips.joints, None, clips.skeleton)
-        init.check_network(config)
-    return config
 
 
 def warn(config, clips):

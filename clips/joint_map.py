@@ -22,65 +22,49 @@ others are guesses.
 
 import numpy as np
 
-from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS
+from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33
+
+POINTS = dict(zip(MEDIAPIPE33.joints, np.eye(33), strict=True))  # each as the weights of MediaPipe's joints
 
 
 def _between(a, b, share=0.5):
-    """The point at this share of the way from a to b; points are {joint of MediaPipe: weight}."""
-    return {joint: (1 - share) * a.get(joint, 0) + share * b.get(joint, 0) for joint in {**a, **b}}
+    """The point at this share of the way from a to b."""
+    return (1 - share) * a + share * b
 
 
-def _joint(name):
-    return {name: 1.0}
-
-
-def _middle(name):
-    return _between(_joint(f"left {name}"), _joint(f"right {name}"))
-
-
-def _limbs(foot, tip):
-    """What both Kinects have of arms and legs. foot: share of the way from ankle to toes."""
-    points = {}
+def _kinect(foot, trunk):
+    """All joints by name. foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
+    middle = {name: _between(POINTS[f"left {name}"], POINTS[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
+    points = POINTS | {"head": middle["ear"]} | trunk(*middle.values())
     for side in ("left", "right"):
-        names = [f"{side} {name}" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")]
-        points |= {name: _joint(name) for name in names}
-        points[f"{side} foot"] = _between(_joint(f"{side} ankle"), _joint(f"{side} foot"), foot)
-        hand = _between(_joint(f"{side} index finger"), _joint(f"{side} little finger"))
-        points[f"{side} hand"] = hand
-        if tip:
-            points[f"{side} hand tip"] = _between(_joint(f"{side} wrist"), hand, 2)
-            points[f"{side} thumb"] = _joint(f"{side} thumb")
+        hand = _between(POINTS[f"{side} index finger"], POINTS[f"{side} little finger"])
+        points |= {f"{side} hand": hand, f"{side} hand tip": _between(POINTS[f"{side} wrist"], hand, 2)}
+        points[f"{side} foot"] = _between(POINTS[f"{side} ankle"], POINTS[f"{side} foot"], foot)
     return points
 
 
-_HIPS, _SHOULDERS, _HEAD = _middle("hip"), _middle("shoulder"), _middle("ear")
-_POINTS = {
-    KINECT_V1.name: _limbs(foot=1 / 2, tip=False)
-    | {
-        "hip centre": _between(_HIPS, _SHOULDERS, 1 / 6),
-        "spine": _between(_HIPS, _SHOULDERS, 1 / 3),
-        "shoulder centre": _between(_SHOULDERS, _HEAD, 3 / 8),
-        "head": _HEAD,
-    },
-    KINECT_V2.name: _limbs(foot=2 / 3, tip=True)
-    | {
-        "base of the spine": _HIPS,
-        "middle of the spine": _between(_HIPS, _SHOULDERS),
-        "spine at the shoulders": _SHOULDERS,
-        "neck": _between(_SHOULDERS, _HEAD, 1 / 3),
-        "head": _HEAD,
-    },
+def _trunk_v1(hips, shoulders, head):
+    return {
+        "hip centre": _between(hips, shoulders, 1 / 6),
+        "spine": _between(hips, shoulders, 1 / 3),
+        "shoulder centre": _between(shoulders, head, 3 / 8),
+    }
+
+
+def _trunk_v2(hips, shoulders, head):
+    return {
+        "base of the spine": hips,
+        "middle of the spine": _between(hips, shoulders),
+        "spine at the shoulders": shoulders,
+        "neck": _between(shoulders, head, 1 / 3),
+    }
+
+
+# (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip), whose rows sum to 1
+MAPS = {
+    (MEDIAPIPE33.name, kinect.name): np.array([points[joint] for joint in kinect.joints])
+    for kinect, points in ((KINECT_V1, _kinect(1 / 2, _trunk_v1)), (KINECT_V2, _kinect(2 / 3, _trunk_v2)))
 }
-
-
-def _matrix(name):
-    """(joints, 33) float64: the weights of MediaPipe's joints in each joint of a Kinect. Rows sum to 1."""
-    points = _POINTS[name]
-    return np.array([[points[j].get(joint, 0.0) for joint in MEDIAPIPE33.joints] for j in SKELETONS[name].joints])
-
-
-# (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip)
-MAPS = {(MEDIAPIPE33.name, name): _matrix(name) for name in _POINTS}
 
 
 def map_joints(clip, source, target):

@@ -1,6 +1,8 @@
 """NTU RGB+D: from the text of a .skeleton file to a clip of one or two actors, as in the release's three scripts."""
 
 import os
+import warnings
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +95,7 @@ def find_bodies(lines):
 
 def read_joints(lines, starts):
     """x, y, z of the 25 joints whose lines begin at each of `starts`: (len(starts), 25, 3) float32. Raises BadFile."""
-    rows = [line for start in starts for line in lines[start : start + JOINTS]]
+    rows = list(chain.from_iterable(lines[start : start + JOINTS] for start in starts))
     joints = read_rows(rows)
     if joints is None:
         at = next(
@@ -110,13 +112,13 @@ def read_rows(rows):
     is noticed. The others are not used; Kinect itself writes NaN there.
     """
     try:
-        values = np.loadtxt(rows, usecols=(0, 1, 2, 11), comments=None, ndmin=2)
-    except ValueError:
+        with warnings.catch_warnings(action="error"):  # of rows that are all blank
+            values = np.loadtxt(rows, usecols=(0, 1, 2, 11), comments=None, ndmin=2)
+    except (ValueError, UserWarning):
         return None
-    good = (
-        len(values) == len(rows) and (np.abs(values[:, :3]) < FARTHEST).all() and np.isin(values[:, 3], (0, 1, 2)).all()
-    )
-    return values[:, :3].astype(np.float32) if good else None
+    xyz, state = values[:, :3], values[:, 3]
+    good = (np.abs(xyz) < FARTHEST).all() and ((state == 0) | (state == 1) | (state == 2)).all()
+    return xyz.astype(np.float32) if good and len(xyz) == len(rows) else None
 
 
 def quote(text):

@@ -16,8 +16,8 @@ def assign_persons(frame, points, seen, persons):
 
     frame: (n,) int64 from 0, ascending, at least one. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one
     joint of each.
-    persons: tracks are taken in the order of the joints seen in them, and each becomes the first of so many persons
-    whose earlier tracks do not overlap with it in time, as the release's get_raw_denoised_data.py does with bodies.
+    persons: so many. Tracks are taken in the order of the joints seen in them, and each becomes the first person whose
+    earlier tracks do not overlap with it in time, as the release's get_raw_denoised_data.py does with bodies.
     """
     tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))
     parts = zip(frame[starts], np.split(points, starts[1:]), np.split(seen, starts[1:]), strict=True)

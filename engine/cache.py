@@ -6,7 +6,6 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from clips.h5 import read_origin
 from clips.skeletons import read_skeleton
 from data import Clips, as_ranges
 from safe.h5 import open_h5
@@ -67,7 +66,7 @@ def read(packed, state):
                 return None
             if len(label) and not (label.min() >= 0 and label.max() < len(header["class_names"])):
                 return None
-            header |= {"skeleton": read_skeleton(file.attrs, header["joints"]), "origin": read_origin(file.attrs)}
+            header |= {"skeleton": read_skeleton(file.attrs, header["joints"]), "origin": file.attrs.get("origin")}
             resplits = file["resplits"][:] if "resplits" in file else None
             return Clips.from_arrays(frames, length, label, as_ranges(sizes), header, resplits)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError):

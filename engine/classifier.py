@@ -14,6 +14,7 @@
 Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
 """
 
+from collections import deque
 from pathlib import Path
 
 import numpy as np
@@ -21,13 +22,14 @@ import torch
 
 from clips.h5 import AXES_2D, read_header, trim_and_center
 from clips.joint_map import MAPS, map_joints
+from clips.protocols import read_lines
 from clips.recordings import default_origin
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER
 from engine.folded import Folded
 from safe.h5 import open_h5
-from util import UserError, readable, regular
+from util import UserError, readable
 
 
 class Classifier:
@@ -102,18 +104,14 @@ class Classifier:
 
 def read_class_names(path, n):
     """The n class names in a text file, one a line, or in an h5: a tuple of str. Raises UserError."""
-    path = Path(path)
-    try:
-        if path.suffix in (".h5", ".hdf5"):
-            with open_h5(path) as file:
-                names = read_header(file)["class_names"]
-        else:
-            names = tuple(map(readable, regular(path).read_text(encoding="utf-8").splitlines()))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: not a text of names, one a line") from None
+    if Path(path).suffix in (".h5", ".hdf5"):
+        with open_h5(path) as file:
+            names = read_header(file)["class_names"]
+    else:
+        names = tuple(map(readable, read_lines(path)))
     if len(names) != n:
         raise UserError(f"{path}: {len(names)} names, but there are {n} classes")
-    return tuple(names)
+    return names
 
 
 class LiveClassifier:
@@ -135,8 +133,8 @@ class LiveClassifier:
         self.samples, self.origin = samples, self.classifier.origin(origin)
         self.rng = torch.Generator().manual_seed(seed)
         self.frames = 0  # seen so far
-        # A ring buffer in which each frame is stored twice, so that the last `window` frames are one slice
-        self.ring = np.zeros((2 * self.window, persons, self.classifier.joints, 3), np.float32)
+        self.shape = (persons, self.classifier.joints, 3)
+        self.last = deque(maxlen=self.window)
 
     def update(self, joints):
         """Takes the next frame. Returns probabilities of the classes, (classes,) float32, or None.
@@ -146,7 +144,7 @@ class LiveClassifier:
         network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity;
         UserError if the logits of a window are not finite.
         """
-        _, persons, *skeleton = self.ring.shape
+        persons, *skeleton = self.shape
         with np.errstate(over="ignore"):
             frame = np.zeros((0, *skeleton)) if joints is None else np.asarray(joints).astype(np.float32)
         frame = frame[None] if frame.ndim == 2 else frame
@@ -155,13 +153,12 @@ class LiveClassifier:
             raise ValueError(f"a frame of shape {np.shape(joints)}, not {expected}")
         if not np.isfinite(frame).all():
             raise ValueError("NaN or infinity in a frame; an absent person is zeros")
-        i = self.frames % self.window
-        rows = [i, i + self.window]
-        self.ring[rows, : len(frame)], self.ring[rows, len(frame) :] = frame, 0
+        self.last.append(np.zeros(self.shape, np.float32))
+        self.last[-1][: len(frame)] = frame
         self.frames += 1
         if self.frames < self.window or (self.frames - self.window) % self.stride:
             return None
-        clip = trim_and_center(self.ring[i + 1 : i + 1 + self.window], self.origin)
+        clip = trim_and_center(np.stack(self.last), self.origin)
         if len(clip) < self.classifier.seg:
             return None
         return self.classifier.logits(clip, self.rng, self.samples).softmax(dim=-1).numpy()

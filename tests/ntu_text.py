@@ -64,11 +64,6 @@ def run(root, *more, steps=STEPS, workers=1):
     return [step.main(["--root", str(root), "--workers", str(workers), *more]) for step in steps]
 
 
-def blocks_written(root):
-    """{block: time of writing} of the first two steps."""
-    return {f"{p.parent.name}/{p.stem}": p.stat().st_mtime_ns for p in root.glob("*_data/S*.h5")}
-
-
 def contents(folder):
     """Every dataset of every h5 below a folder, as bytes."""
     found = {}

@@ -136,13 +136,9 @@ def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, caps
         run(capsys, *flags, lines=[wrong, *good])
 
 
-def test_a_feed_that_is_too_short_empty_or_without_line_ends(small, capsys):
-    endless = [*as_lines(frames(1)), b"1 " * 2**20]
-    for lines, keyword in (
-        *(([], "window"), (as_lines(frames(5)), "window"), ([b"\n"] * 50, "window")),
-        (endless, "standard input, line 2"),
-    ):
-        with pytest.raises(UserError, match=keyword):
+def test_a_feed_that_is_too_short_or_empty_says_so(small, capsys):
+    for lines in ([], as_lines(frames(5)), [b"\n"] * 50):
+        with pytest.raises(UserError, match="window"):
             run(capsys, "--live", "--checkpoint", small, "--window", WINDOW, lines=lines)
 
 

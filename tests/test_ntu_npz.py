@@ -33,8 +33,7 @@ def convert(tmp_path, given, save=np.savez, name="NTU60_CS.npz"):
     return out
 
 
-@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-@pytest.mark.parametrize("dtype", ["<f4", "<f8", ">f4"])
+@pytest.mark.parametrize("save, dtype", [(np.savez, "<f4"), (np.savez, ">f4"), (np.savez_compressed, "<f8")])
 def test_arrays_come_out_as_they_went_in(tmp_path, save, dtype, monkeypatch):
     monkeypatch.setattr(np, "load", None)  # nothing is loaded whole
     given = arrays(dtype=dtype)
@@ -63,19 +62,18 @@ def with_nan():
     return x
 
 
-WRONG = {
-    "no y_test": ({"y_test": None}, "no array y_test in it, but x_train.npy"),
-    "objects": ({"y_train": np.array([{}] * 70)}, "y_train holds Python objects, which are not unpickled"),
-    "text": ({"y_train": np.array([["a"]] * 70)}, r"y_train is <U1 \(70, 1\), not numbers"),
-    "labels not one-hot": ({"y_train": np.zeros((70, 60))}, "y_train is not one-hot in row 0"),
-    "labels as indices": ({"y_train": np.zeros(70)}, r"y_train is float64 \(70,\), not numbers \(clips, classes\)"),
-    "another width": ({"x_train": np.zeros((70, 60, 75))}, r"x_train has the shape \(70, 60, 75\)"),
-    "other frames": ({"x_test": np.zeros((6, 50, 150))}, "x_test has the shape"),
-    "other classes": ({"y_test": np.eye(60)[:6, :59]}, r"y_test has the shape \(6, 59\)"),
-    "clips and labels": ({"y_test": np.eye(60)[:5]}, "x_test has 6 clips, but y_test has 5"),
-    "Fortran order": ({"x_test": np.asfortranarray(np.zeros((6, 60, 150)))}, "x_test is Fortran-ordered"),
-    "too few": (arrays(train=1), "x_train has 1 clips: at least 2 are needed"),
-    "nan": ({"x_test": with_nan()}, "x_test, clip 2: NaN or infinity, .* in frame 3"),
+WRONG = {  # arrays that differ, and which one the line names
+    "no y_test": ({"y_test": None}, "y_test"),
+    "objects": ({"y_train": np.array([{}] * 70)}, "y_train holds Python objects"),
+    "labels not one-hot": ({"y_train": np.zeros((70, 60))}, "y_train"),
+    "labels as indices": ({"y_train": np.zeros(70)}, "y_train"),
+    "another width": ({"x_train": np.zeros((70, 60, 75))}, "x_train"),
+    "other frames": ({"x_test": np.zeros((6, 50, 150))}, "x_test"),
+    "other classes": ({"y_test": np.eye(60)[:6, :59]}, "y_test"),
+    "clips and labels": ({"y_test": np.eye(60)[:5]}, "x_test"),
+    "Fortran order": ({"x_test": np.asfortranarray(np.zeros((6, 60, 150)))}, "x_test"),
+    "too few": (arrays(train=1), "x_train"),
+    "nan": ({"x_test": with_nan()}, "x_test, clip 2: .* in frame 3"),
 }
 
 
@@ -87,46 +85,27 @@ def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, case):
     assert [path.name for path in tmp_path.iterdir()] == ["NTU60_CS.npz"]
 
 
-def test_wrong_files_are_refused(tmp_path):
+def damaged(whole):
+    return whole[:2000] + bytes(1000) + whole[3000:]
+
+
+@pytest.mark.parametrize("damage", [lambda whole: b"words", damaged, lambda whole: whole[:-5000]])
+def test_damaged_files_are_refused(tmp_path, damage):
     path = tmp_path / "a.npz"
-    arguments = [str(path), "--out", str(tmp_path / "a.h5")]
-    with pytest.raises(FileNotFoundError):
-        from_npz.main(arguments)
-    path.write_text("words")
-    with pytest.raises(UserError, match="cannot be read as an .npz"):
-        from_npz.main(arguments)
     np.savez_compressed(path, **arrays())
-    whole = bytearray(path.read_bytes())
-    whole[2000:3000] = bytes(1000)
-    path.write_bytes(whole)
+    path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match="a.npz"):
-        from_npz.main(arguments)
-    np.savez(path, **arrays())
-    path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(UserError, match="cannot be read as an .npz"):
-        from_npz.main(arguments)
+        from_npz.main([str(path), "--out", str(tmp_path / "a.h5")])
 
 
 def test_a_member_that_is_not_as_long_as_it_says(tmp_path):
-    given = arrays()
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        for key, array in given.items():
+        for key, array in arrays().items():
             data = io.BytesIO()
             np.save(data, array)
             archive.writestr(f"{key}.npy", data.getvalue()[: -8 if key == "x_test" else None])
-    with pytest.raises(UserError, match="x_test has .* bytes, which is wrong for its shape"):
+    with pytest.raises(UserError, match="x_test"):
         from_npz.main([str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.h5")])
-
-
-def test_an_existing_h5_is_not_replaced(tmp_path, capsys):
-    out = convert(tmp_path, arrays())
-    before = out.stat().st_mtime_ns
-    from_npz.main([str(tmp_path / "NTU60_CS.npz"), "--out", str(out)])
-    assert "exists already, from this file" in capsys.readouterr().out
-    np.savez(tmp_path / "NTU60_CS.npz", **arrays(train=71))
-    with pytest.raises(UserError, match="not from this file"):
-        from_npz.main([str(tmp_path / "NTU60_CS.npz"), "--out", str(out)])
-    assert out.stat().st_mtime_ns == before
 
 
 def test_names_of_the_files_that_people_have():

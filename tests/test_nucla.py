@@ -64,7 +64,7 @@ def test_two_files_of_the_same_name_are_refused(tmp_path, unpacked):
     if unpacked:
         zipfile.ZipFile(source).extractall(tmp_path / "all")
         source = tmp_path / "all"
-    with pytest.raises(UserError, match="a01_s01_e00_v01.json and .*a01_s01_e00_v01.json in it have the same name"):
+    with pytest.raises(UserError, match="a01_s01_e00_v01.json"):
         list(make_nucla.read_all(source))
 
 
@@ -75,9 +75,9 @@ def test_one_view_trains_and_another_tests(make, tmp_path):
     assert "28 training, 2 validation and 40 test clips" in views("1", out="a.h5")
     assert Clips.read(tmp_path / "a.h5").protocol == "cross-view: views 1 train, view 2 tests"
     assert "76 training, 4 validation and 40 test clips" in views("3", "1", out="b.h5")
-    with pytest.raises(UserError, match="--train-views: view 2 tests; take others"):
+    with pytest.raises(UserError, match="--train-views: "):
         views("1", "2", out="c.h5")
-    with pytest.raises(UserError, match="name the file too"):
+    with pytest.raises(UserError, match="--out"):
         make("--test-view", "2", "--train-views", "1")
 
 
@@ -89,9 +89,9 @@ def test_some_performers_test_and_the_others_train(make, tmp_path):
     assert Clips.read(out).protocol == f"{protocol} of views 1, 2"
     assert "19 training, 1 validation and 20 test clips" in make("--test-view", "2", "--train-views", "1", *flags)
     assert Clips.read(out).protocol == f"{protocol}; cross-view: views 1 train, view 2 tests"
-    with pytest.raises(UserError, match="of 120 clips 0 would train and 50 test; at least two and one are needed"):
+    with pytest.raises(UserError, match="all_sqe.zip: .* 0 would train"):
         make("--out", str(out), "--test-performers", *"12345")
-    with pytest.raises(UserError, match="name the file too"):
+    with pytest.raises(UserError, match="--out"):
         make("--test-performers", "2")
 
 

@@ -46,7 +46,6 @@ EXIT_CODES = """exit codes:
   130, 143  interrupted or terminated
 """
 MOST_NAMED = 20  # bad lines that are named; further ones are only counted
-LONGEST_LINE = 2**20  # bytes
 
 
 def parse_args(argv=None):
@@ -185,23 +184,13 @@ def classify_files(args, classifier):
     return 0 if done == len(files) else 3
 
 
-def read_lines(file):
-    """Yields (number from 1, line) of a binary file. Raises UserError for a line that is too long to be a frame."""
-    i = 0
-    while line := file.readline(LONGEST_LINE + 1):
-        i += 1
-        if len(line) > LONGEST_LINE:
-            raise UserError(f"standard input, line {i}: longer than {LONGEST_LINE} bytes; a frame is a line")
-        yield i, line
-
-
 def classify_live(args, classifier, file):
     """Prints a line for each prediction. Returns the exit code; UserError for a bad first line, or no prediction."""
     options = {"stride": args.stride or 1, "samples": args.samples or 1, "persons": args.persons}
     live = LiveClassifier(classifier, args.window, **options, origin=args.origin, seed=args.seed)
     inputs = Inputs(args, classifier)
     skipped = predictions = 0
-    for i, line in read_lines(file):
+    for i, line in enumerate(file, 1):
         try:
             probabilities = live.update(inputs.parse(line))
         except ValueError as error:

@@ -29,7 +29,7 @@ def plan(path):
         _, bodies, (rows,) = *read_columns(file, "names", "bodies"), read_columns(file, "body_rows")
         if (bodies.sum(), rows.sum()) != (len(rows), len(file["joints"])):
             raise unreadable(path, "other numbers of bodies or rows than it says")
-    clip = np.append(np.arange(0, len(bodies), protocols.GROUP), len(bodies))
+    clip = np.append(np.arange(0, max(1, len(bodies)), protocols.GROUP), len(bodies))
     body = np.append(0, bodies.cumsum())[clip]
     row = np.append(0, rows.cumsum())[body]
     parts = ([slice(*ends) for ends in pairwise(each.tolist())] for each in (clip, body, row))

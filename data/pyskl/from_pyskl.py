@@ -48,9 +48,8 @@ def read_pickle(path):
     except Exception as error:  # a damaged pickle can raise anything
         why = shorten(error, 150) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a pickle of pyskl ({why})") from None
-    splits, annotations = {}, content
-    if isinstance(content, dict):
-        splits, annotations = content.get("split", {}), content.get("annotations")
+    content = content if isinstance(content, dict) else {"annotations": content}
+    splits, annotations = content.get("split", {}), content.get("annotations")
     if not isinstance(annotations, list) or not annotations or not isinstance(splits, dict):
         raise UserError(f"{path}: not {{'split': lists of names, 'annotations': clips}}, nor a list of clips")
     for key, names in splits.items():
@@ -166,20 +165,8 @@ def find_listed(splits, names):
     }
 
 
-def check_labels(clips, path, dataset, names):
-    """Raises UserError if labels cannot be right. names: given names of the classes, or None."""
-    labels = {clip.label for clip in clips}
-    if len(labels) == 1:
-        raise UserError(f"{path}: all {len(clips):,} clips have the label {labels.pop()}; two classes are needed")
-    if dataset and not names and (wrong := wrong_labels(clips)):
-        action = protocols.action(wrong[0].name)
-        what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
-        what += f"{wrong[0].label} of {wrong[0].name}, not {action - 1}"
-        shifted = all(clip.label == protocols.action(clip.name) for clip in clips)
-        raise UserError(f"{path}: {what}; use {'--first-label 1' if shifted else '--classes if they are your own'}")
-
-
-def wrong_labels(clips):
+def find_mislabelled(clips):
+    """The clips of NTU whose labels are not those of their names."""
     return [clip for clip in clips if clip.label != protocols.action(clip.name) - 1]
 
 
@@ -195,7 +182,7 @@ def find_odd(splits, lists, clips, dataset, parts):
         again = [name for name, n in Counter(listed).items() if name and n > 1]
         yield again, f"clips are in {key} several times, and are taken once"
     if dataset:
-        yield [clip.name for clip in wrong_labels(clips)], "labels are not those of the clips' names, and are kept"
+        yield [clip.name for clip in find_mislabelled(clips)], "labels are not those of the clips' names, and are kept"
     else:
         yield sorted(names.difference(*lists.values())), "clips are in no list"
         labels = {clip.label for clip in clips}
@@ -204,10 +191,8 @@ def find_odd(splits, lists, clips, dataset, parts):
     for name, words, _, train, test in parts:
         trained, tested = ({clips[i].name for i in side} for side in (train, test))
         if dataset and (listed := lists.get(key := NTU_LISTS[name.rpartition("_")[2]])):
-            yield (
-                sorted(trained ^ (names & {*listed})),
-                f"clips differ between {key} and the published list, which is used",
-            )
+            odd = sorted(trained ^ (names & {*listed}))
+            yield odd, f"clips differ between {key} and the published list, which is used"
         yield sorted(trained & tested), f"of the {len(tested):,} test clips of {name} train too ({words})"
         labels = {clips[i].label for i in train}
         unseen = [clips[i].name for i in test if clips[i].label not in labels]
@@ -219,9 +204,9 @@ def find_odd(splits, lists, clips, dataset, parts):
 
 def ntu_dataset(splits, names):
     """NTU60 or NTU120 as in clips/protocols.py; None if these are names of other clips."""
-    if not names or not all(map(protocols.NAME.fullmatch, names)):
+    if not all(map(protocols.NAME.fullmatch, names)):
         return None
-    is_120 = any(key.startswith("xset") for key in splits) or max(map(protocols.action, names)) > 60
+    is_120 = any(key.startswith("xset") for key in splits) or any(protocols.action(name) > 60 for name in names)
     return protocols.dataset("NTU120" if is_120 else "NTU")
 
 
@@ -248,26 +233,24 @@ def write(path, words, classes, clips, train, test):
         sides = f"{len(train)} training clips and {len(test)} test clips"
         raise UserError(f"{path} not written: {sides}; both sides need some, and training two classes")
     parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
-    joints, is_2d = clips[0].keypoint.shape[2], clips[0].is_2d
-    with progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
+    is_2d = clips[0].is_2d
 
-        def rows(ids):
-            for i in ids:
-                yield clips[i].rows()
-                bar.update()
+    def rows(ids):
+        for i in progress(ids, desc=path.name, unit="clip"):
+            yield clips[i].rows()
 
-        layout.write_h5(
-            path,
-            {split: (rows(ids), np.array([clips[i].label for i in ids], int)) for split, ids in parts.items()},
-            frames=max(clip.keypoint.shape[1] for clip in clips),
-            joints=joints,
-            persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
-            class_names=classes,
-            protocol=words,
-            axes=layout.AXES_2D if is_2d else layout.AXES_3D,
-            skeleton="coco17" if is_2d else "kinect_v2",
-            made_by=f"from_pyskl.py {__version__}",
-        )
+    layout.write_h5(
+        path,
+        {split: (rows(ids), [clips[i].label for i in ids]) for split, ids in parts.items()},
+        frames=max(clip.keypoint.shape[1] for clip in clips),
+        joints=clips[0].keypoint.shape[2],
+        persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
+        class_names=classes,
+        protocol=words,
+        axes=layout.AXES_2D if is_2d else layout.AXES_3D,
+        skeleton="coco17" if is_2d else "kinect_v2",
+        made_by=f"from_pyskl.py {__version__}",
+    )
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, parts.values())))
 
 
@@ -291,15 +274,20 @@ def main(argv=None):
         raise UserError(f"{path}: 2D and 3D clips, or two clips of one name, are in it")
     lists = find_listed(splits, [clip.name for clip in clips])
     clips = leave_out(clips, lambda clip: clip.is_empty, "nobody is in them")
-    if not clips:
-        raise UserError(f"{path}: nobody is in any clip")
     if dataset := ntu_dataset(splits, [clip.name for clip in clips]):
         clips = leave_out(clips, lambda clip: clip.name in dataset.missing, "they are known to lack skeletons")
+    if not clips:
+        raise UserError(f"{path}: no clips are left")
     names = [clip.name for clip in clips]
-    check_labels(clips, path, dataset, classes)
+    if len({clip.label for clip in clips}) < 2:
+        raise UserError(f"{path}: all {len(clips):,} clips have the label {clips[0].label}; two classes are needed")
     if dataset:
+        if not classes and (wrong := find_mislabelled(clips)):
+            what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
+            what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
+            raise UserError(f"{path}: {what}")
         print(dataset.count(len(names)))
-        stem = path.stem if clips and clips[0].is_2d else dataset.name
+        stem = path.stem if clips[0].is_2d else dataset.name
         parts = [(f"{stem}_{one.name}", one.words, dataset.classes, *one.split(names)) for one in dataset.protocols]
     else:
         numbered = tuple(f"class {i}" for i in range(1 + max(clip.label for clip in clips)))
