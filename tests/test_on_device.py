@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import conftest
 import train
 from clips.skeletons import STREAMS
 from conftest import run, same, weights, write_toy
@@ -19,6 +20,9 @@ from engine.config import Config, parse_recipe
 from engine.logs import read_log
 from model import ABLATIONS, SGN
 from train import predict_logits
+
+if conftest.DEVICE == "cpu":
+    import second_device  # before the first backward pass: PyTorch then counts the kinds of devices
 
 pytestmark = pytest.mark.device
 MORE = ("--recipe", "plus,test_samples=2", "--views", "other")
@@ -37,10 +41,8 @@ def place(device):
     if device.type != "cpu":
         yield device, None
         return
-    from second_device import DEVICE, second_device
-
-    with second_device() as second:
-        yield torch.device(DEVICE), second.waits
+    with second_device.second_device() as second:
+        yield torch.device(second_device.DEVICE), second.waits
 
 
 def make_trainer(h5, device, **settings):
