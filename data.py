@@ -19,6 +19,7 @@ import util
 from clips.checks import describe, read_parts
 from clips.h5 import SPLITS, read_header
 from clips.skeletons import Skeleton, unknown_skeleton
+from safe import progress
 from safe.h5 import open_h5
 
 
@@ -64,7 +65,7 @@ class Clips:
             sizes = [len(file[f"{split}x"]) for split in SPLITS]
             limit = max(2**26, 100 * file.id.get_filesize())  # bytes
             frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
-            with util.progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
+            with progress.progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
                 for _, _, x, label, wrong in read_parts(file, SPLITS, block):
                     if wrong:
                         raise util.UserError(f"{path}: {next(describe(wrong))}")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from safe import program
+from safe import arguments, program
 
 if __name__ == "__main__":
     program.let_threads_sleep()
@@ -215,10 +215,10 @@ def print_table(device, runs, compiled):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--runs", type=util.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
+    add("--runs", type=arguments.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--compile", action="store_true", help="time compiled networks too")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")

@@ -27,7 +27,7 @@ from types import SimpleNamespace
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from safe import program
+from safe import arguments, program
 
 # Seconds from the start by which each part ends. What one leaves over, the next may use
 PARTS = {"machine": 30, "tests": 190, "speed": 275, "epochs": 375, "nucla": 475}
@@ -336,7 +336,7 @@ def form(value):
 
 
 def parse_args(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for gpu.json, gpu.md and tests.txt")
     add("--device", default="cuda", help="(%(default)s)")

@@ -19,7 +19,7 @@ import util
 from clips import protocols
 from clips.h5 import SPLITS, split_validation, write_h5
 from clips.ntu import Body, center_clip, place_bodies
-from safe import program
+from safe import arguments, program, progress
 from safe.workers import parallel_map
 from util import UserError
 
@@ -99,7 +99,7 @@ def write_skeletons(root, clips, seed, workers):
     folder.mkdir(parents=True, exist_ok=True)
     numbered = list(enumerate(names(clips)))
     jobs = [(folder, seed, numbered[i : i + JOB]) for i in range(0, clips, JOB)]
-    with util.progress(total=clips, desc="writing", unit="clip") as bar:
+    with progress.progress(total=clips, desc="writing", unit="clip") as bar:
         for (_, _, written), _ in zip(jobs, parallel_map(write_job, jobs, workers), strict=True):
             bar.update(len(written))
 
@@ -110,7 +110,7 @@ def write_like_ntu(path, clips, seed):
     train, test = protocol.split(all_names)
     if len(train) < 2 or not len(test):
         raise UserError(f"--clips {clips}: too few for training and test clips")
-    with util.progress(total=clips, desc=path.name, unit="clip") as bar:
+    with progress.progress(total=clips, desc=path.name, unit="clip") as bar:
 
         def make(order):
             for i in order:
@@ -125,13 +125,15 @@ def write_like_ntu(path, clips, seed):
 
 
 def main():
-    parser = util.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=util.positive_int, required=True)
+    parser = arguments.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=arguments.positive_int, required=True)
     target = parser.add_mutually_exclusive_group(required=True)
     target.add_argument("--root", type=Path, help="folder for nturgb+d_skeletons/")
     target.add_argument("--h5", type=Path, help="or the h5 to write")
-    parser.add_argument("--seed", type=util.seed, default=0, help="(%(default)s)")
-    parser.add_argument("--workers", type=util.positive_int, default=1, help="processes that write text (%(default)s)")
+    parser.add_argument("--seed", type=arguments.seed, default=0, help="(%(default)s)")
+    parser.add_argument(
+        "--workers", type=arguments.positive_int, default=1, help="processes that write text (%(default)s)"
+    )
     args = parser.parse_args()
     if args.root:
         write_skeletons(args.root, args.clips, args.seed, args.workers)

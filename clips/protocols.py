@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clips import skipped
-from util import ROOT, ArgumentParser, UserError, regular
+from safe.arguments import ArgumentParser
+from util import ROOT, UserError, regular
 
 HERE = ROOT / "data/ntu"
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)

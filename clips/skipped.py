@@ -5,6 +5,7 @@ from contextlib import closing
 from typing import NamedTuple
 
 import util
+from safe import arguments, progress
 from safe.workers import available_cores, parallel_map
 
 EXIT_CODES = """exit codes:
@@ -42,7 +43,7 @@ class Skipped(NamedTuple):
 def add_arguments(parser, skips=True):
     """Adds --workers to a script's arguments, and --strict if it may skip files."""
     parser.add_argument(
-        "--workers", type=util.positive_int, default=available_cores(), help="processes (all cores: %(default)s)"
+        "--workers", type=arguments.positive_int, default=available_cores(), help="processes (all cores: %(default)s)"
     )
     if skips:
         parser.add_argument("--strict", action="store_true", help="stop at the first file that would be skipped")
@@ -55,7 +56,7 @@ def read_groups(read, jobs, args, skipped, title, clips):
     `skipped`. clips: how many there are in all. Raises UserError for the first skipped one with --strict.
     """
     with (
-        util.progress(total=clips, desc=title, unit="clip") as bar,
+        progress.progress(total=clips, desc=title, unit="clip") as bar,
         closing(parallel_map(read, jobs, args.workers)) as groups,
     ):
         for arrays, bad in groups:

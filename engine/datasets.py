@@ -7,6 +7,7 @@ from pathlib import Path
 
 import util
 from clips.skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton
+from safe import arguments
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def find_h5(dataset, case, folder=None, make_demo=True):
         name = ALIASES.get(name, name)
         if name not in DATASETS:
             known = ", ".join(DATASETS)
-            nearest = util.did_you_mean(name, DATASETS)
+            nearest = arguments.did_you_mean(name, DATASETS)
             raise util.UserError(f"--dataset {util.shorten(dataset)}: not {known} or the path of an .h5{nearest}")
         entry = DATASETS[name]
         if case not in range(len(entry.files)):

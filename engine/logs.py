@@ -13,7 +13,8 @@ import torch
 from tqdm import tqdm
 
 from engine import distributed
-from util import ROOT, UTF8, UserError, __version__, atomic_write, print_above_bars, progress, readable, regular
+from safe.progress import print_above_bars, progress
+from util import ROOT, UTF8, UserError, __version__, atomic_write, readable, regular
 
 COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
 

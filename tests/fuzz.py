@@ -41,7 +41,7 @@ from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.state import RunState
-from safe import program
+from safe import arguments, program, progress
 from safe.torch_files import read_torch_file
 from train import Trainer
 from util import UserError
@@ -136,7 +136,7 @@ def make_input(rng, kind, path):
 
 def read_some(name, kind, numbers, args, outcomes):
     """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
-    for i in util.progress(numbers, desc=name, unit="file"):
+    for i in progress.progress(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -190,10 +190,10 @@ def fuzz(name, kind, n, args, folder):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--files", type=util.positive_int, default=7000, help="damaged files, of all kinds together (%(default)s)")
-    add("--seed", type=util.seed, default=1, help="(%(default)s)")
+    add("--files", type=arguments.positive_int, default=7000, help="damaged files, of all kinds together (%(default)s)")
+    add("--seed", type=arguments.seed, default=1, help="(%(default)s)")
     add("--keep", type=Path, default=Path("fuzz-found"), help="folder for the files with faults (%(default)s)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # threads do not survive a fork

@@ -16,7 +16,6 @@ import torch
 
 import main
 import train
-import util
 from clips.h5 import AXES_2D
 from conftest import CLASSES, JOINTS, flags, run, same, weights, write_toy
 from data import Clips
@@ -25,7 +24,7 @@ from engine.logs import read_log
 from engine.state import RunState
 from helpers import start_script
 from model import SGN
-from safe import program
+from safe import files, program
 from util import UserError
 
 
@@ -253,7 +252,7 @@ def test_values_of_no_person_are_errors_that_name_the_clip(toy, trained, tmp_pat
 def test_two_runs_at_once_in_one_folder_are_refused(toy, tmp_path):
     folder = tmp_path / "toy" / "SGN"
     with (
-        util.exclusive_lock(folder / "seed2" / ".0_lock"),
+        files.exclusive_lock(folder / "seed2" / ".0_lock"),
         pytest.raises(UserError, match=r"SGN/seed2: another run is writing there"),
     ):
         run(toy, tmp_path, "--seeds", "1,2", epochs=1)

@@ -12,7 +12,7 @@ import torch
 import util
 from engine import logs
 from engine.logs import read_log, write_log
-from safe import program
+from safe import arguments, files, program
 from util import UserError
 
 
@@ -48,8 +48,8 @@ def test_a_fault_of_the_program_keeps_its_traceback():
     ],
 )
 def test_a_wrong_flag_is_one_line(flags, what, capsys):
-    parser = util.ArgumentParser()
-    parser.add_argument("--batch-size", type=util.positive_int)
+    parser = arguments.ArgumentParser()
+    parser.add_argument("--batch-size", type=arguments.positive_int)
     with pytest.raises(SystemExit) as stopped:
         parser.parse_args(flags)
     err = capsys.readouterr().err
@@ -57,8 +57,8 @@ def test_a_wrong_flag_is_one_line(flags, what, capsys):
 
 
 def test_lists_of_seeds():
-    assert util.seed_list("3") == [1, 2, 3]
-    assert util.seed_list("4,7") == [4, 7]
+    assert arguments.seed_list("3") == [1, 2, 3]
+    assert arguments.seed_list("4,7") == [4, 7]
     assert util.derive_seed(5, 1) == util.derive_seed(5, 1, 0) != util.derive_seed(5, 2)
 
 
@@ -88,7 +88,7 @@ def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
     }
     for name in {stale, *kept}:
         (tmp_path / name).touch()
-    util.remove_stale_parts(tmp_path, "0_")
+    files.remove_stale_parts(tmp_path, "0_")
     assert set(os.listdir(tmp_path)) == kept
 
 

@@ -34,7 +34,7 @@ from engine.classifier import read_class_names
 from engine.folded import Folded
 from engine.logs import provenance
 from engine.timing import timed
-from safe import program
+from safe import arguments, program
 from util import UserError
 
 TOLERANCE = 1e-4
@@ -145,13 +145,13 @@ def print_latencies(forms, net, runs):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=Path, required=True, help="file to write, .onnx or .pt2")
     add("--form", choices=("folded", "module"), default="folded", help="engine.folded or model.SGN (%(default)s)")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add("--runs", type=util.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
+    add("--runs", type=arguments.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.out.suffix not in FORMATS:

@@ -12,6 +12,7 @@ from data import Clips
 from engine import distributed
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.datasets import DATASETS, find_h5
+from safe import arguments
 from util import UserError
 
 try:
@@ -36,7 +37,7 @@ def picture(kinds):
             raise ValueError(f"{text}: not a file that ends in {', '.join(kinds)}")
         return path
 
-    return util.argument_type(parse)
+    return arguments.argument_type(parse)
 
 
 def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
@@ -44,7 +45,7 @@ def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
     command = commands.add_parser(function.__name__, help=what, description=what)
     command.set_defaults(draw=function)
     command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
-    command.add_argument("--dpi", type=util.positive_int, help="dots an inch of a .png (150) or .gif (100)")
+    command.add_argument("--dpi", type=arguments.positive_int, help="dots an inch of a .png (150) or .gif (100)")
     return command
 
 
@@ -57,7 +58,7 @@ def add_data(command):
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
     add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--seed", type=util.seed, help="of the samples (the checkpoint's)")
+    add("--seed", type=arguments.seed, help="of the samples (the checkpoint's)")
 
 
 def open_data(args):

@@ -17,10 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from clips.h5 import SPLITS
 from pictures import COLOURS, Figure, add_command, add_data, open_checkpoint, open_data, run
-from safe import program
+from safe import arguments, program
 from safe.h5 import open_h5
 from train import predict_logits
 from util import UserError
@@ -84,7 +83,7 @@ def class_number(text, names):
     if text.isdecimal() and int(text) < len(names):
         return int(text)
     known = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-    raise UserError(f"--class {text}: not one of {known}{util.did_you_mean(text, names)}")
+    raise UserError(f"--class {text}: not one of {known}{arguments.did_you_mean(text, names)}")
 
 
 def clip(args):
@@ -156,7 +155,7 @@ def animate(points, skeleton, lines, dpi):
 
 
 def parse_args(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="picture")
     command = add_command(commands, clip, "a row of poses, or with .gif an animation", (".png", ".svg", ".pdf", ".gif"))
     command.add_argument("--class", dest="class_", metavar="CLASS", help="the first clip of a class: name, or number")

@@ -17,10 +17,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from engine.logs import read_log
 from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
-from safe import program
+from safe import arguments, program
 from train import test_checkpoint
 from util import UserError
 
@@ -194,7 +193,7 @@ def _draw_bars(ax, values, names, notes, colour, rows, longest):
 
 
 def parse_args(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="picture")
     command = add_command(commands, curves, "training curves: mean and spread over the seeds of each setting")
     command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")

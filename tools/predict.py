@@ -29,14 +29,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_frame, picture_size
 from clips.recordings import UP, as_poses, find_recordings, read_any
 from clips.skipped import BadFile
 from clips.units import check_size, describe_up, find_up
 from engine.classifier import Classifier, LiveClassifier
-from safe import program
+from safe import arguments, program, progress
 from util import UserError, shorten
 
 EXIT_CODES = """exit codes:
@@ -53,26 +52,31 @@ def parse_args(argv=None):
     if "--stream" in argv:
         print("note: --stream is called --live now", file=sys.stderr)
         argv = ["--live" if word == "--stream" else word for word in argv]
-    parser = util.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
     samples = "samples of frames, whose logits are averaged (as in testing: 5, or 20 of --recipe plus; live 1)"
-    add("--samples", type=util.positive_int, help=samples)
-    add("--seed", type=util.seed, default=1, help="of the samples (%(default)s)")
-    add("--top", type=util.positive_int, default=5, help="classes to print (%(default)s)")
+    add("--samples", type=arguments.positive_int, help=samples)
+    add("--seed", type=arguments.seed, default=1, help="of the samples (%(default)s)")
+    add("--top", type=arguments.positive_int, default=5, help="classes to print (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add("--size", type=util.argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
-    add("--persons", type=util.positive_int, default=2, help="most persons of poses and lines (%(default)s)")
+    add(
+        "--size",
+        type=arguments.argument_type(picture_size),
+        metavar="WxH",
+        help="of the pictures, if poses are in pixels",
+    )
+    add("--persons", type=arguments.positive_int, default=2, help="most persons of poses and lines (%(default)s)")
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
     add("--origin", type=int, help=origin)
     add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
-    add("--scale", type=util.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
+    add("--scale", type=arguments.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     add("--live", action="store_true", help="read frames from standard input")
-    add("--window", type=util.positive_int, help="live: frames of a prediction (about a training clip's length)")
-    add("--stride", type=util.positive_int, help="live: frames between predictions (1)")
+    add("--window", type=arguments.positive_int, help="live: frames of a prediction (about a training clip's length)")
+    add("--stride", type=arguments.positive_int, help="live: frames between predictions (1)")
     args = parser.parse_args(argv)
     if args.live == bool(args.files):
         why = "--live reads standard input: leave out the files"
@@ -157,7 +161,7 @@ def classify_files(args, classifier):
     if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
         raise UserError("--up, --scale: only for .npy files, and there are none")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
-    for path in util.progress(files, unit="file", leave=False, disable=len(files) < 2):
+    for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
             clip = inputs.read(path)
             logits = classifier.logits(clip, torch.Generator().manual_seed(args.seed), args.samples)

@@ -19,7 +19,7 @@ import util
 from clips.checks import is_one_hot
 from clips.h5 import SPLITS, read_header, write_h5
 from engine.datasets import DATASETS, find_h5
-from safe import program
+from safe import arguments, program
 from safe.h5 import open_h5
 from util import UserError
 
@@ -34,7 +34,7 @@ def parse_classes(text, names):
         elif ends and int(ends[1]) <= int(ends[2] or ends[1]) < len(names):
             chosen += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
         else:
-            nearest = util.did_you_mean(part, names)
+            nearest = arguments.did_you_mean(part, names)
             raise UserError(f"--classes: {part!r:.60} is no class; there are 0 to {len(names) - 1}{nearest}")
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
         raise UserError(f"--classes {util.shorten(text)}: at least two classes, each of them once")
@@ -71,14 +71,14 @@ def read_labels(file, split):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--classes", required=True, metavar="CLASS[,CLASS]", help="numbers from 0, ranges such as 0-7, or names")
-    add("--shots", type=util.positive_int, help="training clips of each class (all)")
-    add("--seed", type=util.seed, default=1, help="of the choice of --shots (%(default)s)")
+    add("--shots", type=arguments.positive_int, help="training clips of each class (all)")
+    add("--seed", type=arguments.seed, default=1, help="of the choice of --shots (%(default)s)")
     add("--out", type=Path, required=True, help="the h5 to write")
     args = parser.parse_args(argv)
     path, _ = find_h5(args.dataset, args.case, args.data)

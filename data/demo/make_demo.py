@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 import util
 from actions import ACTIONS, perform
 from figures import Build
-from safe import program
+from safe import arguments, files, program, progress
 from sensor import AZIMUTH, Camera, record, text
 
 HERE = Path(__file__).resolve().parent
@@ -84,7 +84,7 @@ def write_skeletons(root, settings):
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
     part.mkdir()
     try:
-        for which in util.progress(clips(settings["performers"]), desc="skeletons", unit="clip", mininterval=1):
+        for which in progress.progress(clips(settings["performers"]), desc="skeletons", unit="clip", mininterval=1):
             file = part / clip_name(*which)
             with util.name_file_in_errors(file):
                 file.write_text(clip(settings["seed"], *which, settings["noise"]), encoding="utf-8", newline="\n")
@@ -109,19 +109,19 @@ def is_made(root, settings):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
-    add("--seed", type=util.seed, default=1, help="of the random numbers (%(default)s)")
+    add("--seed", type=arguments.seed, default=1, help="of the random numbers (%(default)s)")
     add("--performers", type=int, default=8, help="3 to 40 (%(default)s)")
-    add("--noise", type=util.nonnegative_float, default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
+    add("--noise", type=arguments.nonnegative_float, default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
     args = parser.parse_args(argv)
     if not 3 <= args.performers <= 40:
         parser.error("--performers: from 3 (the first one who tests) to 40 (the last one of NTU60)")
     if args.noise > 10:
         parser.error("--noise: from 0 to 10")
     settings = {"version": VERSION, "seed": args.seed, "performers": args.performers, "noise": args.noise}
-    with util.exclusive_lock(args.root / ".lock", wait=True):
+    with files.exclusive_lock(args.root / ".lock", wait=True):
         if is_made(args.root, settings):
             print(f"{args.root}: {' and '.join(PRODUCTS)} are there already")
             return

@@ -33,8 +33,10 @@ from clips.recordings import UP, default_origin, read_any
 from clips.skeletons import SKELETONS
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
+from safe.arguments import ArgumentParser, argument_type, positive_float, positive_int
 from safe.program import exit_on_error
-from util import ArgumentParser, UserError, __version__, argument_type, positive_float, positive_int, progress
+from safe.progress import progress
+from util import UserError, __version__
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
 

@@ -25,6 +25,7 @@ import util
 from clips import h5 as layout
 from clips.kinetics import CLASSES, FRAMES, JOINTS, PERSONS, read_json
 from clips.skipped import EXIT_CODES, BadFile, Skipped, add_arguments, read_groups, report_skipped
+from safe import arguments, progress
 from safe.program import exit_on_error
 from util import UserError
 
@@ -73,7 +74,7 @@ def name_classes(names, labels, classes):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("folder", type=Path, help="contains kinetics_train/ and kinetics_val/")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the h5 (%(default)s)")
     add_arguments(parser)
@@ -81,7 +82,7 @@ def main(argv=None):
 
     files, path, skipped = find_files(args.folder), args.out / "KINETICS_val.h5", []
     args.out.mkdir(parents=True, exist_ok=True)
-    util.remove_stale_parts(args.out)
+    files.remove_stale_parts(args.out)
     names, labels, classes, frames = [], [], [], []
     with tempfile.TemporaryFile(dir=args.out) as store, util.name_file_in_errors(path):
         jobs = [(files[i : i + GROUP], args.folder) for i in range(0, len(files), GROUP)]
@@ -104,7 +105,7 @@ def main(argv=None):
         splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
         rows = np.memmap(store, np.float32, "r").reshape(frames.sum(), -1)
         end = frames.cumsum()
-        with util.progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
+        with progress.progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
 
             def clips(ids):
                 for i in ids:

@@ -21,9 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import h5 as layout
 from clips import protocols
 from clips.checks import is_one_hot
+from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
+from safe.progress import progress
 from safe.zips import DAMAGED_ZIP
-from util import ArgumentParser, UserError, __version__, name_file_in_errors, progress, regular
+from util import UserError, __version__, name_file_in_errors, regular
 
 HERE = Path(__file__).resolve().parent
 OUT = {"NTU60_CS": "NTU_CS", "NTU60_CV": "NTU_CV", "NTU120_CSub": "NTU120_CS", "NTU120_CSet": "NTU120_CSet"}

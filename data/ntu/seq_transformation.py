@@ -18,10 +18,12 @@ from clips import h5 as layout
 from clips import protocols
 from clips.columns import read_columns
 from clips.ntu import center_clip
+from safe.files import remove_stale_parts
 from safe.h5 import open_h5, unreadable
 from safe.program import exit_on_error
+from safe.progress import progress
 from safe.workers import parallel_map
-from util import UserError, __version__, progress, remove_stale_parts
+from util import UserError, __version__
 
 LOADED = 64 * 2**20  # bytes of clips in memory at a time
 

@@ -21,9 +21,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips.h5 import SPLITS, split_validation, write_h5
 from clips.nucla import ACTIONS, JOINTS, read_json
+from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
+from safe.progress import progress
 from safe.zips import DAMAGED_ZIP
-from util import ArgumentParser, UserError, __version__, name_file_in_errors, progress, regular, shorten
+from util import UserError, __version__, name_file_in_errors, regular, shorten
 
 HERE = Path(__file__).resolve().parent
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)

@@ -30,9 +30,11 @@ from clips import protocols
 from clips.checks import FARTHEST
 from clips.ntu import center_clip
 from safe import pickles
+from safe.arguments import ArgumentParser
 from safe.pickles import show
 from safe.program import exit_on_error
-from util import ArgumentParser, UserError, __version__, progress, readable, shorten
+from safe.progress import progress
+from util import UserError, __version__, readable, shorten
 
 # The training lists of NTU's files by protocol
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}

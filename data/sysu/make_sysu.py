@@ -25,9 +25,8 @@ from scipy.io import loadmat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import util
 from clips.h5 import SPLITS, center, split_validation, write_h5
-from safe import workers
+from safe import arguments, progress, workers
 from safe.program import exit_on_error
 from util import UserError, __version__, regular
 
@@ -75,7 +74,7 @@ def read_mat(path):
 def read_all(paths):
     """Yields the clips of these files, read in another process: scipy itself crashes on some damaged files."""
     with workers.process_pool(1) as pool:
-        for path in util.progress(paths, unit="clip"):
+        for path in progress.progress(paths, unit="clip"):
             try:
                 yield workers.submit(pool, read_mat, path).result()
             except BrokenProcessPool:
@@ -134,11 +133,11 @@ def make_split(name, performers, labels, seed, number):
 
 
 def main(argv=None):
-    parser = util.ArgumentParser(description=__doc__)
+    parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("folder", type=Path, help="SYSU3DAction, or the folder that contains it")
-    add("--seed", type=util.seed, default=1, help="of the random splits (%(default)s)")
-    add("--splits", type=util.positive_int, default=30, help="number of random splits (%(default)s)")
+    add("--seed", type=arguments.seed, default=1, help="of the random splits (%(default)s)")
+    add("--splits", type=arguments.positive_int, default=30, help="number of random splits (%(default)s)")
     add("--out", type=Path, default=HERE, help="folder for the two h5 (%(default)s)")
     args = parser.parse_args(argv)
 
