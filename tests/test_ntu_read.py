@@ -72,32 +72,23 @@ def edited(line, new):
 JOINT = b"%s %s %s 250.1 200.2 950.3 500.4 %s 0.05 0.97 -0.12 2"
 BAD = {  # text, line
     "empty file": (b"", 1),
-    "words": (b"this is\nno skeleton\n", 1),
     "binary": (bytes(range(256)) * 9, 1),
     "no frames": (b"0\n", None),
     "only empty frames": (b"3\n0\n0\n0\n", None),
     "cut in a body": (b"\n".join(good().split(b"\n")[:40]), 40),
     "cut between frames": (b"\n".join(good().split(b"\n")[:29]) + b"\n", 29),
-    "cut in the last line": (good()[:-20], 85),
     "cut in the last number": (good()[:-2], 85),
-    "a billion frames": (edited(1, b"1000000000"), 85),
     "fewer frames announced": (edited(1, b"2"), 58),
     "a billion bodies": (edited(2, b"1000000000"), 30),
-    "an endless count": (edited(2, b"9" * 5000), 2),
-    "a negative count": (edited(2, b"-1"), 2),
-    "a body more": (edited(2, b"2"), 30),
     "a body less": (edited(2, b"0"), 3),
     "24 joints": (edited(4, b"24"), 4),
     "a line less": (edited(10, None), 30),
-    "a line twice": (edited(10, b"\n".join([JOINT % (b"0", b"0", b"0", b"0")] * 2)), 30),
     "11 fields": (edited(10, b"1 2 3 4 5 6 7 8 9 10 11"), 10),
     "a number in two": (edited(10, JOINT % (b"0. 1", b"0", b"0", b"0")), 10),
     "a blank line": (edited(10, b""), 10),
     "a word": (edited(10, JOINT % (b"left", b"0", b"0", b"0")), 10),
-    "a decimal comma": (edited(10, JOINT % (b"0", b"0,5", b"0", b"0")), 10),
     "an underscore": (edited(10, JOINT % (b"1_0", b"0", b"0", b"0")), 10),
     "nan": (edited(10, JOINT % (b"0", b"nan", b"0", b"0")), 10),
-    "infinity": (edited(10, JOINT % (b"0", b"0", b"-inf", b"0")), 10),
     "too far for anybody": (edited(10, JOINT % (b"1e10", b"0", b"0", b"0")), 10),
     "an ID with a point": (edited(3, b"7.2e16 0 1 1 1 1 0 0 0 2"), 3),
 }
@@ -115,22 +106,6 @@ def test_bad_files_are_refused_with_line_and_reason(case):
 def test_fields_that_are_not_used_may_be_infinite():
     data = edited(10, JOINT % (b"1", b"2", b"3", b"-Infinity"))
     assert np.array_equal(read_skeleton(data)[1][0].joints[0, 5], [1, 2, 3])
-
-
-@given(st.data())
-def test_a_damaged_file_is_refused_or_read_but_never_crashes(data):
-    text = bytearray(good())
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(text) - 1))
-        text[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=3))
-    try:
-        valid, bodies = read_skeleton(bytes(text))
-    except BadFile as error:
-        line, _ = error.args
-        assert line is None or 1 <= line <= text.count(b"\n") + 1
-    else:
-        assert 1 <= valid <= 3
-        assert all(np.isfinite(body.joints).all() for body in bodies)
 
 
 def test_others_are_read_after_a_file_that_cannot_be(tmp_path):
