@@ -15,7 +15,7 @@ from engine.logs import Progress
 from engine.runs import prepare, read_clips
 from engine.state import RunState
 from model import SGN
-from safe import files
+from safe.files import remove_stale_parts
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
@@ -242,7 +242,7 @@ def train_and_test(run, options, position=None):
     clips = clips.resplit(config.split)
     trainer = Trainer(config, clips, run.init, options.print_freq)
     state = RunState(config, clips, folder, run.command or options.command)
-    distributed.run_on_main(lambda: files.remove_stale_parts(folder, f"{config.case}_"))
+    distributed.run_on_main(lambda: remove_stale_parts(folder, f"{config.case}_"))
     if options.resume:
         state.resume(trainer.net, trainer.optimizer)
     else:

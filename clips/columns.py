@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 
 import util
-from safe import files
+from safe.files import remove_stale_parts
 from safe.h5 import unreadable
 
 CHUNK = 2**16  # bytes
@@ -16,7 +16,7 @@ def write_columns(path, groups):
     """Writes the arrays of each group, {name: array}, behind those of the one before; the file appears when it is
     complete. The groups have the same names and dtypes."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.remove_stale_parts(path.parent)
+    remove_stale_parts(path.parent)
     with util.atomic_write(path) as part, h5py.File(part, "w") as file:
         for arrays in groups:
             for name, array in arrays.items():

@@ -16,7 +16,7 @@ from engine.cache import read_cached, state_of
 from engine.checkpoint import Checkpoint
 from engine.config import Config
 from engine.distributed import warn_once
-from safe import files
+from safe.files import exclusive_lock
 from safe.workers import available_cores, parallel_map
 
 
@@ -73,7 +73,7 @@ def run_all(runs, options, work, jobs=1, out=None):
 
         def lock():
             for run in runs:
-                locks.enter_context(files.exclusive_lock(run.folder / f".{run.config.case}_lock"))
+                locks.enter_context(exclusive_lock(run.folder / f".{run.config.case}_lock"))
 
         distributed.run_on_main(lock)
         jobs = min(jobs, len(runs))

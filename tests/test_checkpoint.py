@@ -184,7 +184,7 @@ def test_damaged_files_are_refused(state, path, tmp_path):
         path.write_bytes(whole[:size])
         assert_refused(path, "cannot be read safely")
     path.write_text("words")
-    assert_refused(path, "it was not written by torch.save, or is damaged")
+    assert_refused(path, "not written by torch.save")
     assert_refused(tmp_path / "none.pth", "no such checkpoint")
     # A small file that unpacks to a large one
     torch.save({"state_dict": {"fc.weight": torch.zeros(10**6)}}, path)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import main
+import train
 from conftest import flags, run, same, weights, write_toy
 from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
@@ -50,7 +51,8 @@ def test_waits_are_counted(operation, waits):
         assert device.waits.total() == waits
 
 
-def test_a_run_there_has_the_bits_of_the_cpu_and_its_files_are_read_there(tmp_path):
+def test_a_run_there_has_the_bits_of_the_cpu_and_its_files_are_read_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "EVAL_BATCH", train.CPU_BATCH)
     h5 = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
     more = "--recipe", "plus,test_samples=2", "--views", "other", "-b", "28"
     folders = [tmp_path / name / "toy" / "SGN-plus,test_samples=2" for name in ("cpu", "there")]

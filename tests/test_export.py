@@ -113,7 +113,7 @@ def test_bad_arguments_are_one_clear_line(checkpoint, monkeypatch):
     for name, file, more, why in (
         ("sgn.tflite", checkpoint, [], "sgn.tflite"),
         ("sgn.onnx", checkpoint, ["--classes", str(names)], "2 names, but there are 3 classes"),
-        ("sgn.onnx", checkpoint, ["--classes", str(checkpoint)], "not a text of names"),
+        ("sgn.onnx", checkpoint, ["--classes", str(checkpoint)], "0_best.pth"),
         ("sgn.onnx", checkpoint.with_name("none.pth"), [], "none.pth: no such checkpoint"),
     ):
         with pytest.raises(UserError, match=why):

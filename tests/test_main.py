@@ -24,7 +24,8 @@ from engine.logs import read_log
 from engine.state import RunState
 from helpers import start_script
 from model import SGN
-from safe import files, program
+from safe import program
+from safe.files import exclusive_lock
 from util import UserError
 
 
@@ -252,7 +253,7 @@ def test_values_of_no_person_are_errors_that_name_the_clip(toy, trained, tmp_pat
 def test_two_runs_at_once_in_one_folder_are_refused(toy, tmp_path):
     folder = tmp_path / "toy" / "SGN"
     with (
-        files.exclusive_lock(folder / "seed2" / ".0_lock"),
+        exclusive_lock(folder / "seed2" / ".0_lock"),
         pytest.raises(UserError, match=r"SGN/seed2: another run is writing there"),
     ):
         run(toy, tmp_path, "--seeds", "1,2", epochs=1)

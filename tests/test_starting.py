@@ -43,7 +43,7 @@ from safe import program
 with program.exit_on_error():
     file = open(os.path.join(sys.argv[1], "file"), "w")
     with contextlib.suppress(OSError):
-        os.write(2, b"of a library\n")
+        os.write(2, b"of a library\\n")
     for stream in (sys.stdout, sys.stderr):
         print("first é\\udcff", file=stream)
     os.write(1, b"then ")

@@ -12,7 +12,8 @@ import torch
 import util
 from engine import logs
 from engine.logs import read_log, write_log
-from safe import arguments, files, program
+from safe import arguments, program
+from safe.files import remove_stale_parts
 from util import UserError
 
 
@@ -88,7 +89,7 @@ def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
     }
     for name in {stale, *kept}:
         (tmp_path / name).touch()
-    files.remove_stale_parts(tmp_path, "0_")
+    remove_stale_parts(tmp_path, "0_")
     assert set(os.listdir(tmp_path)) == kept
 
 

@@ -24,7 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 import util
 from actions import ACTIONS, perform
 from figures import Build
-from safe import arguments, files, program, progress
+from safe import arguments, program, progress
+from safe.files import exclusive_lock
 from sensor import AZIMUTH, Camera, record, text
 
 HERE = Path(__file__).resolve().parent
@@ -121,7 +122,7 @@ def main(argv=None):
     if args.noise > 10:
         parser.error("--noise: from 0 to 10")
     settings = {"version": VERSION, "seed": args.seed, "performers": args.performers, "noise": args.noise}
-    with files.exclusive_lock(args.root / ".lock", wait=True):
+    with exclusive_lock(args.root / ".lock", wait=True):
         if is_made(args.root, settings):
             print(f"{args.root}: {' and '.join(PRODUCTS)} are there already")
             return

@@ -26,6 +26,7 @@ from clips import h5 as layout
 from clips.kinetics import CLASSES, FRAMES, JOINTS, PERSONS, read_json
 from clips.skipped import EXIT_CODES, BadFile, Skipped, add_arguments, read_groups, report_skipped
 from safe import arguments, progress
+from safe.files import remove_stale_parts
 from safe.program import exit_on_error
 from util import UserError
 
@@ -82,7 +83,7 @@ def main(argv=None):
 
     files, path, skipped = find_files(args.folder), args.out / "KINETICS_val.h5", []
     args.out.mkdir(parents=True, exist_ok=True)
-    files.remove_stale_parts(args.out)
+    remove_stale_parts(args.out)
     names, labels, classes, frames = [], [], [], []
     with tempfile.TemporaryFile(dir=args.out) as store, util.name_file_in_errors(path):
         jobs = [(files[i : i + GROUP], args.folder) for i in range(0, len(files), GROUP)]
