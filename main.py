@@ -41,6 +41,7 @@ from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
 from engine.datasets import DATASETS, find_h5
 from engine.distributed import print_once, warn_once
+from engine.logs import check_tensorboard
 from engine.runs import Options, Run
 from model import ABLATIONS, parse_ablations
 from train import accuracy, test_and_write, test_checkpoint, train_and_test, write_predictions
@@ -143,6 +144,8 @@ def check(args):
         raise UserError("--freeze trains the last layer of a checkpoint: give one with --init")
     if args.seeds and (args.splits or args.seed is not None):
         raise UserError(f"--seeds and {'--splits' if args.splits else '--seed'}: take one of them")
+    if args.tensorboard:
+        check_tensorboard()
     choose_recipe(args)
 
 

@@ -22,8 +22,7 @@ COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
 class Progress:
     """For a with statement: a bar on a terminal, lines of epochs, and TensorBoard's curves; of the main process alone.
 
-    state: the RunState; steps: of an epoch; title, position: of the run among several; file: for the lines. Raises
-    UserError if TensorBoard is wanted and missing.
+    state: the RunState; steps: of an epoch; title, position: of the run among several; file: for the lines.
     """
 
     def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
@@ -35,7 +34,6 @@ class Progress:
         self.times = [time.perf_counter()]  # when training began, and when each epoch ended
         self.writer = None
         if tensorboard and not self.quiet:
-            check_tensorboard()
             from torch.utils.tensorboard import SummaryWriter
 
             # Removes what an earlier run wrote for the epochs to come
@@ -80,6 +78,7 @@ class Progress:
 
 
 def check_tensorboard():
+    """Raises UserError if it is missing: before a run makes way for itself."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
 
