@@ -281,8 +281,9 @@ def _read_folder(folder):
             raise BadFile(None, str(Skipped(path.name, *error.args))) from None
     if not frames:
         raise BadFile(None, "a folder with no .json of a frame in it")
-    lists = any(isinstance(frame, list) and len(frame) > 1 and tool_of(frame) is None for frame in frames.values())
-    return list(frames.items()), ("each file of the folder is taken for a frame, and its list for persons",) * lists
+    lists = [len(frame) for frame in frames.values() if isinstance(frame, list) and not tool_of(frame)]
+    odd = max(lists, default=0) >= max(len(frames), 2)
+    return list(frames.items()), ("each file of the folder is taken for a frame, and its list for persons",) * odd
 
 
 def _split(content, axes, are_frames):

@@ -121,8 +121,7 @@ def _read_npy(path, skeleton, flags):
     except Exception as error:  # NumPy raises many types for a damaged header
         raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
     if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "fiu":
-        wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
-        raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
+        raise BadFile(None, f"{dtype} of shape {shape}, not (frames, joints, 3) or (frames, persons, joints, 3)")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
     clip = np.array(array, np.promote_types(dtype, np.float32))
     absent_if_nan(clip, flags.nan)
@@ -132,25 +131,23 @@ def _read_npy(path, skeleton, flags):
 
 
 def _order(array, known, axes):
-    """An array as (frames, persons, joints, 3), and notes."""
-    joints, shape = known and len(known.joints), array.shape
+    """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
+    joints, shape, four = known and len(known.joints), array.shape, array.ndim == 4
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    if shape[-1] == 3 and (not joints or shape[-2] in (joints, 33)):
-        frames, persons = shape[0], 1 if len(shape) == 3 else shape[1]
-        if persons > 1 and persons >= frames:
-            why = "is it (persons, frames, joints, 3), then use --axes MTVC, or (frames, persons, joints, 3), TMVC?"
-            raise BadFile(None, f"{frames} frames of {persons} persons: {why}")
-        return array.reshape(frames, persons, *shape[-2:]), ()
-    try:
-        array, order = arrange(array, joints)
-    except BadFile:
-        if shape[-1] == 3:
-            return array.reshape(len(array), -1, *shape[-2:]), ()  # of another number of joints
-        raise
-    return array, (
-        f"arrays are taken for {order} (T frames, M persons, V joints, C values); --axes names another order",
-    )
+    order = ("TMVC" if four else "TVC") if shape[-1] == 3 else ("CTVM" if four else "CTV") if shape[0] == 3 else None
+    if order is None:
+        raise BadFile(
+            None, f"shape {shape}: not (frames, joints, 3) or (frames, persons, joints, 3); --axes names others"
+        )
+    frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
+    if joints and found not in (joints, 33):
+        raise BadFile(None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes")
+    if persons > 1 and persons >= frames:
+        why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
+        raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
+    notes = (f"axes of arrays are taken for {order} (T frames, M persons, V joints, C values), else use --axes",)
+    return arrange(array, found, order)[0], notes if order[0] == "C" else ()
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

@@ -101,18 +101,6 @@ def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up)
     assert "note" not in capsys.readouterr().err
 
 
-def test_a_word_of_nucla_in_a_pose_file_does_not_make_it_one(tmp_path):
-    path = tmp_path / "a.json"
-    for text, wanted in (
-        ('{"skeletons": [], "label": 1}', True),
-        ('[{"frame_id": 0, "instances": [], "of": "skeletons"}]', False),
-        ('{"meta_info": {"skeletons": 17}, "instance_info": []}', False),
-        ('{"skeletons": ', False),
-    ):
-        path.write_text(text)
-        assert recordings._is_nucla(path) == wanted
-
-
 def test_clips_of_mediapipe_are_the_same_from_json_and_npy(tmp_path):
     """World landmarks: y down, the origin between the hips (joints 24 and 25)."""
 
