@@ -13,7 +13,7 @@ from clips.h5 import ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
 from clips.poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
-from clips.skeletons import SKELETONS
+from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
 from clips.units import check_size
 from util import UserError, regular, shorten
@@ -119,17 +119,19 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
     so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of UP. scale:
     factor from their unit to metres. Raises BadFile if they do not fit the skeleton.
     """
-    joints, known = clip.shape[2], SKELETONS.get(skeleton)
+    joints, known = clip.shape[2], known_skeleton(skeleton)
     if known and joints != len(known.joints):
         if joints != 33:
-            raise BadFile(None, f"{joints} joints, but {skeleton} has {len(known.joints)}")
+            raise BadFile(None, f"{joints} joints, but {known.name} has {len(known.joints)}")
         skeleton, known = "mediapipe33", SKELETONS["mediapipe33"]
     if known and known.is_2d:
         if up or scale != 1:
-            raise BadFile(None, f"{skeleton} has no unit and no axis that points up: leave out --up and --scale")
+            raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
         score = clip[clip.any(axis=(2, 3))][..., 2]
         if len(score) and not 0 <= np.median(score) <= 1.5:
-            raise BadFile(None, f"the third value of a joint is not a score, but {skeleton} is 2D; is it another one?")
+            raise BadFile(
+                None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another one?"
+            )
         return Poses(clip, skeleton, AXES_2D)
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)
@@ -141,4 +143,5 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
 def default_origin(skeleton):
     """The joint, from 1, that becomes the origin: the spine; 0 where clips are not moved: in pictures, and those of
     MediaPipe, whose origin is between the hips already."""
-    return 0 if skeleton == "mediapipe33" or (skeleton in SKELETONS and SKELETONS[skeleton].is_2d) else ORIGIN
+    known = known_skeleton(skeleton)
+    return 0 if known and (known.name == "mediapipe33" or known.is_2d) else ORIGIN

@@ -100,6 +100,11 @@ def unknown_skeleton(joints):
     return Skeleton("unknown", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)), None)
 
 
+def known_skeleton(skeleton):
+    """The Skeleton of a name, or itself; None of "unknown"."""
+    return skeleton if isinstance(skeleton, Skeleton) else SKELETONS.get(skeleton)
+
+
 def read_skeleton(attributes, joints):
     """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
     name, numbers = attributes.get("skeleton", "unknown"), range(joints)

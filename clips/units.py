@@ -7,7 +7,7 @@ from collections import defaultdict
 
 import numpy as np
 
-from clips.skeletons import SKELETONS, Skeleton
+from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
@@ -43,10 +43,6 @@ def person_size(people):
     return float(max(find_extent(np.concatenate(people)))) if people else None
 
 
-def _known(skeleton):
-    return skeleton if isinstance(skeleton, Skeleton) else SKELETONS.get(skeleton)
-
-
 def _feet_to_head(frames, skeleton):
     """The median way from an ankle to the head, (3,), of persons (n, joints, 3); None if these joints are not known."""
     ends = [skeleton.find("head", "nose"), skeleton.find("left ankle", "left foot")]
@@ -60,7 +56,7 @@ def find_up(clip, skeleton):
 
     clip: (frames, persons, joints, 3). skeleton: its name, or a Skeleton.
     """
-    skeleton = _known(skeleton)
+    skeleton = known_skeleton(skeleton)
     return _feet_to_head(clip[clip.any(axis=(2, 3))], skeleton) if skeleton and not skeleton.is_2d else None
 
 
@@ -74,7 +70,7 @@ def check_size(clip, skeleton, scale=None, trained=None):
     """
     if not (np.abs(clip) < FARTHEST).all():
         raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
-    extent, known = find_extent(clip[clip.any(axis=(2, 3))]), _known(skeleton)
+    extent, known = find_extent(clip[clip.any(axis=(2, 3))]), known_skeleton(skeleton)
     is_2d = known is not None and known.is_2d
     height = extent[1] if is_2d else max(extent)
     lowest, highest = (trained / 5, trained * 3) if trained and not is_2d else (0.1 if known and not is_2d else 0, 10)
