@@ -37,7 +37,7 @@ class Classifier:
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
     Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of LiveClassifier, frames),
-    trained_origin (the h5's, clips/h5.py).
+    trained_origin (the h5's, clips/h5.py), person_size (of the training clips, Checkpoint).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
 
@@ -45,6 +45,7 @@ class Classifier:
         checkpoint = load_checkpoint(path)
         self.path, self.net, self.recipe = path, checkpoint.net, checkpoint.recipe
         self.skeleton, self.trained_origin = checkpoint.skeleton, checkpoint.origin
+        self.person_size = checkpoint.person_size
         self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
         self.names = read_class_names(classes, n) if classes else checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
