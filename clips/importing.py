@@ -6,8 +6,50 @@ import sys
 import numpy as np
 
 from clips import h5
+from clips.recordings import UP, as_poses, default_origin
+from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
+from safe.arguments import argument_type, positive_float
 from safe.progress import progress
 from util import UserError, readable, shorten
+
+
+def named_skeleton(text):
+    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
+    if text.endswith(".json"):
+        return read_skeleton_file(text)
+    if text not in (*SKELETONS, "unknown"):
+        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
+    return text
+
+
+def add_arguments(parser, of):
+    """Adds the flags that say what numbers mean. of: whose numbers, in words."""
+    add = parser.add_argument
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {OWN}")
+    add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
+    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
+    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
+    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
+
+
+OWN = 'one of one\'s own as {"joints": names, "parents": each joint\'s, "flip_pairs": counterparts}'
+
+
+def place(clip, args):
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered: float32. Raises
+    BadFile, UserError."""
+    poses = as_poses(clip, args.skeleton, args.up, args.scale)
+    return h5.trim_and_center(poses.clip, origin_of(args.skeleton, args))
+
+
+def origin_of(skeleton, args):
+    """The joint, from 1, that becomes the origin, or 0. Raises UserError."""
+    known = known_skeleton(skeleton)
+    if args.origin is None or known and known.is_2d:
+        return default_origin(skeleton)
+    if not 0 <= args.origin <= (len(known.joints) if known else args.origin):
+        raise UserError(f"--origin {args.origin}: not a joint, from 1, nor 0")
+    return args.origin
 
 
 def note(text):

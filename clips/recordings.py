@@ -129,7 +129,9 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
             raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
         score = clip[clip.any(axis=(2, 3))][..., 2]
         if len(score) and not 0 <= np.median(score) <= 1.5:
-            raise BadFile(None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another one?")
+            raise BadFile(
+                None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another one?"
+            )
         return Poses(clip, skeleton, AXES_2D)
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)
