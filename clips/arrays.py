@@ -1,5 +1,6 @@
 """Recordings and whole sets that are arrays of numbers, which do not say what their axes are."""
 
+from functools import cache
 from itertools import chain, combinations, pairwise, permutations
 from math import prod
 
@@ -34,6 +35,13 @@ def read_array(path):
         raise BadFile(None, f"not lines of as many numbers each ({shorten(error, 150)})") from None
 
 
+def read_axes(text):
+    """An order of axes, such as "VCT" (see `arrange`). Raises ValueError."""
+    if len({*text}) != len(text) or not {*"TVC"} <= {*text} <= {*LETTERS}:
+        raise ValueError(f"{text}: not each of T (frames), V (joints), C (coordinates) and perhaps M (persons) once")
+    return text
+
+
 def arrange(array, joints=None, axes=None):
     """An array as (frames, persons, joints, 3), and the order of the axes that it was taken for.
 
@@ -41,22 +49,28 @@ def arrange(array, joints=None, axes=None):
     file may have neighbours in one axis: (frames, joints * 3) is "TVC" too. Without `axes` the sizes tell, if only one
     order fits them. A fourth value of a joint is dropped. Raises BadFile.
     """
+    name, word, sizes = find_axes(array.shape, joints, axes)
+    clip = array.reshape([sizes[letter] for letter in word])
+    return clip.transpose([word.index(letter) for letter in LETTERS])[..., :3], name
+
+
+@cache
+def find_axes(shape, joints=None, axes=None):
+    """The order of the axes of an array (see `arrange`) without those of size 1, with them, and {letter: size}."""
     fits = {}
     for word in [axes] if axes else map("".join, chain(permutations("TVC"), permutations(LETTERS))):
-        for cuts in combinations(range(1, len(word)), array.ndim - 1):
+        for cuts in combinations(range(1, len(word)), len(shape) - 1):
             groups = [word[a:b] for a, b in pairwise((0, *cuts, len(word)))]
             for values in (3, 4):
-                sizes = _sizes(array.shape, groups, {"C": values} | ({"V": joints} if joints else {}))
+                sizes = _sizes(shape, groups, {"C": values} | ({"V": joints} if joints else {}))
                 if sizes and (axes or _is_plausible(groups, sizes)):
                     fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
     if len(fits) != 1:
-        what = f"an array of shape {array.shape}" + f", and {joints} joints" * bool(joints)
+        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
         may = f"may be {' or '.join(sorted(fits))}; say which with --axes" if fits else f"is not {axes or 'TVC or VCT'}"
         raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates)")
     ((name, (word, sizes)),) = fits.items()
-    word = word if "M" in word else "M" + word
-    clip = array.reshape([sizes[letter] for letter in word])
-    return clip.transpose([word.index(letter) for letter in LETTERS])[..., :3], name
+    return name, word if "M" in word else "M" + word, sizes
 
 
 def _sizes(shape, groups, known):

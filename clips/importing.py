@@ -2,15 +2,36 @@
 
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 
-from clips import h5
+from clips import h5, protocols
+from clips.arrays import read_axes
 from clips.recordings import UP, as_poses, default_origin
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
+from clips.units import check_size
 from safe.arguments import argument_type, positive_float
 from safe.progress import progress
 from util import UserError, readable, shorten
+
+
+def add_arguments(parser, of, axes=False, labels=False):
+    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes too. labels: --classes and
+    --first-label too."""
+    add = parser.add_argument
+    own = 'or of one\'s own: {"joints": names, "parents": each joint\'s, "flip_pairs": each joint\'s counterpart}'
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {own}")
+    if axes:
+        order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
+        add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
+    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
+    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
+    add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
+    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
+    if labels:
+        add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+        add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
 
 
 def named_skeleton(text):
@@ -22,23 +43,12 @@ def named_skeleton(text):
     return text
 
 
-def add_arguments(parser, of):
-    """Adds the flags that say what numbers mean. of: whose numbers, in words."""
-    add = parser.add_argument
-    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {OWN}")
-    add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
-    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
-    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
-    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
-
-
-OWN = 'one of one\'s own as {"joints": names, "parents": each joint\'s, "flip_pairs": counterparts}'
-
-
 def place(clip, args):
     """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered: float32. Raises
     BadFile, UserError."""
     poses = as_poses(clip, args.skeleton, args.up, args.scale)
+    if poses.clip.any():
+        check_size(poses.clip, args.skeleton, args.scale)
     return h5.trim_and_center(poses.clip, origin_of(args.skeleton, args))
 
 
@@ -50,6 +60,22 @@ def origin_of(skeleton, args):
     if not 0 <= args.origin <= (len(known.joints) if known else args.origin):
         raise UserError(f"--origin {args.origin}: not a joint, from 1, nor 0")
     return args.origin
+
+
+def count_from_0(labels, args):
+    """Labels by --first-label as class indices, with a note of classes that have none. Raises UserError."""
+    labels = np.asarray(labels, np.int64) - args.first_label
+    if not 0 <= labels.min() <= labels.max() < 10_000:
+        raise UserError(f"labels from {labels.min()} to {labels.max()}, not from 0: see --first-label")
+    if len(empty := np.flatnonzero(np.bincount(labels) == 0)):
+        why = ": labels seem to count from 1; use --first-label 1" if empty.tolist() == [0] else ""
+        note(f"{len(empty)} classes have no clips{why}, for example class {empty[0]}")
+    return labels
+
+
+def name_classes(number, args):
+    """The names of --classes, or else "class 0", "class 1", ..."""
+    return protocols.read_lines(args.classes) if args.classes else tuple(f"class {i}" for i in range(number))
 
 
 def note(text):

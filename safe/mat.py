@@ -5,7 +5,6 @@ from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 
 import numpy as np
-from scipy.io import loadmat
 
 from safe.workers import process_pool, submit
 from util import UserError, regular, shorten
@@ -25,11 +24,13 @@ _pool = cache(lambda: process_pool(1))
 
 def load(path, *names):
     """As `read_mat`, in this process."""
+    import scipy.io
+
     file = io.BytesIO(regular(path).read_bytes())
     if file.getbuffer()[:10] == b"MATLAB 7.3":
         raise UserError(f"{path}: a .mat of version 7.3; save it with -v7")
     try:
-        found = loadmat(file, variable_names=names or None)
+        found = scipy.io.loadmat(file, variable_names=names or None)
     except MemoryError as error:
         raise MemoryError(f"{path}: {error}") from None
     except Exception as error:  # scipy raises many types for a damaged file

@@ -30,7 +30,7 @@ from clips import h5 as layout
 from clips import protocols
 from clips.arrays import absent_if_nan
 from clips.checks import FARTHEST
-from clips.importing import add_arguments, note, origin_of, place, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
 from clips.ntu import center_clip
 from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
@@ -144,13 +144,8 @@ def read_clip(annotation, path, i, nan=None):
 
 def read_clips(path, args):
     """The split lists and the Clips of a file. pyskl's script leaves None where a clip has no body."""
-    splits, annotations = read_pickle(path)
-    clips = [
-        read_clip(annotation, path, i, args.nan) for i, annotation in enumerate(annotations) if annotation is not None
-    ]
-    if any(clip.label < args.first_label for clip in clips):
-        raise UserError(f"{path}: labels are counted from 0 in it: leave out --first-label")
-    return splits, [clip._replace(label=clip.label - args.first_label) for clip in clips]
+    splits, found = read_pickle(path)
+    return splits, [read_clip(one, path, i, args.nan) for i, one in enumerate(found) if one is not None]
 
 
 def choose_skeleton(clips, args):
@@ -202,7 +197,7 @@ def find_odd(splits, lists, clips, dataset, parts):
 
     lists: as from `find_listed`. dataset: as from `ntu_dataset`. parts: as from `listed_parts`.
     """
-    names, labels = {clip.name for clip in clips}, {clip.label for clip in clips}
+    names = {clip.name for clip in clips}
     pairs = {*chain(*(zip(splits[key], listed, strict=True) for key, listed in lists.items()))}
     matched = sorted(f"{shorten(name)} and {shorten(clip)}" for name, clip in pairs if clip and clip != name)
     yield matched, "names in lists are of clips with another folder or ending, and are taken for the same"
@@ -213,10 +208,6 @@ def find_odd(splits, lists, clips, dataset, parts):
         yield again, f"clips are in {key} several times, and are taken once"
     if dataset:
         yield [clip.name for clip in find_mislabelled(clips)], "labels are not those of the clips' names, and are kept"
-    else:
-        empty = [i for i in range(max(labels)) if i not in labels]
-        why = ": labels seem to count from 1; use --first-label 1" if empty == [0] else ""
-        yield [f"class {i}" for i in empty], f"classes have no clips{why}"
     for name, words, _, train, test in parts:
         trained, tested = ({clips[i].name for i in side} for side in (train, test))
         if dataset and (listed := lists.get(key := NTU_LISTS[name.rpartition("_")[2]])):
@@ -285,17 +276,15 @@ def read_arguments(argv):
     add = parser.add_argument
     add("pickle", type=Path, metavar="FILE.pkl")
     add("--out", type=Path, required=True, help="folder for the h5 files")
-    add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
     test = "the test clips, if FILE.pkl is a list of the training clips alone"
     add("--test", type=Path, metavar="FILE.pkl", help=test)
-    add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
-    add_arguments(parser, "the joints")
+    add_arguments(parser, "the joints", labels=True)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     args = read_arguments(argv)
-    path, classes = args.pickle, protocols.read_lines(args.classes) if args.classes else None
+    path = args.pickle
     splits, clips = read_clips(path, args)
     if args.test:
         _, test = read_clips(args.test, args)
@@ -313,27 +302,28 @@ def main(argv=None):
     if not clips:
         raise UserError(f"{path}: no clips are left: nobody is in them")
     choose_skeleton(clips, args)
-    names = [clip.name for clip in clips]
-    if len({clip.label for clip in clips}) < 2:
+    names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args)
+    clips = [clip._replace(label=int(label)) for clip, label in zip(clips, labels, strict=True)]
+    if len({*labels}) < 2:
         raise UserError(f"{path}: all {len(clips):,} clips have the label {clips[0].label}; two classes are needed")
     if dataset:
-        if not classes and (wrong := find_mislabelled(clips)):
+        if not args.classes and (wrong := find_mislabelled(clips)):
             what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
             what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
             raise UserError(f"{path}: {what}")
         print(dataset.count(len(names)))
         stem = path.stem if clips[0].is_2d else dataset.name
-        parts = [(f"{stem}_{one.name}", one.words, dataset.classes, *one.split(names)) for one in dataset.protocols]
+        classes = name_classes(0, args) or dataset.classes
+        parts = [(f"{stem}_{one.name}", one.words, classes, *one.split(names)) for one in dataset.protocols]
     else:
-        numbered = tuple(f"class {i}" for i in range(1 + max(clip.label for clip in clips)))
-        parts = listed_parts(lists, names, path, numbered)
+        parts = listed_parts(lists, names, path, name_classes(1 + labels.max(), args))
     if not parts:
         raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it")
     for examples, what in find_odd(splits, lists, clips, dataset, parts):
         if examples:
             note(f"{len(examples):,} {what}, for example {examples[0]}")
-    for name, words, known, train, test in parts:
-        write(args.out / f"{name}.h5", words, classes or known, clips, train, test, dropped, args)
+    for name, words, classes, train, test in parts:
+        write(args.out / f"{name}.h5", words, classes, clips, train, test, dropped, args)
     return 0
 
 
