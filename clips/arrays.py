@@ -20,7 +20,8 @@ def read_array(path):
     BadFile, OSError."""
     if path.suffix == ".mat":
         try:
-            found = {name: value for name, value in read_mat(path).items() if value.size > 1}
+            found = read_mat(path, regular(path).read_bytes())
+            found = {name: array for name, array in found.items() if array.size > 1}
         except UserError as error:
             raise BadFile(None, str(error).removeprefix(f"{path}: ")) from None
         if len(found) != 1:

@@ -12,6 +12,7 @@ from clips.recordings import UP, as_poses, default_origin
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
 from clips.units import check_size
 from safe.arguments import argument_type, positive_float
+from safe.files import remove_stale_parts
 from safe.progress import progress
 from util import UserError, readable, shorten
 
@@ -107,6 +108,7 @@ def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **
     place = {int(i): (split, k) for split, ids in sides.items() for k, i in enumerate(ids)}
     frames = np.zeros(len(labels), np.int64)
     of_split = {split: labels[ids] for split, ids in sides.items()}
+    remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
         for i, rows in progress(clips, total=len(place), desc=path.name, unit="clip"):
             write(*place[i], rows, what=what and what(i))
