@@ -262,7 +262,7 @@ def write(path, words, classes, clips, train, test, dropped, args):
         lambda k: f"{args.pickle}: {shorten(clips[order[k]].name)}",
         frames=max(clip.keypoint.shape[1] for clip in clips),
         joints=clips[0].keypoint.shape[2],
-        persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
+        persons=2 if args.as_ntu and not is_2d else min(2, max(len(clip.keypoint) for clip in clips)),
         protocol=words,
         axes=layout.AXES_2D if is_2d else layout.AXES_3D,
         skeleton=args.skeleton,
