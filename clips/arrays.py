@@ -36,13 +36,6 @@ def read_array(path):
         raise BadFile(None, f"not lines of as many numbers each ({shorten(error, 150)})") from None
 
 
-def read_axes(text):
-    """An order of axes, such as "VCT" (see `arrange`). Raises ValueError."""
-    if len({*text}) != len(text) or not {*"TVC"} <= {*text} <= {*LETTERS}:
-        raise ValueError(f"{text}: not each of T (frames), V (joints), C (coordinates) and perhaps M (persons) once")
-    return text
-
-
 def arrange(array, joints=None, axes=None):
     """An array as (frames, persons, joints, 3), and the order of the axes that it was taken for.
 
@@ -90,18 +83,18 @@ def _sizes(shape, groups, known):
 
 
 def _is_plausible(groups, sizes):
-    """Whether axes are as people write them: more frames than persons, and what shares an axis in the usual order."""
+    """Whether axes are as people write them: more frames than persons, x, y, z of one joint after those of another, and
+    what shares an axis in the usual order."""
     usual = all("".join(sorted(group, key=LETTERS.index)) == group for group in groups)
     alone = len(groups) == 4 or "M" not in "".join(groups) or groups == ["T", "MVC"]
-    return usual and alone and sizes["M"] <= sizes["T"]
+    return usual and alone and "TC" not in "".join(groups)[-2:] and sizes["M"] <= sizes["T"]
 
 
 def absent_if_nan(clip, flag=None):
-    """A clip, (..., joints, values), with joints that have NaN or infinity as absent, all zeros, if the flag --nan says
-    so. Raises BadFile without it."""
+    """A clip, (..., joints, values), with NaN for each joint that has NaN or infinity, if --nan says that these are
+    absent. Raises BadFile without it."""
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
-        raise BadFile(
-            None, f"NaN or infinity in {bad.sum():,} of {bad.size:,} joints: --nan absent takes these for absent"
-        )
-    return np.where(bad[..., None], clip.dtype.type(0), clip) if bad.any() else clip
+        counts = f"{bad.sum():,} of {bad.size:,} joints"
+        raise BadFile(None, f"NaN or infinity in {counts}; --nan absent takes such a joint for absent")
+    return np.where(bad[..., None], clip.dtype.type(np.nan), clip) if bad.any() else clip

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from clips import h5, protocols
-from clips.arrays import read_axes
-from clips.recordings import UP, as_poses, default_origin
+from clips.arrays import absent_if_nan
+from clips.recordings import UP, as_poses, default_origin, read_axes
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
+from clips.skipped import BadFile
 from clips.units import check_size
 from safe.arguments import argument_type, positive_float
 from safe.files import remove_stale_parts
@@ -44,13 +45,17 @@ def named_skeleton(text):
     return text
 
 
-def place(clip, args):
-    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered: float32. Raises
-    BadFile, UserError."""
-    poses = as_poses(clip, args.skeleton, args.up, args.scale)
-    if poses.clip.any():
-        check_size(poses.clip, args.skeleton, args.scale)
-    return h5.trim_and_center(poses.clip, origin_of(args.skeleton, args))
+def place(clip, args, what):
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
+    h5, float32. what: how an error names the clip. Raises UserError."""
+    try:
+        clip = as_poses(absent_if_nan(clip, args.nan), args.skeleton, args.up, args.scale).clip
+        if clip.any():
+            check_size(clip, args.skeleton, args.scale)
+    except BadFile as error:
+        raise UserError(f"{what}: {error.args[1]}") from None
+    clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
+    return clip.reshape(len(clip), -1)
 
 
 def origin_of(skeleton, args):
@@ -64,13 +69,12 @@ def origin_of(skeleton, args):
 
 
 def count_from_0(labels, args):
-    """Labels by --first-label as class indices, with a note of classes that have none. Raises UserError."""
+    """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
     labels = np.asarray(labels, np.int64) - args.first_label
     if not 0 <= labels.min() <= labels.max() < 10_000:
         raise UserError(f"labels from {labels.min()} to {labels.max()}, not from 0: see --first-label")
-    if len(empty := np.flatnonzero(np.bincount(labels) == 0)):
-        why = ": labels seem to count from 1; use --first-label 1" if empty.tolist() == [0] else ""
-        note(f"{len(empty)} classes have no clips{why}, for example class {empty[0]}")
+    if labels.min() == 1:
+        note("no clip has the label 0: labels seem to count from 1; then use --first-label 1")
     return labels
 
 

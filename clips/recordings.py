@@ -124,9 +124,7 @@ def _read_npy(path, skeleton, flags):
         wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
         raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
-    clip = np.array(array, np.promote_types(dtype, np.float32))
-    absent_if_nan(clip, flags.nan)
-    clip[~np.isfinite(clip).all(axis=3)] = np.nan
+    clip = absent_if_nan(np.array(array, np.promote_types(dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
     return poses._replace(notes=(*notes, *poses.notes))
 

@@ -24,7 +24,7 @@ from numpy.lib import format as npy
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5, protocols
-from clips.arrays import absent_if_nan, arrange, find_axes
+from clips.arrays import arrange, find_axes
 from clips.checks import is_one_hot
 from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
 from clips.skeletons import known_skeleton
@@ -187,11 +187,8 @@ def convert(sides, args):
     def clips():
         for side, (rows, *_) in sides.items():
             for k, row in enumerate(rows):
-                try:
-                    clip = place(absent_if_nan(arrange(row, sizes["V"], args.axes)[0], args.nan), args)
-                except BadFile as error:
-                    raise rows.error(f"clip {k}: {error.args[1]}") from None
-                yield k + (side == "test") * train.shape[0], clip.reshape(len(clip), -1) if len(clip) else empty
+                clip = place(arrange(row, sizes["V"], args.axes)[0], args, f"{rows.name} clip {k}")
+                yield k + (side == "test") * train.shape[0], clip if len(clip) else empty
 
     write_set(
         args.out,
@@ -199,7 +196,6 @@ def convert(sides, args):
         labels,
         dict(zip(("", "test_"), np.split(np.arange(len(labels)), [train.shape[0]]), strict=True)),
         protocols.dataset(ntu).classes if ntu else name_classes(classes, args),
-        what=lambda i: f"{train.name}, clip {i}" if i < train.shape[0] else f"{test.name}, clip {i - train.shape[0]}",
         frames=sizes["T"],
         joints=sizes["V"],
         persons=sizes["M"],
