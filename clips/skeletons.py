@@ -232,4 +232,29 @@ MEDIAPIPE33 = _skeleton(
     [0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16]
     + [11, 12, 23, 24, 25, 26, 27, 28, 29, 30],
 )
-SKELETONS = {s.name: s for s in (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33)}
+_AZURE_ARM = ("clavicle", *_ARM, "hand tip", "thumb")
+AZURE_KINECT = _skeleton(
+    "azure_kinect",
+    ["pelvis", "spine at the navel", "spine at the chest", "neck"]
+    + [*_side("left", *_AZURE_ARM), *_side("right", *_AZURE_ARM), *_side("left", *_LEG), *_side("right", *_LEG)]
+    + ["head", "nose", "left eye", "left ear", "right eye", "right ear"],
+    [0, 0, 1, 2, 2, 4, 5, 6, 7, 8, 7, 2, 11, 12, 13, 14, 15, 14, 0, 18, 19, 20, 0, 22, 23, 24, 3, 26, 26, 26, 26, 26],
+)
+ZED18 = _skeleton("zed18", OPENPOSE18.joints, OPENPOSE18.parents)  # in 3D
+ZED34 = _skeleton("zed34", (*AZURE_KINECT.joints, "left heel", "right heel"), (*AZURE_KINECT.parents, 20, 24))
+ZED38 = _skeleton(
+    "zed38",
+    ["pelvis", "lower spine", "middle of the spine", "upper spine", "neck", "nose", *_both("eye", "ear", "clavicle")]
+    + _both("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "big toe", "small toe", "heel")
+    + _both("thumb", "index finger", "middle finger", "little finger"),
+    [0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 3, 3, 10, 11, 12, 13, 14, 15, 0, 0, 18, 19, 20, 21]
+    + [22, 23, 22, 23, 22, 23, 16, 17, 16, 17, 16, 17, 16, 17],
+)
+H36M17 = _skeleton(  # Human3.6M, in 3D
+    "h36m17",
+    ["pelvis", *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3]), "spine", "thorax", "neck", "head"]
+    + [*_side("left", *_ARM[:3]), *_side("right", *_ARM[:3])],
+    [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
+)
+_ALL = (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33, AZURE_KINECT, ZED18, ZED34, ZED38, H36M17)
+SKELETONS = {s.name: s for s in _ALL}

@@ -197,7 +197,8 @@ def _odd_order(people, skeleton):
         yield line(
             f"{skeleton.bone_name(bones[i])} changes its length: its quartiles are {quartiles} of the mean bone", count
         )
-    pairs = np.array([(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]).reshape(-1, 2)
+    pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
+    pairs = np.array(pairs, np.int64).reshape(-1, 2)
     length = median[from_, to][pairs]
     ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
     if count := int((ratio > RATIO).sum()):
