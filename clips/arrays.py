@@ -1,5 +1,6 @@
 """Recordings and whole sets that are arrays of numbers, which do not say what their axes are."""
 
+from functools import cache
 from itertools import chain, combinations, pairwise, permutations
 from math import prod
 
@@ -19,7 +20,8 @@ def read_array(path):
     BadFile, OSError."""
     if path.suffix == ".mat":
         try:
-            found = {name: value for name, value in read_mat(path).items() if value.size > 1}
+            found = read_mat(path, regular(path).read_bytes())
+            found = {name: array for name, array in found.items() if array.size > 1}
         except UserError as error:
             raise BadFile(None, str(error).removeprefix(f"{path}: ")) from None
         if len(found) != 1:
@@ -41,22 +43,28 @@ def arrange(array, joints=None, axes=None):
     file may have neighbours in one axis: (frames, joints * 3) is "TVC" too. Without `axes` the sizes tell, if only one
     order fits them. A fourth value of a joint is dropped. Raises BadFile.
     """
+    name, word, sizes = find_axes(array.shape, joints, axes)
+    clip = array.reshape([sizes[letter] for letter in word])
+    return clip.transpose([word.index(letter) for letter in LETTERS])[..., :3], name
+
+
+@cache
+def find_axes(shape, joints=None, axes=None):
+    """The order of the axes of an array (see `arrange`) without those of size 1, with them, and {letter: size}."""
     fits = {}
     for word in [axes] if axes else map("".join, chain(permutations("TVC"), permutations(LETTERS))):
-        for cuts in combinations(range(1, len(word)), array.ndim - 1):
+        for cuts in combinations(range(1, len(word)), len(shape) - 1):
             groups = [word[a:b] for a, b in pairwise((0, *cuts, len(word)))]
             for values in (3, 4):
-                sizes = _sizes(array.shape, groups, {"C": values} | ({"V": joints} if joints else {}))
+                sizes = _sizes(shape, groups, {"C": values} | ({"V": joints} if joints else {}))
                 if sizes and (axes or _is_plausible(groups, sizes)):
                     fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
     if len(fits) != 1:
-        what = f"an array of shape {array.shape}" + f", and {joints} joints" * bool(joints)
+        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
         may = f"may be {' or '.join(sorted(fits))}; say which with --axes" if fits else f"is not {axes or 'TVC or VCT'}"
         raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates)")
     ((name, (word, sizes)),) = fits.items()
-    word = word if "M" in word else "M" + word
-    clip = array.reshape([sizes[letter] for letter in word])
-    return clip.transpose([word.index(letter) for letter in LETTERS])[..., :3], name
+    return name, word if "M" in word else "M" + word, sizes
 
 
 def _sizes(shape, groups, known):
@@ -75,18 +83,18 @@ def _sizes(shape, groups, known):
 
 
 def _is_plausible(groups, sizes):
-    """Whether axes are as people write them: more frames than persons, and what shares an axis in the usual order."""
+    """Whether axes are as people write them: more frames than persons, x, y, z of one joint after those of another, and
+    what shares an axis in the usual order."""
     usual = all("".join(sorted(group, key=LETTERS.index)) == group for group in groups)
     alone = len(groups) == 4 or "M" not in "".join(groups) or groups == ["T", "MVC"]
-    return usual and alone and sizes["M"] <= sizes["T"]
+    return usual and alone and "TC" not in "".join(groups)[-2:] and sizes["M"] <= sizes["T"]
 
 
 def absent_if_nan(clip, flag=None):
-    """A clip, (..., joints, values), with joints that have NaN or infinity as absent, all zeros, if the flag --nan says
-    so. Raises BadFile without it."""
+    """A clip, (..., joints, values), with NaN for each joint that has NaN or infinity, if --nan says that these are
+    absent. Raises BadFile without it."""
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
-        raise BadFile(
-            None, f"NaN or infinity in {bad.sum():,} of {bad.size:,} joints: --nan absent takes these for absent"
-        )
-    return np.where(bad[..., None], clip.dtype.type(0), clip) if bad.any() else clip
+        counts = f"{bad.sum():,} of {bad.size:,} joints"
+        raise BadFile(None, f"NaN or infinity in {counts}; --nan absent takes such a joint for absent")
+    return np.where(bad[..., None], clip.dtype.type(np.nan), clip) if bad.any() else clip

@@ -18,7 +18,7 @@ from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
-from safe.arguments import argument_type, positive_float, positive_int
+from safe.arguments import argument_type, positive_float, up_to
 from util import UserError, regular, shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
@@ -28,7 +28,7 @@ def add_arguments(parser):
     """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
     add = parser.add_argument
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
-    add("--persons", type=positive_int, default=2, help="most persons of a recording of a pose tool (%(default)s)")
+    add("--persons", type=up_to(100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
     axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
     add("--axes", type=argument_type(read_axes), help=f"{axes}persons in a .json is frames of one, or one frame")
     add("--up", choices=UP, help="the axis that points up, as in --up=-z, where a file's format does not say (y)")
@@ -123,9 +123,7 @@ def _read_npy(path, skeleton, flags):
     if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "fiu":
         raise BadFile(None, f"{dtype} of shape {shape}, not (frames, joints, 3) or (frames, persons, joints, 3)")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
-    clip = np.array(array, np.promote_types(dtype, np.float32))
-    absent_if_nan(clip, flags.nan)
-    clip[~np.isfinite(clip).all(axis=3)] = np.nan
+    clip = absent_if_nan(np.array(array, np.promote_types(dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
     return poses._replace(notes=(*notes, *poses.notes))
 

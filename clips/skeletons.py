@@ -42,6 +42,9 @@ class Skeleton:
         """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
         return None if self.pairs is None else np.array(self.pairs, np.int64)
 
+    def bone_name(self, bone):
+        return " - ".join(self.joints[joint] for joint in bone)
+
     def find(self, *names):
         """The first joint of one of these names, such as "left ankle", however it is written; None if there is none."""
         wanted = [_words(name) for name in names]
