@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clips import kinetics
-from clips.arrays import LETTERS, absent_if_nan, arrange
+from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
@@ -130,22 +130,25 @@ def _read_npy(path, skeleton, flags):
 
 def _order(array, known, axes):
     """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
-    joints, shape, four = known and len(known.joints), array.shape, array.ndim == 4
+    joints, shape = known and len(known.joints), array.shape
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    order = ("TMVC" if four else "TVC") if shape[-1] == 3 else ("CTVM" if four else "CTV") if shape[0] == 3 else None
-    if order is None:
-        raise BadFile(
-            None, f"shape {shape}: not (frames, joints, 3) or (frames, persons, joints, 3); --axes names others"
-        )
-    frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
-    if joints and found not in (joints, 33):
-        raise BadFile(None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes")
-    if persons > 1 and persons >= frames:
-        why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
-        raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
-    notes = (f"axes of arrays are taken for {order} (T frames, M persons, V joints, C values), else use --axes",)
-    return arrange(array, found, order)[0], notes if order[0] == "C" else ()
+    ends = [size == 3 for size in (shape[-1], shape[0])]  # which may be x, y, z
+    order = {3: ("TVC", "CTV"), 4: ("TMVC", "CTVM")}.get(array.ndim, (None, None))[not ends[0]] if any(ends) else None
+    if order:
+        frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
+        if joints and found not in (joints, 33):
+            raise BadFile(
+                None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            )
+        if persons > 1 and persons >= frames:
+            why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
+            raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
+        joints = found
+    name, _, sizes = find_axes(shape, joints, order)
+    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
+    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    return arrange(array, joints, order)[0], (note,) * (not ends[0])
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

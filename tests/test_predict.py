@@ -286,7 +286,7 @@ def test_a_file_of_another_skeleton_is_refused(tmp_path, capsys, name, joints):
     [
         ("kinect_v1", 20, 1000, "--scale 0.001"),
         ("kinect_v1", 20, 100, "--scale 0.01"),
-        ("kinect_v1", 20, 0.001, "too small"),
+        ("kinect_v1", 20, 0.001, "--scale"),
         ("coco17", 17, [600, 400, 1], "pixels"),
         ("coco17", 17, [1, 1, -1], "score"),
     ],

@@ -35,6 +35,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 from clips import recordings
+from clips.arrays import absent_if_nan
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
@@ -166,7 +167,8 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, scale)
+        values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+        poses = as_poses(values, self.skeleton, self.args.up, scale)
         self.note(poses)
         if poses.clip.any():
             check_size(poses.clip, poses.skeleton, scale)
