@@ -84,10 +84,10 @@ def read_any(path, skeleton="unknown", **flags):
 def _read_json(path, flags):
     content = None if path.is_dir() else load_json(path)
     if isinstance(content, dict) and "skeletons" in content:
-        clip, _ = read_json(content, path, labelled=False)
+        clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
-        clip, *_ = kinetics.parse(content, labelled=False)
+        clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
