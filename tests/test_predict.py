@@ -183,14 +183,15 @@ def far_skeleton(factor):
 BAD = {
     "cut.skeleton": (FILES[ONE][:5000], "line"),
     "text.npy": (b"not an array", "numbers"),
-    "flat.npy": (np.ones((30, 75)), "shape"),
+    "flat.npy": (np.ones((30, 74)), "shape"),
+    "set.npy": (np.ones((5, 3, 30, 25, 2)), "from_arrays.py"),
     "nan.npy": (np.full((30, 25, 3), np.nan), "NaN"),
     "zeros.npy": (np.zeros((30, 25, 3)), "nobody"),
     "giant.npy": (np.arange(2250).reshape(30, 25, 3) * 100, "7,200"),
     "far.skeleton": (far_skeleton(1e10), "line 5"),
     "far.json": (json.dumps({"skeletons": (np.ones((30, 20, 3)) * 1e10).tolist()}).encode(), "coordinate"),
     "b.json": (b"[" * 100000, "JSON"),
-    "a.csv": (b"1,2,3", "not a .skeleton"),
+    "a.log": (b"1,2,3", "not a .skeleton"),
     "none.npy": (None, "No such file"),
 }
 
