@@ -5,12 +5,12 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
-Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (frames, persons, joints, 3): x, y, z in
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
+AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
+The skeleton must be that of the checkpoint. MediaPipe's and other joints are mapped to a Kinect's (clips/joint_map.py) if
 the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
@@ -112,23 +112,29 @@ class Inputs:
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
         self.live = LivePoses(**flags_of(args))
-        self.noted = set()
+        self.noted, self.judged = set(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
         poses = read_any(path, self.skeleton, **flags_of(self.args))
-        self.note(poses, f"{path}: ")
-        up = None if poses.stated else find_up(poses.clip, poses.skeleton)
-        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
-            self.note_once("up", f"{path}: {odd}")
+        self.note(poses, f"{path}: ", poses.clip)
         return poses
 
-    def note(self, poses, where=""):
+    def note(self, poses, where, clip):
+        """Prints what a user should know of Poses, each once. clip: whose persons are judged by the way up, or None."""
         for text in poses.notes:
             self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
             what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
             self.note_once("map", what)
+        up = None if poses.stated or clip is None else find_up(clip, poses.skeleton)
+        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
+            self.note_once("up", f"{where}{odd}")
+
+    def note_live(self, poses):
+        """Prints the same of a live frame, of which the first with a person is judged."""
+        self.note(poses, "", None if self.judged else poses.clip[None])
+        self.judged = True
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -151,7 +157,7 @@ class Inputs:
             poses = self.live.update(content)
             if poses is None:
                 return None
-            self.note(poses)
+            self.note_live(poses)
             check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
             return self.classifier.fit(poses).clip
         except BadFile as error:
@@ -169,8 +175,8 @@ class Inputs:
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
         values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
         poses = as_poses(values, self.skeleton, self.args.up, scale)
-        self.note(poses)
         if poses.clip.any():
+            self.note_live(poses._replace(clip=poses.clip[0]))
             check_size(poses.clip, poses.skeleton, scale)
         return poses.clip[0]
 
