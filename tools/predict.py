@@ -10,8 +10,9 @@ AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints,
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's and other joints are mapped to a Kinect's (clips/joint_map.py) if
-the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
+The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
+the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
+joints MediaPipe's.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
