@@ -90,7 +90,8 @@ def _read_json(path, flags):
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
         clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
-        return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
+        clip = clip.reshape(len(clip), kinetics.PERSONS, kinetics.JOINTS, 3)
+        return Poses(clip, "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
 
