@@ -20,10 +20,10 @@ USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some 
 # clips: up to 0.37, and 45%.) With joints in other orders it was 0.41 to 1.4; 1.7 to 10 times; or 6.8% to 13%, and from
 # 2% on of two exchanged joints, but for a wrist with its hand and an ankle with its foot. The change in relation to the
 # bone itself tells less: a thumb's length in correct data of a Kinect varies by half.
-PEOPLE = 30  # fewer say too little
+PEOPLE = 30  # fewer say little
 SPREAD = 0.4  # between a bone's quartiles, of the mean bone, or of this one if it is longer
 RATIO = 1.5  # of a bone's median length to that of its counterpart
-SHORTER = 0.02  # by an exchange
+SHORTER = 0.02, 0.05  # by an exchange; of few persons: single clips of N-UCLA reach 0.04, UTD-MHAD 0.01
 
 
 def pick(clip):
@@ -97,13 +97,16 @@ def _show(height):
     return f"{height:{',.0f' if height > 10 else '.2g'}} high{unit}"
 
 
-def describe_up(up, flag, skeleton):
-    """What is odd about the way up, as from `find_up`, if y does not point from feet to heads; else None.
+def describe_up(up, flag, skeleton, trained="y"):
+    """What is odd about the way up, as from `find_up`, if it is not along y, or along that of the training clips; else
+    None.
 
     flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes.
     """
-    if towards(up) == "y":
+    if towards(up) == trained:
         return None
+    if trained != "y":
+        return f"heads lie towards {towards(up)} from the feet, in the clips that the network was trained on {trained}"
     name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
     if flag:
         return f"with --up={flag} heads lie towards {name} from the feet, not y, if people stand in most clips"
@@ -117,6 +120,14 @@ def towards(way):
 
 
 # ---- a set of clips
+
+
+def of_people(people, skeleton):
+    """What a checkpoint keeps of the persons in 3D that it was trained on: {"person_size": "1.6", "up": "y"}."""
+    if not people:
+        return {}
+    up = _feet_to_head(np.concatenate(people), skeleton)
+    return {"person_size": f"{person_size(people):.3g}"} | ({} if up is None else {"up": towards(up)})
 
 
 def find_odd(people, skeleton, is_2d=False):
@@ -140,8 +151,7 @@ def find_odd(people, skeleton, is_2d=False):
         odd.append(f"persons are about {_show(height)}: expected are metres")
     if up is not None and towards(up) != "y":
         odd.append(f"heads lie towards {towards(up)} from the feet: expected is y, if people stand in most clips")
-    name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
-    return odd + [f"are the joints in the order of {name}? {line}" for line in _odd_order(people, skeleton)]
+    return [*odd, *find_odd_order(people, skeleton)]
 
 
 def _odd_pairs(skeleton):
@@ -176,39 +186,40 @@ def _counterparts(skeleton):
     return [number.get(frozenset(sides[joint] for joint in bone)) for bone in skeleton.bones().tolist()]
 
 
-def _odd_order(people, skeleton):
-    """At most three lines: the bone that changes most, the pair that differs most, the exchange that helps most.
+def find_odd_order(people, skeleton):
+    """At most three lines: the bone that changes most, the pair that differs most, the exchange that helps most; of few
+    persons the last alone. people, skeleton: as in `find_odd`.
 
     Left and right exchanged altogether cannot be seen so: all lengths stay the same.
     """
     bones = skeleton.bones()
-    if len(people) < PEOPLE or not len(bones):
+    if not len(people) or not len(bones):
         return
     low, median, high = _distances(people, bones)
     from_, to = bones.T
+    name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
 
-    def line(what, count):
-        return f"{what} ({count} bones like this)" if count > 1 else what
+    def line(what, count=1):
+        more = f" ({count} bones like this)" if count > 1 else ""
+        return f"are the joints in the order of {name}? {what}{more}"
 
     spread = (high - low)[from_, to] / np.maximum(median[from_, to], 1)
-    if count := int((spread > SPREAD).sum()):
+    if (count := int((spread > SPREAD).sum())) and len(people) >= PEOPLE:
         i = np.nanargmax(spread)
         quartiles = " and ".join(f"{value[from_[i], to[i]]:.2f}" for value in (low, high))
-        yield line(
-            f"{skeleton.bone_name(bones[i])} changes its length: its quartiles are {quartiles} of the mean bone", count
-        )
-    pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
-    pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        what = f"changes its length: its quartiles are {quartiles} of the mean bone"
+        yield line(f"{skeleton.bone_name(bones[i])} {what}", count)
+    pairs = np.array([(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]).reshape(-1, 2)
     length = median[from_, to][pairs]
     ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
-    if count := int((ratio > RATIO).sum()):
+    if (count := int((ratio > RATIO).sum())) and len(people) >= PEOPLE:
         i = np.nanargmax(ratio)
         one, other = (skeleton.bone_name(bones[bone]) for bone in pairs[i][np.argsort(-length[i])])
         yield line(f"{one} is {ratio[i]:.1f} times as long as {other}", count)
     gain, i, k = max(_exchanges(median, skeleton), default=(0, 0, 0))
-    if gain > SHORTER:
+    if gain > SHORTER[len(people) < PEOPLE]:
         one, other = skeleton.joints[i], skeleton.joints[k]
-        yield f"with {one} and {other} exchanged, all bones together would be {gain:.0%} shorter"
+        yield line(f"with {one} and {other} exchanged, all bones together would be {gain:.0%} shorter")
 
 
 def _distances(people, bones):

@@ -38,8 +38,9 @@ from clips import recordings
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
+from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
-from clips.units import check_size, describe_up, find_up
+from clips.units import check_size, describe_up, find_odd_order, find_up, pick
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -110,16 +111,20 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(**flags_of(args))
+        self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
+        self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
         self.noted = set()
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
-        poses = read_any(path, self.skeleton, **flags_of(self.args))
+        poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
         self.note(poses, f"{path}: ")
-        up = None if poses.stated else find_up(poses.clip, poses.skeleton)
-        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
-            self.note_once("up", f"{path}: {odd}")
+        if not poses.stated:
+            up, known = find_up(poses.clip, poses.skeleton), known_skeleton(poses.skeleton)
+            if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton, self.trained.up)):
+                self.note_once("up", f"{path}: {odd}")
+            for odd in find_odd_order(pick(poses.clip), known) if known and not known.is_2d else ():
+                self.note_once("order", f"{path}: {odd}")
         return poses
 
     def note(self, poses, where=""):
@@ -151,7 +156,8 @@ class Inputs:
             if poses is None:
                 return None
             self.note(poses)
-            check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
+            scale = None if poses.stated else self.args.scale
+            check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -166,10 +172,10 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, scale)
+        poses = as_poses(values.reshape(1, -1, joints, 3), self.own, self.args.up, scale)
         self.note(poses)
         if poses.clip.any():
-            check_size(poses.clip, poses.skeleton, scale)
+            check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 
 
