@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clips import kinetics
-from clips.arrays import LETTERS, absent_if_nan, arrange
+from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes, read_array
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
@@ -19,9 +19,10 @@ from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
 from safe.arguments import argument_type, positive_float, up_to
-from util import UserError, regular, shorten
+from util import UserError
 
-SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
+SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
+ARRAYS = (".npy", ".mat", ".txt", ".csv")
 
 
 def add_arguments(parser):
@@ -55,16 +56,17 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
     others are as they are in the file (h5.trim_and_center).
 
     path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA or Kinetics-Skeleton,
-    with or without a label; a file or folder of a pose tool (poses.py); or a `.npy`, (frames, joints, 3) or (frames,
-    persons, joints, 3): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score; zeros for an absent person.
-    skeleton: of a `.npy`, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
+    with or without a label; a file or folder of a pose tool (poses.py); or an array (`arrays.read_array`), (frames,
+    joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
+    zeros for an absent person.
+    skeleton: of an array, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
     path, flags = Path(path), Flags(**flags)
     try:
-        if path.suffix == ".npy":
-            poses = _read_npy(path, skeleton, flags)
+        if path.suffix in ARRAYS:
+            poses = _read_array(path, skeleton, flags)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
@@ -72,7 +74,7 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
             poses = _read_json(path, flags)
         else:
             path.stat()
-            raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
+            raise BadFile(None, "not a .skeleton, .json, .jsonl, .npy, .mat, .txt or .csv file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
         check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
@@ -112,19 +114,12 @@ def _walk(path):
             yield from _walk(entry)
 
 
-def _read_npy(path, skeleton, flags):
-    try:  # mapped: no memory is allocated by the header alone
-        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
-        shape, dtype = array.shape, array.dtype
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy raises many types for a damaged header
-        raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
-    if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "fiu":
-        wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
-        raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
+def _read_array(path, skeleton, flags):
+    array = read_array(path)
+    if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+        raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
-    clip = absent_if_nan(np.array(array, np.promote_types(dtype, np.float32)), flags.nan)
+    clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
     return poses._replace(notes=(*notes, *poses.notes))
 
@@ -132,9 +127,10 @@ def _read_npy(path, skeleton, flags):
 def _order(array, known, axes):
     """An array as (frames, persons, joints, 3), and notes."""
     joints, shape = known and len(known.joints), array.shape
+    usual = len(shape) > 2 and shape[-1] == 3
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    if shape[-1] == 3 and (not joints or shape[-2] in (joints, 33)):
+    if usual and (not joints or shape[-2] in (joints, 33)):
         frames, persons = shape[0], 1 if len(shape) == 3 else shape[1]
         if persons > 1 and persons >= frames:
             why = "is it (persons, frames, joints, 3), then use --axes MTVC, or (frames, persons, joints, 3), TMVC?"
@@ -143,12 +139,13 @@ def _order(array, known, axes):
     try:
         array, order = arrange(array, joints)
     except BadFile:
-        if shape[-1] == 3:
+        if usual:
             return array.reshape(len(array), -1, *shape[-2:]), ()  # of another number of joints
         raise
-    return array, (
-        f"arrays are taken for {order} (T frames, M persons, V joints, C values); --axes names another order",
-    )
+    *_, sizes = find_axes(shape, joints)
+    dropped = ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    note = f"arrays are taken for {order} (T frames, M persons, V joints, C values); --axes names another order"
+    return array, (note + dropped,)
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

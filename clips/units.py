@@ -209,7 +209,8 @@ def find_odd_order(people, skeleton):
         quartiles = " and ".join(f"{value[from_[i], to[i]]:.2f}" for value in (low, high))
         what = f"changes its length: its quartiles are {quartiles} of the mean bone"
         yield line(f"{skeleton.bone_name(bones[i])} {what}", count)
-    pairs = np.array([(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]).reshape(-1, 2)
+    pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
+    pairs = np.array(pairs, np.int64).reshape(-1, 2)
     length = median[from_, to][pairs]
     ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
     if (count := int((ratio > RATIO).sum())) and len(people) >= PEOPLE:
