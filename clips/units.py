@@ -12,7 +12,7 @@ from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
-SAMPLE, FRAMES = 300, 16  # clips of a set that are looked at, and frames of a person in one
+SAMPLE, FRAMES = 200, 8  # clips of a set that are looked at, and frames of a person in one
 USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some sit, and some are children
 # Bones are judged by their lengths in multiples of the person's mean bone over the clip. In N-UCLA, UTD-MHAD and
 # MSRAction3D, in the right order, the quartiles of a bone are up to 0.23 apart, left and right differ by up to 4%, and
@@ -20,6 +20,7 @@ USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some 
 # clips: up to 0.37, and 45%.) With joints in other orders it was 0.41 to 1.4; 1.7 to 10 times; or 6.8% to 13%, and from
 # 2% on of two exchanged joints, but for a wrist with its hand and an ankle with its foot. The change in relation to the
 # bone itself tells less: a thumb's length in correct data of a Kinect varies by half.
+JOINTS, LARGEST = 500, 2**24  # of a skeleton that is looked at; distances of joints in memory
 PEOPLE = 30  # fewer say little
 SPREAD = 0.4  # between a bone's quartiles, of the mean bone, or of this one if it is longer
 RATIO = 1.5  # of a bone's median length to that of its counterpart
@@ -44,21 +45,17 @@ def person_size(people):
     return float(max(find_extent(np.concatenate(people)))) if people else None
 
 
-def _feet_to_head(frames, skeleton):
-    """The median way from an ankle to the head, (3,), of persons (n, joints, 3); None if these joints are not known."""
-    ends = [skeleton.find("head", "nose"), skeleton.find("left ankle", "left foot")]
-    if None in ends or not len(frames := frames[frames[:, ends].any(axis=2).all(axis=1)]):
-        return None
-    return np.median(frames[:, ends[0]] - frames[:, ends[1]], axis=0)
-
-
-def find_up(clip, skeleton):
-    """The median of the way from an ankle to the head, (3,); None in 2D, or if these joints are not known.
+def find_up(clip, skeleton, in_2d=False):
+    """The median way from an ankle to the head, (3,); None if these joints are not known, and in 2D without in_2d.
 
     clip: (frames, persons, joints, 3). skeleton: its name, or a Skeleton.
     """
-    skeleton = known_skeleton(skeleton)
-    return _feet_to_head(clip[clip.any(axis=(2, 3))], skeleton) if skeleton and not skeleton.is_2d else None
+    known = known_skeleton(skeleton)
+    ends = [known.find("head", "nose"), known.find("left ankle", "left foot")] if known else [None]
+    if None in ends or known.is_2d and not in_2d:
+        return None
+    people = clip[clip[:, :, ends].any(axis=3).all(axis=2)]
+    return np.median(people[:, ends[0]] - people[:, ends[1]], axis=0) if len(people) else None
 
 
 def check_size(clip, skeleton, scale=None, trained=None):
@@ -97,20 +94,19 @@ def _show(height):
     return f"{height:{',.0f' if height > 10 else '.2g'}} high{unit}"
 
 
-def describe_up(up, flag, skeleton, trained="y"):
-    """What is odd about the way up, as from `find_up`, if it is not along y, or along that of the training clips; else
-    None.
+def odd_clip(clip, skeleton, flag=None, trained="y"):
+    """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
 
-    flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes.
+    clip, skeleton: as in `find_up`. flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned
+    to Kinect's axes. trained: the way up of the clips that a network was trained on, as of `towards`.
     """
-    if towards(up) == trained:
-        return None
-    if trained != "y":
-        return f"heads lie towards {towards(up)} from the feet, in the clips that the network was trained on {trained}"
-    name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
-    if flag:
-        return f"with --up={flag} heads lie towards {name} from the feet, not y, if people stand in most clips"
-    return f"heads lie towards {name} from the feet, not y; use --up={name}, if people stand in most clips"
+    up, known = find_up(clip, skeleton), known_skeleton(skeleton)
+    if up is not None and towards(up) != trained:
+        name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
+        use, what = "" if flag or trained != "y" else f"; use --up={name}", f"with --up={flag} " if flag else ""
+        yield "up", f"{what}heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
+    if known and not known.is_2d:
+        yield from (("order", line) for line in find_odd_order(pick(clip), known))
 
 
 def towards(way):
@@ -126,7 +122,7 @@ def of_people(people, skeleton):
     """What a checkpoint keeps of the persons in 3D that it was trained on: {"person_size": "1.6", "up": "y"}."""
     if not people:
         return {}
-    up = _feet_to_head(np.concatenate(people), skeleton)
+    up = find_up(np.concatenate(people)[:, None], skeleton)
     return {"person_size": f"{person_size(people):.3g}"} | ({} if up is None else {"up": towards(up)})
 
 
@@ -135,11 +131,13 @@ def find_odd(people, skeleton, is_2d=False):
 
     people: of a sample of its clips, as from `pick`. skeleton: a Skeleton. is_2d: whether a joint is x, y and a score.
     """
+    if len(skeleton.joints) > JOINTS:
+        return []
     odd = [*_odd_pairs(skeleton)]
     if not people:
         return odd
     frames = np.concatenate(people)
-    extent, up = find_extent(frames), _feet_to_head(frames, skeleton)
+    extent, up = find_extent(frames), find_up(frames[:, None], skeleton, in_2d=True)
     if is_2d:
         if extent[1] > 10:
             odd.append(f"persons are about {extent[1]:,.0f} high: expected are parts of the picture, not pixels")
@@ -148,9 +146,11 @@ def find_odd(people, skeleton, is_2d=False):
         return odd
     height, (lowest, highest) = max(extent), HEIGHTS if up is not None else (0, 10)
     if not lowest <= height <= highest:
-        odd.append(f"persons are about {_show(height)}: expected are metres")
+        odd.append(f"persons are about {_show(height)}: expected are metres (importers: --scale)")
     if up is not None and towards(up) != "y":
-        odd.append(f"heads lie towards {towards(up)} from the feet: expected is y, if people stand in most clips")
+        odd.append(
+            f"heads lie towards {towards(up)} from the feet, not y, if people stand in most clips (importers: --up)"
+        )
     return [*odd, *find_odd_order(people, skeleton)]
 
 
@@ -193,7 +193,8 @@ def find_odd_order(people, skeleton):
     Left and right exchanged altogether cannot be seen so: all lengths stay the same.
     """
     bones = skeleton.bones()
-    if not len(people) or not len(bones):
+    people = people[:: 1 + sum(map(len, people)) * len(skeleton.joints) ** 2 // LARGEST]
+    if not people or not len(bones):
         return
     low, median, high = _distances(people, bones)
     from_, to = bones.T
@@ -246,14 +247,9 @@ def _exchanges(distance, skeleton):
     Not of the left arm or leg with the right one: such joints can be close to each other.
     """
     bones, joints = skeleton.bones(), len(skeleton.joints)
-    pairs, limb = skeleton.pairs or range(joints), [*range(joints)]
-    for joint in range(joints):  # the limb is its first joint
-        top = joint
-        while pairs[top] != top:
-            limb[joint] = top
-            if skeleton.parents[top] == top:
-                break
-            top = skeleton.parents[top]
+    pairs, parents, limb = np.array(skeleton.pairs or range(joints)), np.array(skeleton.parents), np.arange(joints)
+    for _ in range(joints):  # the limb is its first joint
+        limb = np.where(pairs[parents] != parents, limb[parents], np.arange(joints))
     total = np.nansum(distance[bones[:, 0], bones[:, 1]])
     order = np.arange(joints)
     for i, k in zip(*np.triu_indices(joints, 1), strict=True):

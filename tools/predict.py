@@ -38,9 +38,8 @@ from clips import recordings
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
-from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
-from clips.units import check_size, describe_up, find_odd_order, find_up, pick
+from clips.units import check_size, odd_clip
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -119,12 +118,8 @@ class Inputs:
         """A recording, as Poses. Raises UserError or OSError."""
         poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
         self.note(poses, f"{path}: ")
-        if not poses.stated:
-            up, known = find_up(poses.clip, poses.skeleton), known_skeleton(poses.skeleton)
-            if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton, self.trained.up)):
-                self.note_once("up", f"{path}: {odd}")
-            for odd in find_odd_order(pick(poses.clip), known) if known and not known.is_2d else ():
-                self.note_once("order", f"{path}: {odd}")
+        for kind, odd in () if poses.stated else odd_clip(poses.clip, poses.skeleton, self.args.up, self.trained.up):
+            self.note_once(kind, f"{path}: {odd}")
         return poses
 
     def note(self, poses, where=""):
