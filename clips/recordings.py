@@ -86,10 +86,10 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
 def _read_json(path, flags):
     content = None if path.is_dir() else load_json(path)
     if isinstance(content, dict) and "skeletons" in content:
-        clip, _ = read_json(content, path, labelled=False)
+        clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
-        clip, *_ = kinetics.parse(content, labelled=False)
+        clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
@@ -118,6 +118,8 @@ def _read_array(path, skeleton, flags):
     array = read_array(path)
     if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
+    if array.ndim == 5:
+        raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
     clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
@@ -125,27 +127,24 @@ def _read_array(path, skeleton, flags):
 
 
 def _order(array, known, axes):
-    """An array as (frames, persons, joints, 3), and notes."""
+    """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
     joints, shape = known and len(known.joints), array.shape
-    usual = len(shape) > 2 and shape[-1] == 3
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    if usual and (not joints or shape[-2] in (joints, 33)):
-        frames, persons = shape[0], 1 if len(shape) == 3 else shape[1]
+    order = {3: {3: "TVC", 4: "TMVC"}}.get(shape[-1], {3: "CTV", 4: "CTVM"} if shape[0] == 3 else {}).get(array.ndim)
+    if order:
+        frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
+        if joints and found not in (joints, 33):
+            why = f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            raise BadFile(None, why)
         if persons > 1 and persons >= frames:
-            why = "is it (persons, frames, joints, 3), then use --axes MTVC, or (frames, persons, joints, 3), TMVC?"
-            raise BadFile(None, f"{frames} frames of {persons} persons: {why}")
-        return array.reshape(frames, persons, *shape[-2:]), ()
-    try:
-        array, order = arrange(array, joints)
-    except BadFile:
-        if usual:
-            return array.reshape(len(array), -1, *shape[-2:]), ()  # of another number of joints
-        raise
-    *_, sizes = find_axes(shape, joints)
-    dropped = ", and a fourth value of joints is left out" * (sizes["C"] == 4)
-    note = f"arrays are taken for {order} (T frames, M persons, V joints, C values); --axes names another order"
-    return array, (note + dropped,)
+            why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
+            raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
+        joints = found
+    name, _, sizes = find_axes(shape, joints, order)
+    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
+    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

@@ -5,13 +5,14 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
-Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (frames, persons, joints, 3): x, y, z in
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
+AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
-the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
+The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
+the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
+joints MediaPipe's.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
@@ -35,6 +36,7 @@ from tqdm import tqdm
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 from clips import recordings
+from clips.arrays import absent_if_nan
 from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
@@ -112,22 +114,29 @@ class Inputs:
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
         self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
         self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
-        self.noted = set()
+        self.noted, self.judged = set(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
         poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
-        self.note(poses, f"{path}: ")
-        for kind, odd in () if poses.stated else odd_clip(poses.clip, poses.skeleton, self.args.up, self.trained.up):
-            self.note_once(kind, f"{path}: {odd}")
+        self.note(poses, f"{path}: ", poses.clip)
         return poses
 
-    def note(self, poses, where=""):
+    def note(self, poses, where, clip):
+        """Prints what a user should know of Poses, each once. clip: whose persons are judged, or None."""
         for text in poses.notes:
             self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
             what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
             self.note_once("map", what)
+        if clip is not None and not poses.stated:
+            for kind, odd in odd_clip(clip, poses.skeleton, self.args.up, self.trained.up):
+                self.note_once(kind, f"{where}{odd}")
+
+    def note_live(self, poses):
+        """Prints the same of a live frame, of which the first with a person is judged."""
+        self.note(poses, "", None if self.judged else poses.clip[None])
+        self.judged = True
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -150,7 +159,7 @@ class Inputs:
             poses = self.live.update(content)
             if poses is None:
                 return None
-            self.note(poses)
+            self.note_live(poses)
             scale = None if poses.stated else self.args.scale
             check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
@@ -167,9 +176,10 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        poses = as_poses(values.reshape(1, -1, joints, 3), self.own, self.args.up, scale)
-        self.note(poses)
+        values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+        poses = as_poses(values, self.own, self.args.up, scale)
         if poses.clip.any():
+            self.note_live(poses._replace(clip=poses.clip[0]))
             check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 
