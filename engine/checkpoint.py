@@ -18,8 +18,7 @@ from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
 from engine.config import Recipe, parse_recipe
 from engine.datasets import DATASETS, OTHER
 from model import SGN
-from safe.schema import check_schema
-from safe.torch_files import read_torch_file
+from safe.torch_files import check_schema, read_torch_file
 from util import ROOT, UserError, readable, shorten
 
 LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
@@ -70,11 +69,15 @@ class Checkpoint:
             ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
             raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
 
+    def has_other_classes(self, clips):
+        """Whether its classes have other names than those of these Clips, as far as both are known."""
+        return bool(self.class_names) and not clips.unnamed and self.class_names != clips.class_names
+
     def differences(self, clips):
         """Yields what of the data that it was trained on differs from these Clips, in words, as far as it is known."""
         if self.about.get("data_sha256", clips.sha256) != clips.sha256:
             yield "was trained on another h5 than this one"
-        if self.class_names and not clips.unnamed and self.class_names != clips.class_names:
+        if self.has_other_classes(clips):
             pairs = zip(self.class_names, clips.class_names, strict=False)
             i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
             yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
@@ -92,8 +95,11 @@ class Checkpoint:
             raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
 
     def check_config(self, config):
-        """As check_network, and of another recipe or random split."""
+        """As check_network, and of another variant, recipe or random split."""
         self.check_network(config)
+        if self.net.variant != config.variant:
+            flag = f"--variant {self.net.variant}" if self.net.variant else "no --variant"
+            raise UserError(f"{self.path}: trained with {flag}; test it with the same")
         if self.recipe != config.recipe:
             raise UserError(f"{self.path}: trained with --recipe {self.recipe.name}; test it with the same")
         if config.split is not None and self.split not in (None, config.split):

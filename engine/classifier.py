@@ -48,7 +48,7 @@ class Classifier:
         self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
         self.names = read_class_names(classes, n) if classes else checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
-        self.forward = self.net if self.net.ablate else Folded(self.net)
+        self.forward = Folded(self.net) if self.net.is_plain else self.net
         window = DATASETS.get(checkpoint.about.get("dataset"), OTHER).window
         self.window = max(self.seg, window // self.seg * self.seg)
 

@@ -18,14 +18,14 @@ class Folded(nn.Module):
 
     Takes and returns what SGN does. amp: products in bfloat16, except the first layer's, whose velocities are small
     differences; the logits keep the type of `net`. Does not follow later changes of `net`. Raises ValueError for an
-    ablated network.
+    ablated network and for a variant.
     """
 
     @torch.no_grad()
     def __init__(self, net, amp=False):
         super().__init__()
-        if net.ablate:
-            raise ValueError("an ablated network has no folded form")
+        if not net.is_plain:
+            raise ValueError("an ablated network, or a variant, has no folded form")
         self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
         self.register_buffer("stream", None if net.stream is None else net.stream.clone())
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each

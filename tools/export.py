@@ -160,10 +160,12 @@ def main(argv=None):
 
     checkpoint = load_checkpoint(args.checkpoint)
     net = checkpoint.net
-    if net.ablate:
-        raise UserError(f"{args.checkpoint}: ablated ({', '.join(net.ablate)}); only whole networks are exported")
-    folded, about = Folded(net).eval(), describe(args, checkpoint)
-    content, run = convert(folded if args.form == "folded" else net, about)
+    forms = {"model.SGN": net, **({"folded": Folded(net).eval()} if net.is_plain else {})}
+    if args.form == "folded" and not net.is_plain:
+        print("note: an ablated network, or a variant, has no folded form: the module is exported", file=sys.stderr)
+        args.form = "module"
+    about = describe(args, checkpoint)
+    content, run = convert(forms["folded" if args.form == "folded" else "model.SGN"], about)
     difference = largest_difference(run, net)
     if not difference <= TOLERANCE:
         raise UserError(f"{args.out}: not written: its logits differ from the module's by {difference:.1e}")
@@ -173,7 +175,7 @@ def main(argv=None):
     print(f"logits of random clips differ by at most {difference:.0e}, relative for logits above 1")
     print(f"class names: {', '.join(json.loads(about.get('class_names', '[]'))) or 'not known'}")
     version = importlib.import_module(runtime).__version__
-    print_latencies({"model.SGN": net, "folded": folded, f"{runtime} {version}": run}, net, args.runs)
+    print_latencies({**forms, f"{runtime} {version}": run}, net, args.runs)
 
 
 if __name__ == "__main__":
