@@ -115,18 +115,13 @@ def add_running(add):
     add("--device", help="cpu, cuda, cuda:1, ... (cuda if there is a GPU, else cpu)")
     add("--seed", type=arguments.seed, help="of all randomness (1; in testing, the checkpoint's)")
     add("--seeds", type=arguments.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
-    add(
-        "--splits",
-        type=arguments.seed_list,
-        help="a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7",
-    )
+    splits = "a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7"
+    add("--splits", type=arguments.seed_list, help=splits)
     add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
     together = "with --train 0: test these checkpoints together, averaging their softmax scores"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
-    add(
-        "--weights", type=arguments.number_list, metavar="X,X", help="weights of the checkpoints of --ensemble (1 each)"
-    )
+    add("--weights", type=arguments.number_list, metavar="X,X", help="weights of those checkpoints (1 each)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")

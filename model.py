@@ -78,7 +78,7 @@ class SGN(nn.Module):
         self.ablate = off = parse_ablations(ablate)
         if variant not in (None, *VARIANTS):
             raise ValueError(f"{variant!r:.60} is not one of {', '.join(VARIANTS)}")
-        self.variant = variant
+        self.variant, self.is_plain = variant, not off and variant is None
         if ("skeleton-graph" in off) != (edges is not None):
             raise ValueError("edges are for skeleton-graph, which needs them")
         joint_type = not {"joint-type", "early-max"} & set(off)
@@ -130,11 +130,6 @@ class SGN(nn.Module):
             "stream": () if "stream" in shapes else None,
             "variant": variant,
         }
-
-    @property
-    def is_plain(self):
-        """Whether it is the paper's network, neither ablated nor a variant."""
-        return not self.ablate and self.variant is None
 
     def forward(self, x):
         if x.dim() != 3 or x.shape[1:] != (self.seg, 3 * self.num_joint):

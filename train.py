@@ -15,7 +15,6 @@ from engine.checkpoint import check_size, load_checkpoint
 from engine.logs import Progress
 from engine.runs import prepare, read_clips
 from engine.state import RunState
-from safe.files import remove_stale_parts
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
@@ -204,9 +203,6 @@ def test_checkpoint(checkpoint, clips, seed=None, amp=False):
     return logits, clips.label[ids]
 
 
-test_checkpoint.__test__ = False  # for pytest: no test
-
-
 def test_and_write(path, config, clips, folder, seed=None):
     """Tests the checkpoint in `path`, which must fit the Config and the clips, and writes labels and logits to folder.
 
@@ -218,9 +214,6 @@ def test_and_write(path, config, clips, folder, seed=None):
     logits, label = test_checkpoint(checkpoint, clips, seed, config.amp)
     distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
     return checkpoint, score(logits, label, clips.class_names)
-
-
-test_and_write.__test__ = False
 
 
 def write_predictions(folder, case, label, logits):
@@ -246,10 +239,7 @@ def train_and_test(run, options, position=None):
     clips = clips.resplit(config.split)
     trainer = Trainer(config, clips, run.init, options.print_freq)
     state = RunState(config, clips, folder, run.command or options.command)
-    distributed.run_on_main(lambda: remove_stale_parts(folder, f"{config.case}_"))
-    if options.resume:
-        state.resume(trainer.net, trainer.optimizer)
-    else:
+    if not (options.resume and state.resume(trainer.net, trainer.optimizer)):
         distributed.run_on_main(state.start_anew)
     best, start, lines = state.file("best.pth"), time.perf_counter(), []
     if not state.results:
@@ -265,8 +255,8 @@ def train_and_test(run, options, position=None):
                 ids = clips.ids("test")
                 logits = predict_logits(trainer.net, clips, ids, config.recipe, config.seed, amp=config.amp)
                 last = score(logits, clips.label[ids], clips.class_names)
-            results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, **scores}
-            results |= {f"last_{key}": value for key, value in last.items() if key != "classes"}
+            last = {f"last_{key}": value for key, value in last.items() if key != "classes"}
+            results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, **scores, **last}
             state.finish(trainer.net, trainer.optimizer, results)
         except KeyboardInterrupt as interrupt:
             done = f"{len(state.log)} of {config.epochs} epochs are in {folder}"

@@ -14,8 +14,7 @@ from engine import distributed
 from engine.checkpoint import Checkpoint
 from engine.config import Config
 from engine.distributed import warn_once
-from safe.files import exclusive_lock, state_of
-from safe.workers import available_cores, parallel_map
+from safe.files import exclusive_lock, remove_stale_parts, state_of
 
 
 class Run(NamedTuple):
@@ -76,6 +75,7 @@ def run_all(runs, options, work, jobs=1, out=None):
         def lock():
             for run in runs:
                 locks.enter_context(exclusive_lock(run.folder / f".{run.config.case}_lock"))
+                remove_stale_parts(run.folder, f"{run.config.case}_")  # of a run that was killed
 
         distributed.run_on_main(lock)
         jobs = min(jobs, len(runs))
@@ -98,6 +98,8 @@ def run_all(runs, options, work, jobs=1, out=None):
 
 
 def _side_by_side(runs, options, work, jobs):
+    from safe.workers import available_cores, parallel_map
+
     threads = max(1, available_cores() // jobs)
     # Read when a worker imports torch: without it, the threads of all would be as many as cores
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))

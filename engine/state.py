@@ -168,15 +168,14 @@ class RunState:
     # ---- resuming
 
     def resume(self, net, optimizer):
-        """Continues from <case>_state.pth, if there is one; else starts anew.
+        """Continues from <case>_state.pth. Returns False if there is none.
 
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path = self.file("state.pth")
         state = distributed.run_on_main(lambda: read_torch_file(path) if path.exists() else None)
         if state is None:
-            distributed.run_on_main(self.start_anew)
-            return
+            return False
         try:
             check_schema(state, SCHEMA, "it")
             self._check(state)
@@ -195,6 +194,7 @@ class RunState:
         if changed and not self.results:
             self.about[f"from epoch {len(self.log) + 1} on"] = "; ".join(changed)
             distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
+        return True
 
     def _check(self, state):
         """Raises UserError for other settings, ValueError for what no such run has written."""
