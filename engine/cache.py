@@ -8,23 +8,19 @@ import numpy as np
 
 from clips.skeletons import read_skeleton
 from data import Clips, as_ranges
+from safe.files import state_of
 from safe.h5 import open_h5
-from util import UserError, atomic_write, regular
+from util import UserError, atomic_write
 
 MARK = "packed clips"  # how the state of a cache begins
+VERSION = 5  # of what is in it
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256")  # kept as they are
-
-
-def state_of(path):
-    """A text that changes whenever the file does: every write sets its ctime, which no program can set back."""
-    stat = regular(path).stat()
-    return f"{MARK} 5, {stat.st_size} bytes, inode {stat.st_ino}, {stat.st_mtime_ns}, {stat.st_ctime_ns} ns"
 
 
 def read_cached(path):
     """Clips.read by way of the cache. One of an h5 that has changed is written anew; other files are left alone."""
     path = Path(path)
-    packed, state = path.with_suffix(".packed.h5"), state_of(path)
+    packed, state = path.with_suffix(".packed.h5"), f"{MARK} {VERSION}, {state_of(path)}"
     if clips := read(packed, state):
         return clips
     clips = Clips.read(path)

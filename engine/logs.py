@@ -16,6 +16,7 @@ from engine import distributed
 from safe.progress import print_above_bars, progress
 from util import ROOT, UTF8, UserError, __version__, atomic_write, readable, regular
 
+DEFAULTS = "by default: "  # how the line of settings that have the default begins
 COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
 
 
@@ -83,6 +84,15 @@ def check_tensorboard():
         raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
 
 
+def join(about, defaults):
+    """A run's {str: str} as comments of its log: the command, where it ran, the settings, and those left alone."""
+    first, where = ("command",), ("versions", "hardware", "commit")
+    usual = [key for key, value in defaults.items() if about.get(key) == value]
+    changed = [key for key in about if key not in (*first, *where, *usual)]
+    lines = ["; ".join(f"{key}: {about[key]}" for key in keys if key in about) for keys in (first, where, changed)]
+    return [*lines, DEFAULTS + "; ".join(f"{key}: {about[key]}" for key in usual)]
+
+
 def write_log(path, comments, rows):
     """Writes a training log: comment lines that start with #, then a csv of dicts with the same keys."""
     lines = [f"# {line}" for line in comments] + [",".join(rows[0])]
@@ -93,6 +103,8 @@ def write_log(path, comments, rows):
 
 def read_log(path):
     """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
+
+    Comments: "command: main.py ...", "seed: 1", ..., in older logs on lines of their own, and the results.
 
     Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
     (test_... or valid_... in the file).
@@ -105,7 +117,9 @@ def read_log(path):
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: not a training log of main.py") from None
-    return [line[1:].strip() for line in lines if line.startswith("#")], log
+    comments = [line[1:].strip() for line in lines if line.startswith("#")]
+    parts = ([text] if text.startswith("command: ") else text.removeprefix(DEFAULTS).split("; ") for text in comments)
+    return [part for text in parts for part in text], log
 
 
 def provenance(command, device, /, **settings):

@@ -41,7 +41,9 @@ def read_torch_file(path):
         why = next(iter(str(error).splitlines()), "it is empty")
         if isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
             runs = re.search(r"GLOBAL (\S+)", str(error))
-            why = f"it would run {readable(runs[1])}" if runs else "not written by torch.save, or damaged"
+            why = "not written by torch.save, or damaged"
+            if runs:
+                why = f"it would run {readable(runs[1])}; a checkpoint is a state_dict"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
@@ -97,6 +99,40 @@ def _canonical(value):
     if isinstance(value, torch.Tensor):
         return value.detach().cpu().clone(memory_format=torch.contiguous_format)
     return sys.intern(value) if isinstance(value, str) else value
+
+
+def check_schema(value, schema, name):
+    """Raises ValueError unless a value is as the schema says.
+
+    schema: a type (float: any finite number, but no bool; object: anything); [schema] for a list of such; {type:
+    schema} for a dict with such keys and values; {"key": schema, ...} for a dict with just these keys.
+    """
+    if isinstance(schema, list):
+        _check_type(value, list, name)
+        for i, part in enumerate(value):
+            check_schema(part, schema[0], f"{name}[{i}]")
+    elif isinstance(schema, dict) and isinstance(next(iter(schema)), type):
+        _check_type(value, dict, name)
+        ((of_key, of_value),) = schema.items()
+        for key, part in value.items():
+            check_schema(key, of_key, f"a key of {name}")
+            check_schema(part, of_value, f"{name}.{key}")
+    elif isinstance(schema, dict):
+        _check_type(value, dict, name)
+        if value.keys() != schema.keys():
+            raise ValueError(f"{name} has other entries than {', '.join(schema)}")
+        for key, part in schema.items():
+            check_schema(value[key], part, f"{name}.{key}")
+    elif schema is float:
+        if type(value) not in (int, float) or not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{name} is no finite number")
+    else:
+        _check_type(value, schema, name)
+
+
+def _check_type(value, kind, name):
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is a {type(value).__name__}, not a {kind.__name__}")
 
 
 @torch.no_grad()

@@ -44,10 +44,7 @@ def test_a_run_learns_and_writes_its_files(toy, trained):
     labels, logits = np.loadtxt(trained / "0_lable.txt", dtype=int), np.loadtxt(trained / "0_pred.txt")
     assert labels.tolist() == [i % CLASSES for i in range(18)]
     top1 = 100 * (logits.argmax(axis=1) == labels).mean()
-    assert comments[-1] == (
-        f"epoch {epoch} (best on the test clips, one sample each): top-1 {top1:.2f}%, 5 samples of each of the 18 test "
-        "clips"
-    )
+    assert comments[-1].startswith(f"epoch {epoch} (best on the test clips, one sample each): top-1 {top1:.2f}%")
     assert comments[-2].startswith("last epoch 12: top-1")
 
     about = dict(comment.split(": ", 1) for comment in comments[:-2])

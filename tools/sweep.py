@@ -30,10 +30,11 @@ if __name__ == "__main__":
 
 import main as sgn
 from engine import distributed, finetune
+from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
 from engine.logs import provenance
-from engine.runs import mean_and_std, read_clips, run_all
+from engine.runs import read_clips, run_all
 from model import ABLATIONS
 from safe.torch_files import read_torch_file
 from train import train_and_test
@@ -118,7 +119,7 @@ def to_markdown(rows):
     head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        cells = [f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}" for key in RESULTS]
+        cells = [with_spread(row[key], row[f"{key}_std"]) for key in RESULTS]
         if row["variant"] != BASE:
             cells = [f"{cell} ({row[f'{key}_difference']:+.2f})" for cell, key in zip(cells, RESULTS, strict=True)]
         lines.append([row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"]), *cells])
