@@ -12,14 +12,14 @@ from engine import distributed
 from engine.accelerate import training_step
 from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
+from engine.distributed import CPU_BATCH
 from engine.logs import Progress
 from engine.runs import prepare, read_clips
 from engine.state import RunState
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
-# Clips that are tested at a time; on a CPU what is between two layers then fits into its caches
-EVAL_BATCH, CPU_BATCH = 256, 8
+EVAL_BATCH = 256  # clips that a GPU tests at a time
 
 
 def criterion(logits, label, weights=None):
