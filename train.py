@@ -78,8 +78,7 @@ class Trainer:
         self.net.to(self.device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.rng = torch.Generator(self.device)
-        label = clips.label[self.train_ids]
-        self.weights = balance(label, config.num_classes) if config.class_weights == "balanced" else None
+        self.weights = balance(clips.label[self.train_ids], config.num_classes) if config.class_weights else None
 
     def check(self):
         batch_size, n, select = self.config.batch_size, len(self.train_ids), self.config.select
