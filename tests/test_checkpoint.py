@@ -36,7 +36,7 @@ def assert_refused(path, why):
 
 def test_a_run_s_checkpoint_says_how_it_was_trained(trained):
     ours = load_checkpoint(trained / "0_best.pth")
-    assert (ours.net.num_classes, ours.net.num_joint, ours.net.seg, ours.net.training) == (CLASSES, JOINTS, 20, False)
+    assert (ours.net.num_classes, ours.net.num_joint, ours.net.seg, ours.net.training) == (CLASSES, JOINTS, 8, False)
     assert ours.class_names == ("a", "b", "c", "d")
     assert (ours.seed, ours.recipe, ours.split) == (1, RECIPES["paper"], None)
     assert ours.selected == "best on the test clips, one sample each"
@@ -202,7 +202,7 @@ def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
     for change, more, why in (
         ({"recipe": "plus"}, (), "trained with --recipe plus; test it with the same"),
         ({"state_dict": SGN(6, JOINTS).state_dict()}, (), "made for 5 joints and 6 classes, the data has 5 and 4"),
-        ({}, ("--seg", "30"), r"--seg 30: .*0_best.pth was trained with 20"),
+        ({}, ("--seg", "30"), r"--seg 30: .*0_best.pth was trained with 8"),
     ):
         torch.save(content | change, folder / "0_best.pth")
         with pytest.raises(UserError, match=why):
