@@ -23,7 +23,7 @@ from engine.state import RunState
 from helpers import start_script, wait_for
 from util import UserError
 
-EPOCHS = 4
+EPOCHS = 6
 SAME_RUN = ("--print-freq", "1", "--resume")
 
 
@@ -89,7 +89,7 @@ def test_so_does_one_that_was_stopped_by_signals(toy, undisturbed, tmp_path):
         process = start_script("main.py", *command, stdout=subprocess.DEVNULL, cwd=tmp_path, env=env)
         if number:
             wait_for(lambda done=epochs_done(folder): epochs_done(folder) > done, process)
-            time.sleep(rng.uniform(0, 0.1))
+            time.sleep(rng.uniform(0, 0.03))
             process.send_signal(number)
         err = process.communicate(timeout=60)[1]
         assert process.returncode == code and "Traceback" not in err
