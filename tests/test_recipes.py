@@ -157,7 +157,8 @@ def test_a_crop_is_a_part_of_the_clip_of_at_least_its_share():
 
 @pytest.mark.parametrize("recipe", [PAPER, replace(PLUS, test_samples=3)])
 def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, recipe):
-    torch.save({"state_dict": SGN(CLASSES, JOINTS, 6).state_dict(), "recipe": str(recipe), "seg": 6}, tmp_path / "a.pth")
+    content = {"state_dict": SGN(CLASSES, JOINTS, 6).state_dict(), "seg": 6}
+    torch.save(content | {"recipe": str(recipe)}, tmp_path / "a.pth")
     net, clips = load_checkpoint(tmp_path / "a.pth").net, Clips.read(toy)
     ids = clips.ids("test")
     logits = train.predict_logits(net, clips, ids, recipe, seed=1)

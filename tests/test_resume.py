@@ -86,9 +86,10 @@ def test_so_does_one_that_was_stopped_by_signals(toy, undisturbed, tmp_path):
     folder, rng = tmp_path / "results" / "toy" / "SGN", random.Random(0)
     command, env = flags(toy, "results", *SAME_RUN, epochs=EPOCHS), os.environ | {"GIT_DIR": os.devnull}
     for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143), (None, 0)):
+        done = epochs_done(folder)
         process = start_script("main.py", *command, stdout=subprocess.DEVNULL, cwd=tmp_path, env=env)
         if number:
-            wait_for(lambda done=epochs_done(folder): epochs_done(folder) > done, process)
+            wait_for(lambda done=done: epochs_done(folder) > done, process)
             time.sleep(rng.uniform(0, 0.03))
             process.send_signal(number)
         err = process.communicate(timeout=60)[1]
