@@ -43,6 +43,9 @@ def read(packed, state):
         header = {name: content[name] for name in HEADER}
         header["skeleton"] = read_skeleton(content["skeleton"], header["joints"])
         splits = as_ranges(content["sizes"])
+        whole = (length >= 0).all() and len(frames) == length.sum() + 1 and len(label) == len(length)
+        if not whole or ((label < 0) | (label >= len(header["class_names"]))).any():
+            return None
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError):
         return None
     return Clips(frames, length.cumsum(0) - length, length, label, splits, **header, resplits=resplits)

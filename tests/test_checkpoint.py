@@ -36,7 +36,7 @@ def assert_refused(path, why):
 
 def test_a_run_s_checkpoint_says_how_it_was_trained(trained):
     ours = load_checkpoint(trained / "0_best.pth")
-    assert (ours.net.num_classes, ours.net.num_joint, ours.net.seg, ours.net.training) == (CLASSES, JOINTS, 20, False)
+    assert (ours.net.num_classes, ours.net.num_joint, ours.net.seg, ours.net.training) == (CLASSES, JOINTS, 8, False)
     assert (ours.class_names, ours.seed, ours.recipe, ours.split) == (tuple("abcd"), 1, RECIPES["paper"], None)
     assert ours.selected == "best on the test clips, one sample each" and ours.about["dataset"] == "toy"
     with pytest.raises(UserError, match="made for 5 joints and 4 classes, the data has 25 and 60"):
@@ -182,7 +182,7 @@ def test_damaged_files_are_refused(state, path, tmp_path):
     [
         ({"recipe": "plus"}, (), "trained with --recipe plus"),
         ({"state_dict": SGN(6, JOINTS).state_dict()}, (), "made for 5 joints and 6 classes, the data has 5 and 4"),
-        ({}, ("--seg", "30"), r"--seg 30: .*0_best.pth was trained with 20"),
+        ({}, ("--seg", "30"), r"--seg 30: .*0_best.pth was trained with 8"),
     ],
 )
 def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path, change, more, why):
