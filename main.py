@@ -36,6 +36,7 @@ if __name__ == "__main__":
 
 from clips.skeletons import STREAMS
 from engine import answers, distributed, runs
+from engine.accelerate import check_amp
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
 from engine.datasets import DATASETS, find_h5, find_odd_training
@@ -220,7 +221,7 @@ def main(argv=None):
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}", file=out)
     if config.amp:
-        distributed.check_amp(device)
+        check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:
         finetune.report(init, clips, todo)
