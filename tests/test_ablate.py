@@ -145,7 +145,7 @@ def test_a_checkpoint_says_what_the_network_is_and_all_that_is_built_is_used(nam
     again = load_checkpoint(tmp_path / "0_best.pth").net
     assert (again.ablate, again.variant, again.seg) == (net.ablate, net.variant, SEG)
     torch.testing.assert_close(again.double()(x), net(x), rtol=0, atol=1e-4)
-    with pytest.raises(ValueError, match="no folded form"):
+    with pytest.raises(ValueError, match="folded form"):
         Folded(net)
     net.train()(x).sum().backward()
     assert all(p.grad is not None for p in net.parameters())

@@ -43,7 +43,7 @@ from train import train_and_test
 BASE = "as it is"
 ABLATED = [f"--ablate {name}" for name in (*ABLATIONS, "joint-type,frame-index")]  # the last has none of the semantics
 RESULTS = ("top1", "last_top1")  # of a run, by their names in its state
-NAMING = ("recipe", "ablate", "stream")  # the fields of Config by which the folders of runs differ,
+NAMING = ("recipe", "ablate", "variant", "stream")  # the fields of Config by which the folders of runs differ,
 IMPLIED = ("theta", "lr_factor")  # and those that follow from a recipe
 
 
