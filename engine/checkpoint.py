@@ -20,7 +20,8 @@ from clips.units import FARTHEST, person_size
 from engine.config import Recipe, parse_recipe
 from engine.datasets import DATASETS, OTHER, sample_people
 from model import SGN
-from safe.torch_files import check_schema, read_torch_file
+from safe.schema import check_schema
+from safe.torch_files import read_torch_file
 from util import ROOT, UserError, readable, shorten
 
 LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000

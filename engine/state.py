@@ -13,7 +13,8 @@ from engine import answers, distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
 from engine.datasets import DATASETS, sample_people
-from safe.torch_files import check_schema, copy_tensors, read_torch_file, save_torch_file
+from safe.schema import check_schema
+from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError, readable
 
 RESULTS = ("best.pth", "log.csv", "lable.txt", "pred.txt")  # the files of a run that belong together
