@@ -51,7 +51,7 @@ def flags_of(args):
     return {name: getattr(args, name) for name in Flags._fields}
 
 
-def read_any(path, skeleton="unknown", **flags):
+def read_any(path, skeleton="unknown", trained=None, **flags):
     """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
@@ -59,7 +59,7 @@ def read_any(path, skeleton="unknown", **flags):
     with or without a label; a file or folder of a pose tool (poses.py); or an array (`arrays.read_array`), (frames,
     joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
     zeros for an absent person.
-    skeleton: of an array, which does not say (`as_poses`). flags: poses.Flags.
+    skeleton: of an array, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
@@ -77,7 +77,7 @@ def read_any(path, skeleton="unknown", **flags):
             raise BadFile(None, "not a .skeleton, .json, .jsonl, .npy, .mat, .txt or .csv file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
-        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale)
+        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
     return poses

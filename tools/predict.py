@@ -41,7 +41,7 @@ from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
-from clips.units import check_size, describe_up, find_up
+from clips.units import check_size, odd_clip
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -112,25 +112,26 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(**flags_of(args))
+        self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
+        self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
         self.noted, self.judged = set(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
-        poses = read_any(path, self.skeleton, **flags_of(self.args))
+        poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
         self.note(poses, f"{path}: ", poses.clip)
         return poses
 
     def note(self, poses, where, clip):
-        """Prints what a user should know of Poses, each once. clip: whose persons are judged by the way up, or None."""
+        """Prints what a user should know of Poses, each once. clip: whose persons are judged, or None."""
         for text in poses.notes:
             self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
             what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
             self.note_once("map", what)
-        up = None if poses.stated or clip is None else find_up(clip, poses.skeleton)
-        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
-            self.note_once("up", f"{where}{odd}")
+        if clip is not None and not poses.stated:
+            for kind, odd in odd_clip(clip, poses.skeleton, self.args.up, self.trained.up):
+                self.note_once(kind, f"{where}{odd}")
 
     def note_live(self, poses):
         """Prints the same of a live frame, of which the first with a person is judged."""
@@ -159,7 +160,8 @@ class Inputs:
             if poses is None:
                 return None
             self.note_live(poses)
-            check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
+            scale = None if poses.stated else self.args.scale
+            check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -175,10 +177,10 @@ class Inputs:
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
         values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
-        poses = as_poses(values, self.skeleton, self.args.up, scale)
+        poses = as_poses(values, self.own, self.args.up, scale)
         if poses.clip.any():
             self.note_live(poses._replace(clip=poses.clip[0]))
-            check_size(poses.clip, poses.skeleton, scale)
+            check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 
 
