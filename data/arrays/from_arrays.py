@@ -116,33 +116,25 @@ def open_folder(path):
     def rows(path):
         return Rows(str(path), regular(path).stat().st_size, lambda: open(path, "rb"))
 
-    sides = {}
-    for side, names in (("train", ("train",)), ("test", ("val", "test"))):
-        labels = find(*(f"{name}_label{end}" for name in names for end in (".pkl", ".npy")))
-        data = find(*(f"{name}_data{end}.npy" for name in names for end in ("", "_joint")))
+    sides, test = {}, "val" if [*path.glob("val_data*.npy")] else "test"
+    for side, name in (("train", "train"), ("test", test)):
+        data, labels = (
+            find(f"{name}_data.npy", f"{name}_data_joint.npy"),
+            find(f"{name}_label.pkl", f"{name}_label.npy"),
+        )
         sides[side] = rows(data), *(rows(labels).labels() if labels.suffix == ".npy" else (read_pickle(labels), None))
     return sides
 
 
 def read_pickle(path):
     """The class indices of a pickle of them, or of (names, class indices). Raises UserError."""
-    try:
-        content = pickles.load(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path}: cannot be read as a pickle of labels ({shorten(error, 150)})") from None
-    if isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int):
-        content = content[1]
-    labels = getattr(content, "array", content)
-    if not isinstance(labels, np.ndarray) and not (
-        isinstance(labels, list | tuple) and all(type(label) is int and 0 <= label < 2**31 for label in labels)
-    ):
+    content = pickles.read(path, "labels")
+    is_pair = isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int)
+    labels = content[1] if is_pair else content
+    labels = labels.array.tolist() if isinstance(getattr(labels, "array", None), np.ndarray) else labels
+    if not isinstance(labels, list | tuple) or not all(type(label) is int and 0 <= label < 10_000 for label in labels):
         raise UserError(f"{path}: not a pickle of (names, class indices)")
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: {labels.dtype} {labels.shape}, not class indices")
-    return labels.astype(np.int64)
+    return np.array(labels, np.int64)
 
 
 # ---- the set
