@@ -12,6 +12,7 @@ from util import regular, shorten
 
 LETTERS = "TMVC"  # frames, persons, joints, and the values of a joint: x, y, z and perhaps a score
 LARGEST = 2**28  # bytes of a text
+NAN = "; --nan absent takes a joint with NaN for absent"
 
 
 def read_array(path):
@@ -96,5 +97,5 @@ def absent_if_nan(clip, flag=None):
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
         counts = f"{bad.sum():,} of {bad.size:,} joints"
-        raise BadFile(None, f"NaN or infinity in {counts}; --nan absent takes such a joint for absent")
+        raise BadFile(None, f"NaN or infinity in {counts}{NAN}")
     return np.where(bad[..., None], clip.dtype.type(np.nan), clip) if bad.any() else clip

@@ -2,7 +2,8 @@
 
     clip = map_joints(clip, "mediapipe33", "kinect_v2")      # (..., 33, 3) -> (..., 25, 3), metres, Kinect's axes
 
-Each joint is a weighted mean. A joint that both have under one name is kept: shoulders, elbows, wrists, knees, ankles.
+Each joint is a weighted mean. Joints that both have under one name are kept, among them shoulders, elbows, wrists,
+knees and ankles; all others are guessed.
 
 From MediaPipe's 33 joints:
 

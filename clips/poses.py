@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clips.arrays import NAN
 from clips.h5 import AXES_2D, AXES_3D
 from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
@@ -172,6 +173,7 @@ def _locate(found, flags):
     seen = np.isfinite(values).all(axis=2)
     if tool.is_2d:
         points, seen = values[..., :2], seen & (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
+        points = np.where(seen[..., None], points, 0)
         values = _normalize(values, seen, flags.size)
     else:
         seen &= (seen[..., None] & (values != 0)).any(axis=(1, 2))[:, None]  # not of a person of zeros
@@ -281,8 +283,9 @@ def _read_folder(folder):
             raise BadFile(None, str(Skipped(path.name, *error.args))) from None
     if not frames:
         raise BadFile(None, "a folder with no .json of a frame in it")
-    lists = any(isinstance(frame, list) and len(frame) > 1 and tool_of(frame) is None for frame in frames.values())
-    return list(frames.items()), ("each file of the folder is taken for a frame, and its list for persons",) * lists
+    lists = [len(frame) for frame in frames.values() if isinstance(frame, list) and not tool_of(frame)]
+    odd = max(lists, default=0) >= max(len(frames), 2)
+    return list(frames.items()), ("each file of the folder is taken for a frame, and its list for persons",) * odd
 
 
 def _split(content, axes, are_frames):
@@ -374,14 +377,14 @@ def _collect(frames, nan):
             for person in _persons(frame):
                 tool = tool_of(person)
                 if tool is None:
-                    keys = ", ".join(person) if isinstance(person, dict) else type(person).__name__
-                    raise ValueError(f"no tool that is known writes a person with {shorten(keys)}")
+                    found = shorten(", ".join(person) if isinstance(person, dict) else type(person).__name__)
+                    raise ValueError(f"{', '.join(row.name for row in TOOLS)} write no person with {found}")
                 pose = tool.pose(person)
                 if pose.ndim != 2 or pose.shape[1] != 3 or pose.dtype.kind not in "fiu":
                     raise ValueError("not three numbers for each joint")
                 absent = ~np.isfinite(pose).all(axis=1)
                 if absent.any() and not (tool.gaps or nan):
-                    raise ValueError("a joint is not finite; --nan absent takes such for absent")
+                    raise ValueError(f"a joint is not finite{NAN}")
                 if (abs(pose[~absent]) >= 1e6).any():
                     raise ValueError("a number is too large")
                 kinds.setdefault((tool, len(pose)), number)
@@ -390,7 +393,7 @@ def _collect(frames, nan):
                 poses.append(np.where(absent[:, None], np.nan, pose))
         except WRONG as error:
             why = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            why = f"not a frame of a pose tool that is known ({why}{shorten(error, 100)})"
+            why = f"not a frame of a pose tool that is known ({why}{shorten(error, 250)})"
             raise BadFile(None, f"frame {number}: {why}") from None
     if not poses:
         return Found(None, 0, len(frames), np.zeros(0, int), np.zeros(0), np.zeros((0, 0, 3)))
@@ -399,8 +402,7 @@ def _collect(frames, nan):
         raise BadFile(None, f"{names[0]}, and in frame {list(kinds.values())[1]} {names[1]}")
     ((tool, joints),) = kinds
     if joints not in tool.skeletons:
-        known = ", ".join(f"{' or '.join(map(str, row.skeletons))} of {row.name}" for row in TOOLS)
-        raise BadFile(None, f"{names[0]}; those that can be read are {known}")
+        raise BadFile(None, f"{names[0]}, of which {', '.join(map(str, tool.skeletons))} can be read")
     first, last = min(number for number, _ in frames), max(number for number, _ in frames)
     if last - first >= FRAMES:
         raise BadFile(None, f"frames {shorten(first)} to {shorten(last)}: more than {FRAMES:,}")
@@ -420,4 +422,4 @@ def _persons(frame):
         return _persons(frame[key])
     if isinstance(frame, dict) and not frame.keys().isdisjoint(PICTURE):
         raise ValueError("only landmarks of the picture: save pose_world_landmarks (worldLandmarks)")
-    return [frame] if isinstance(frame, dict) or tool_of(frame) else frame
+    return frame if isinstance(frame, list) and not tool_of(frame) else [frame]

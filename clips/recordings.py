@@ -18,7 +18,7 @@ from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
-from safe.arguments import argument_type, positive_float, positive_int
+from safe.arguments import argument_type, positive_float, up_to
 from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
@@ -29,7 +29,7 @@ def add_arguments(parser):
     """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
     add = parser.add_argument
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
-    add("--persons", type=positive_int, default=2, help="most persons of a recording of a pose tool (%(default)s)")
+    add("--persons", type=up_to(100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
     axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
     add("--axes", type=argument_type(read_axes), help=f"{axes}persons in a .json is frames of one, or one frame")
     add("--up", choices=UP, help="the axis that points up, as in --up=-z, where a file's format does not say (y)")
@@ -86,10 +86,10 @@ def read_any(path, skeleton="unknown", **flags):
 def _read_json(path, flags):
     content = None if path.is_dir() else load_json(path)
     if isinstance(content, dict) and "skeletons" in content:
-        clip, _ = read_json(content, path, labelled=False)
+        clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
-        clip, *_ = kinetics.parse(content, labelled=False)
+        clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
@@ -125,27 +125,26 @@ def _read_array(path, skeleton, flags):
 
 
 def _order(array, known, axes):
-    """An array as (frames, persons, joints, 3), and notes."""
+    """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
     joints, shape = known and len(known.joints), array.shape
-    usual = len(shape) > 2 and shape[-1] == 3
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    if usual and (not joints or shape[-2] in (joints, 33)):
-        frames, persons = shape[0], 1 if len(shape) == 3 else shape[1]
+    ends = [size == 3 for size in (shape[-1], shape[0])]  # which may be x, y, z
+    order = {3: ("TVC", "CTV"), 4: ("TMVC", "CTVM")}.get(array.ndim, (None, None))[not ends[0]] if any(ends) else None
+    if order:
+        frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
+        if joints and found not in (joints, 33):
+            raise BadFile(
+                None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            )
         if persons > 1 and persons >= frames:
-            why = "is it (persons, frames, joints, 3), then use --axes MTVC, or (frames, persons, joints, 3), TMVC?"
-            raise BadFile(None, f"{frames} frames of {persons} persons: {why}")
-        return array.reshape(frames, persons, *shape[-2:]), ()
-    try:
-        array, order = arrange(array, joints)
-    except BadFile:
-        if usual:
-            return array.reshape(len(array), -1, *shape[-2:]), ()  # of another number of joints
-        raise
-    *_, sizes = find_axes(shape, joints)
-    dropped = ", and a fourth value of joints is left out" * (sizes["C"] == 4)
-    note = f"arrays are taken for {order} (T frames, M persons, V joints, C values); --axes names another order"
-    return array, (note + dropped,)
+            why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
+            raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
+        joints = found
+    name, _, sizes = find_axes(shape, joints, order)
+    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
+    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    return arrange(array, joints, order)[0], (note,) * (order is None or not ends[0])
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

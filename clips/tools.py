@@ -43,8 +43,10 @@ def tool_of(person):
 
 def identity_of(tool, person):
     """A number from 0, or NaN if a person has none."""
-    value = np.ravel(person.get(tool.identity, -1)) if tool.identity else np.array([-1])
-    return float(value[0]) if len(value) == 1 and value.dtype.kind in "iuf" and value[0] >= 0 else np.nan
+    value = person.get(tool.identity) if tool.identity else None
+    while isinstance(value, list) and len(value) == 1:  # AlphaPose's
+        value = value[0]
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**53 else np.nan
 
 
 def to_kinect(clip, up=None, scale=1.0):
@@ -91,7 +93,8 @@ def _mmpose(person):
 
 
 def _is_lifted(person):
-    return _has("keypoints", "keypoint_scores")(person) and np.shape(person["keypoints"])[1:] == (3,)
+    points = person["keypoints"] if _has("keypoints", "keypoint_scores")(person) else None
+    return _starts_with(points, list) and len(points[0]) == 3
 
 
 def _is_ultralytics(person):

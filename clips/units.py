@@ -3,6 +3,7 @@
 A clip is judged when it is read (`check_size`), a set of clips by a sample of its persons (`pick`, `find_odd`).
 """
 
+import math
 from collections import defaultdict
 
 import numpy as np
@@ -12,7 +13,7 @@ from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 SAMPLE, FRAMES = 300, 16  # clips of a set that are looked at, and frames of a person in one
-HEIGHTS = 0.5, 2.5  # metres, of the median person of a set; some sit, and some are children
+USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some sit, and some are children
 # Bones are judged by their lengths in multiples of the person's mean bone over the clip. In N-UCLA, UTD-MHAD and
 # MSRAction3D, in the right order, the quartiles of a bone are up to 0.23 apart, left and right differ by up to 4%, and
 # no exchange of two joints makes all bones together more than 0.7% shorter, in any class or of any performer. (In 30
@@ -76,17 +77,24 @@ def check_size(clip, skeleton, scale=None, trained=None):
     lowest, highest = (trained / 5, trained * 3) if trained and not is_2d else (0.1 if known and not is_2d else 0, 10)
     if lowest <= height <= highest or height == 0:
         return
-    why, factor = "no person's size", 10.0 ** np.round(np.log10((trained or 1.6) / height))
-    if trained and not is_2d:
-        why = f"those that the network was trained on {trained:.2g}; both must be in one unit"
-    unit = {0.01: "these look like centimetres; ", 0.001: "these look like millimetres; "}.get(factor, "")
-    if scale is not None and is_2d:
+    factor = _factor(height, trained or USUAL)
+    why = f"those that the network was trained on are {_show(trained)}" if trained else "expected are metres"
+    if is_2d:
         why = "these look like pixels; numbers of a 2D skeleton must be x / width - 0.5, y / height - 0.5 and the score"
-    elif scale is not None and 0.5 < factor * height / (trained or 1.6) < 2:
-        why = f"{why}: use --scale {scale * factor:.6g}" if trained else f"{unit}use --scale {scale * factor:.6g}"
     elif scale is not None:
-        why += "; correct --scale"
-    raise BadFile(None, f"persons are about {height:{',.0f' if height > 10 else '.2g'}} high: {why}")
+        why += f"; use --scale {scale * factor:.6g}" if factor else "; correct --scale"
+    raise BadFile(None, f"persons are about {_show(height)}: {why}")
+
+
+def _factor(height, wanted):
+    """The power of ten by which a height becomes about the wanted one; None if there is none."""
+    factor = 10.0 ** round(math.log10(wanted / height))
+    return factor if 0.5 < factor * height / wanted < 2 else None
+
+
+def _show(height):
+    unit = {0.01: ", as in centimetres", 0.001: ", as in millimetres"}.get(_factor(height, USUAL), "")
+    return f"{height:{',.0f' if height > 10 else '.2g'}} high{unit}"
 
 
 def describe_up(up, flag, skeleton):
@@ -123,13 +131,13 @@ def find_odd(people, skeleton, is_2d=False):
     extent, up = find_extent(frames), _feet_to_head(frames, skeleton)
     if is_2d:
         if extent[1] > 10:
-            odd.append(f"persons are about {extent[1]:,.0f} high, as in pixels: expected are heights of the picture")
+            odd.append(f"persons are about {extent[1]:,.0f} high: expected are parts of the picture, not pixels")
         if up is not None and up[1] > 0:
             odd.append("heads are above feet, as if y pointed up; in pictures it points down")
         return odd
     height, (lowest, highest) = max(extent), HEIGHTS if up is not None else (0, 10)
     if not lowest <= height <= highest:
-        odd.append(f"persons are about {height:{',.0f' if height > 10 else '.2g'}} high: expected are metres")
+        odd.append(f"persons are about {_show(height)}: expected are metres")
     if up is not None and towards(up) != "y":
         odd.append(f"heads lie towards {towards(up)} from the feet: expected is y, if people stand in most clips")
     name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
