@@ -3,9 +3,9 @@
     python data/arrays/from_arrays.py NTU60_CS.npz --out data/ntu/NTU_CS.h5          # x_train, y_train, x_test, y_test
     python data/arrays/from_arrays.py xsub --out data/ntu/NTU_CS.h5                  # a folder:
         # train_data.npy or train_data_joint.npy, train_label.pkl or .npy, and val_... or test_...
-    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes NTVC
+    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes TVC
 
-Clips are (clips, C, T, V, M) = NCTVM, (clips, frames, persons * joints * 3), or what --axes says; labels one-hot, class
+Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
 kinect_v1 and 18 for openpose18 (x - 0.5, y - 0.5, score), and a note says so. Frames without a person are dropped, and
 3D clips centered. 5% of the training clips are for validation. Clips are read one at a time, compressed or not, and
