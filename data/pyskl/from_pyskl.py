@@ -76,8 +76,8 @@ class Clip(NamedTuple):
     def is_empty(self):
         return not (self.score > 0 if self.is_2d else np.nan_to_num(self.keypoint)).astype(np.float32).any()
 
-    def rows(self, args):
-        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons."""
+    def rows(self, args=None):
+        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons. args: None for NTU's clips."""
         keypoint = self.keypoint.astype(np.float32)
         if self.is_2d:
             score, (height, width) = np.nan_to_num(self.score.astype(np.float32)), self.size
@@ -88,7 +88,7 @@ class Clip(NamedTuple):
             keypoint = np.where(score > 0, keypoint, np.float32(0))
             return keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1)
         keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
-        if not args.as_ntu:
+        if args and not args.as_ntu:
             return place(keypoint.swapaxes(0, 1), args, f"{args.pickle}: {shorten(self.name)}")
         keypoint = np.nan_to_num(keypoint)
         if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
