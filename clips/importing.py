@@ -56,7 +56,7 @@ def place(clip, args, what):
     except BadFile as error:
         raise UserError(f"{what}: {error.args[1]}") from None
     clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
-    return clip.reshape(len(clip), -1)
+    return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
 
 
 def origin_of(skeleton, args):
