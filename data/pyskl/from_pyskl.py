@@ -178,15 +178,10 @@ def find_listed(splits, names):
     }
 
 
-def find_mislabelled(clips):
-    """The clips of NTU whose labels are not those of their names."""
-    return [clip for clip in clips if clip.label != protocols.action(clip.name) - 1]
-
-
-def find_odd(splits, lists, clips, dataset, parts):
+def find_odd(splits, lists, clips, wrong, dataset, parts):
     """Yields what is odd about lists and labels: ([name], what these are), and no more of it if there is no name.
 
-    lists: as from `find_listed`. dataset: as from `ntu_dataset`. parts: as from `listed_parts`.
+    lists: as from `find_listed`. wrong: clips whose labels are not those of their names. parts: as from `listed_parts`.
     """
     names = {clip.name for clip in clips}
     pairs = {*chain(*(zip(splits[key], listed, strict=True) for key, listed in lists.items()))}
@@ -197,8 +192,7 @@ def find_odd(splits, lists, clips, dataset, parts):
         yield absent, f"of the {len(listed):,} names in {key} are of no clip"
         again = [name for name, n in Counter(listed).items() if name and n > 1]
         yield again, f"clips are in {key} several times, and are taken once"
-    if dataset:
-        yield [clip.name for clip in find_mislabelled(clips)], "labels are not those of the clips' names, and are kept"
+    yield [clip.name for clip in wrong], "labels are not those of the clips' names, and are kept"
     for name, words, _, train, test in parts:
         trained, tested = ({clips[i].name for i in side} for side in (train, test))
         if dataset and (listed := lists.get(key := NTU_LISTS[name.rpartition("_")[2]])):
@@ -288,11 +282,12 @@ def main(argv=None):
     choose_skeleton(clips, args)
     names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
     clips = [clip._replace(label=int(label)) for clip, label in zip(clips, labels, strict=True)]
+    wrong = [clip for clip in clips if dataset and clip.label != protocols.action(clip.name) - 1]
+    if wrong and not args.classes:
+        what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
+        what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
+        raise UserError(f"{path}: {what}")
     if dataset:
-        if not args.classes and (wrong := find_mislabelled(clips)):
-            what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
-            what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
-            raise UserError(f"{path}: {what}")
         print(dataset.count(len(names)))
         stem = path.stem if clips[0].is_2d else dataset.name
         classes = name_classes(0, args) or dataset.classes
@@ -301,7 +296,7 @@ def main(argv=None):
         parts = listed_parts(lists, names, path, name_classes(1 + labels.max(), args))
     if not parts:
         raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it")
-    for examples, what in find_odd(splits, lists, clips, dataset, parts):
+    for examples, what in find_odd(splits, lists, clips, wrong, dataset, parts):
         if examples:
             note(f"{len(examples):,} {what}, for example {examples[0]}")
     for name, words, classes, train, test in parts:
