@@ -107,6 +107,3 @@ def derive_seed(*numbers):
     import numpy
 
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-# ---- types of flags, for argparse

@@ -30,11 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from clips.skeletons import KINECT_V1, KINECT_V2
 from data import augment
 from engine import distributed
-from engine.accelerate import try_compile
+from engine.accelerate import timed, try_compile
 from engine.config import PAPER, Config
 from engine.folded import Folded
 from engine.logs import provenance
-from engine.timing import timed
 from model import SGN
 from release import Release, make_clips, release_batch
 from train import Trainer, criterion, make_optimizer, predict_logits

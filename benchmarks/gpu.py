@@ -110,9 +110,9 @@ def speed(args, report):
     from benchmark import training_step
     from clips.skeletons import KINECT_V2
     from engine import distributed, graphed
+    from engine.accelerate import timed
     from engine.config import RECIPES
     from engine.folded import Folded
-    from engine.timing import timed
     from model import SGN
     from release import Release, make_clips
 

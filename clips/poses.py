@@ -100,8 +100,7 @@ def _to_clip(found, flags, notes):
     found = found._replace(frame=found.frame[there], identity=found.identity[there])
     identities = found.identities()
     if identities is None and np.isfinite(found.identity).any():
-        why = f"{found.tool.identity} is missing for some, or the same for two in a frame"
-        notes = *notes, f"persons are told apart by their poses: {why}"
+        notes = *notes, SAME.format(found.tool.identity)
     person = assign_persons(found.frame, points, seen, flags.persons, identities)
     clip = np.zeros((found.frames, flags.persons, *values.shape[1:]), np.float32)
     clip[found.frame[person >= 0], person[person >= 0]] = values[person >= 0]
@@ -143,7 +142,8 @@ class LivePoses:
         place = self.places.step(self.frames, points, seen, identities if self.trusted else None)
         clip = np.zeros((self.flags.persons, *values.shape[1:]), np.float32)
         clip[place[place >= 0]] = values[place >= 0]
-        poses = _describe(found, clip[None], self.flags, ())
+        notes = () if self.trusted else (SAME.format(found.tool.identity),)
+        poses = _describe(found, clip[None], self.flags, notes)
         return poses._replace(clip=poses.clip[0])
 
 
@@ -198,6 +198,7 @@ def _normalize(values, seen, size):
     return np.where(seen[..., None], values, 0)
 
 
+SAME = "persons are told apart by their poses, as {} is missing for some, or the same for two in a frame"
 ABSENT = "joints that are absent (NaN) are put where they are in the frames around, or at the joint they hang on"
 
 
@@ -325,10 +326,10 @@ def _which(persons, axes):
     if axes in ("T", "M"):
         return axes == "T", ()
     identities = {identity_of(tool_of(person), person) for person in persons}
-    if tool.identity and np.isfinite([*identities]).all():
+    if np.isfinite([*identities]).all() and len(identities) in (1, n):
         if len(identities) == n:
             return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
-        return True, ("a list of persons is taken for frames of one person, as identities come again",)
+        return True, ("a list of persons is taken for frames of one person, whose identity they have",)
     if tool.name != "MediaPipe":
         why = "is each a frame of one person (--axes T), or are they those of one frame (--axes M)?"
         raise BadFile(None, f"a list of {n} persons: {why}")
@@ -416,6 +417,8 @@ def _collect(frames, nan):
 
 def _persons(frame):
     """The persons of a frame, as in JSON."""
+    if isinstance(frame, str):  # as to_json() gives it
+        frame = json.loads(frame)
     if not frame:
         return []
     if isinstance(frame, dict) and (key := next((key for key in PERSONS if key in frame), None)):

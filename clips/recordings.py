@@ -51,7 +51,7 @@ def flags_of(args):
     return {name: getattr(args, name) for name in Flags._fields}
 
 
-def read_any(path, skeleton="unknown", **flags):
+def read_any(path, skeleton="unknown", trained=None, **flags):
     """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
@@ -59,7 +59,7 @@ def read_any(path, skeleton="unknown", **flags):
     with or without a label; a file or folder of a pose tool (poses.py); or an array (`arrays.read_array`), (frames,
     joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
     zeros for an absent person.
-    skeleton: of an array, which does not say (`as_poses`). flags: poses.Flags.
+    skeleton: of an array, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
@@ -77,7 +77,7 @@ def read_any(path, skeleton="unknown", **flags):
             raise BadFile(None, "not a .skeleton, .json, .jsonl, .npy, .mat, .txt or .csv file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
-        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale)
+        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
     return poses
@@ -90,7 +90,8 @@ def _read_json(path, flags):
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
         clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
-        return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
+        clip = clip.reshape(len(clip), kinetics.PERSONS, kinetics.JOINTS, 3)
+        return Poses(clip, "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
 
@@ -118,6 +119,8 @@ def _read_array(path, skeleton, flags):
     array = read_array(path)
     if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
+    if array.ndim == 5:
+        raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
     clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
@@ -129,14 +132,12 @@ def _order(array, known, axes):
     joints, shape = known and len(known.joints), array.shape
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    ends = [size == 3 for size in (shape[-1], shape[0])]  # which may be x, y, z
-    order = {3: ("TVC", "CTV"), 4: ("TMVC", "CTVM")}.get(array.ndim, (None, None))[not ends[0]] if any(ends) else None
+    order = {3: {3: "TVC", 4: "TMVC"}}.get(shape[-1], {3: "CTV", 4: "CTVM"} if shape[0] == 3 else {}).get(array.ndim)
     if order:
         frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
         if joints and found not in (joints, 33):
-            raise BadFile(
-                None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
-            )
+            why = f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            raise BadFile(None, why)
         if persons > 1 and persons >= frames:
             why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
             raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
@@ -147,7 +148,7 @@ def _order(array, known, axes):
     note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
     note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
     note += ", and the first column for numbers of frames" * numbered
-    return arrange(array, joints, order)[0], (note,) * (order is None or not ends[0])
+    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
 
 
 def _are_numbers(column):

@@ -62,7 +62,7 @@ class Classifier:
 
         Raises UserError if the skeleton does not fit.
         """
-        source, target = poses.skeleton, self.skeleton.name
+        source, target = getattr(poses.skeleton, "name", poses.skeleton), self.skeleton.name
         if (source, target) in MAPS:
             return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
         if source != target and "unknown" not in (source, target):
@@ -247,8 +247,8 @@ def find_stretches(live, clip, unknown=0.0):
         means = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)
         labels = [live.classifier.top(mean, 1, unknown)[0]["label"] if mean.any() else "nobody" for mean in means]
         for label, group in groupby(range(n), labels.__getitem__):
-            first, *_, last = [*group] * 2
+            at = [*group]
             if label != "nobody":
-                mean = means[first : last + 1].mean(axis=0)
-                stretches.append(Stretch(person, first * live.stride, min((last + 1) * live.stride, frames), mean))
+                start, end = at[0] * live.stride, min((at[-1] + 1) * live.stride, frames)
+                stretches.append(Stretch(person, start, end, means[at].mean(axis=0)))
     return sorted(stretches, key=lambda stretch: stretch.start)

@@ -23,9 +23,8 @@ class Folded(nn.Module):
     @torch.no_grad()
     def __init__(self, net, dtype=None):
         super().__init__()
-        if net.ablate or type(net) is not SGN:
-            what = ", ".join(net.ablate) or type(net).__name__
-            raise ValueError(f"only the paper's network has a folded form, not {what}")
+        if not net.is_plain or type(net) is not SGN:
+            raise ValueError("only the paper's network has a folded form, no ablation, variant or subclass")
         self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
         self.register_buffer("stream", None if net.stream is None else net.stream.clone())
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each

@@ -63,7 +63,7 @@ def test_from_a_folder_of_mmpose_to_a_trained_network(tmp_path):
         assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [11, 1, 6]
     flags = ["--dataset", folder / "my.h5", "--results", tmp_path / "results", "--epochs", 1, "--device", "cpu"]
     main.main([*map(str, flags), "-b", "8"])
-    assert "# theta: 0.0\n" in (tmp_path / "results" / "my" / "SGN" / "0_log.csv").read_text()
+    assert "theta: 0.0;" in (tmp_path / "results" / "my" / "SGN" / "0_log.csv").read_text()
 
 
 @pytest.mark.parametrize("up", UP)

@@ -123,7 +123,7 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
     home = tmp_path / "SYSU" / "SGN-paper,test_samples=1"
     summary = run("--splits", "2,4")
     for number in (2, 4):
-        assert f"# split: {number}\n" in (home / f"split{number}" / "0_log.csv").read_text()
+        assert f"split: {number};" in (home / f"split{number}" / "0_log.csv").read_text()
     top1 = [result["last_top1"] for result in summary["runs"]]
     assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
     assert summary["last_top1_std"] == pytest.approx(np.std(top1, ddof=1))
