@@ -36,9 +36,10 @@ if __name__ == "__main__":
 
 from clips.skeletons import STREAMS
 from engine import answers, distributed, runs
+from engine.accelerate import check_amp
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
-from engine.datasets import DATASETS, find_h5
+from engine.datasets import DATASETS, find_h5, find_odd_training
 from engine.distributed import print_once, warn_once
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
@@ -149,7 +150,9 @@ def check(args):
 
 
 def warn(config, clips):
-    """Lines about what the recipe cannot do with these data."""
+    """Lines about what is odd about these data, and what the recipe cannot do with them."""
+    for line in find_odd_training(clips):
+        warn_once(line)
     if not clips.spatial:
         warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
@@ -179,13 +182,11 @@ def test(args, run, clips, out):
     clips = clips.resplit(config.split)
     checkpoint, scores = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
-    title = [f"{run.title}:"] if run.title else []
     result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {answers.in_words(scores)}, {samples}"
-    print_once(*title, f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
+    print_once(*[f"{run.title}:"] * bool(run.title), f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
     warn_once(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
-    about = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "seed": seed, "checkpoint": str(path)}
-    return about | scores
+    return {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "seed": seed, "checkpoint": str(path)} | scores
 
 
 def test_together(args, config, clips, out):
@@ -217,11 +218,10 @@ def main(argv=None):
 
         init, digest = finetune.read_init(args.init)
     config = make_config(args, clips, name, init, digest)
-    protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
-    print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
+    print_once(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}", file=out)
     if config.amp:
-        distributed.check_amp(device)
+        check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:
         finetune.report(init, clips, todo)

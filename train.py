@@ -1,7 +1,6 @@
 """Training and testing: the loss, a step, an epoch, the test, and a run from its start to its results."""
 
 import sys
-import time
 
 import numpy as np
 import torch
@@ -78,8 +77,7 @@ class Trainer:
         self.net.to(self.device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.rng = torch.Generator(self.device)
-        label = clips.label[self.train_ids]
-        self.weights = balance(label, config.num_classes) if config.class_weights == "balanced" else None
+        self.weights = balance(clips.label[self.train_ids], config.num_classes) if config.class_weights else None
 
     def check(self):
         batch_size, n, select = self.config.batch_size, len(self.train_ids), self.config.select
@@ -241,14 +239,12 @@ def train_and_test(run, options, position=None):
     state = RunState(config, clips, folder, run.command or options.command)
     if not (options.resume and state.resume(trainer.net, trainer.optimizer)):
         distributed.run_on_main(state.start_anew)
-    best, start, lines = state.file("best.pth"), time.perf_counter(), []
+    best = state.file("best.pth")
     if not state.results:
         try:
             steps = len(trainer.train_ids) // config.batch_size
             with Progress(state, steps, run.title, position, options.tensorboard, sys.stderr) as progress:
                 trainer.train(state, progress)
-            minutes = (time.perf_counter() - start) / 60
-            lines = [f"note: trained {len(state.log)} epochs, {minutes:.1f} minutes in this run"]
             checkpoint, scores = test_and_write(best, config, clips, folder)
             last = scores
             if checkpoint.epoch != config.epochs:
@@ -261,4 +257,4 @@ def train_and_test(run, options, position=None):
         except KeyboardInterrupt as interrupt:
             done = f"{len(state.log)} of {config.epochs} epochs are in {folder}"
             raise type(interrupt)(f"{done}; the same command with --resume continues") from None
-    return state.results | {"seed": config.seed, "checkpoint": str(best)}, lines + state.summary()
+    return state.results | {"seed": config.seed, "checkpoint": str(best)}, state.summary()

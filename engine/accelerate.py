@@ -52,6 +52,15 @@ def try_compile(net, example, amp=False):
     net.zero_grad(set_to_none=True)
 
 
+def check_amp(device):
+    """Says so if products in bfloat16, as with --amp, are slower on a device than in float32. Takes milliseconds."""
+    pairs = [[torch.ones(n, 256, device=device, dtype=dtype) for n in (512, 256)] for dtype in (None, torch.bfloat16)]
+    plain, amp = timed([lambda a=a, b=b: a @ b for a, b in pairs], 3, device)
+    if amp > 1.5 * plain:
+        times = f"a product takes {1e3 * amp:.1f} ms in bfloat16 and {1e3 * plain:.1f} ms in float32"
+        distributed.warn_once(f"--amp makes this slower on this {device.type}: {times}")
+
+
 def timed(functions, runs, device, warm_up=True, repeat=1):
     """The median seconds of each function, called in turns. repeat: calls in one timing, of which the mean is taken."""
 

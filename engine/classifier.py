@@ -58,13 +58,13 @@ class Classifier:
         self.window = max(self.seg, window // self.seg * self.seg)
 
     def fit(self, poses):
-        """Poses of this network's skeleton: MediaPipe's joints become those of the Kinect that it was trained with.
+        """Poses of this network's skeleton: joints become those of the Kinect that it was trained with (joint_map).
 
         Raises UserError if the skeleton does not fit.
         """
-        source, target = poses.skeleton, self.skeleton.name
+        source, target = getattr(poses.skeleton, "name", poses.skeleton), self.skeleton.name
         if (source, target) in MAPS:
-            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target)
+            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
         if source != target and "unknown" not in (source, target):
             raise UserError(f"{self.path} was made for the skeleton {target}, not {source}")
         return poses
@@ -74,7 +74,8 @@ class Classifier:
 
         fps: frames a second of the recording, which is then resampled to RATE.
         """
-        clip = resample(self.fit(poses).clip, fps)
+        poses = self.fit(poses)
+        clip = resample(poses.clip, fps)
         if poses.centered and origin is None and self.checkpoint.origin is None:
             return clip
         return trim_and_center(clip, 0 if poses.axes == AXES_2D else self.origin(origin))

@@ -27,7 +27,7 @@ class Progress:
     """
 
     def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
-        self.epochs, self.title, self.file = state.config.epochs, title, file
+        self.epochs, self.title, self.file = state.config.epochs, f"{title} " if title else "", file
         self.quiet = not distributed.is_main_process()
         done = len(state.log)
         about = {"total": self.epochs * steps, "initial": done * steps, "desc": title or None, "position": position}
@@ -43,8 +43,11 @@ class Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
         self.bar.close()
+        if not failed and not self.quiet:
+            took = f"{(time.perf_counter() - self.times[0]) / 60:.1f} minutes in this run"
+            print_above_bars(f"note: {self.title}trained {self.epochs} epochs, {took}", self.file)
         if self.writer:
             self.writer.close()
 
@@ -74,8 +77,7 @@ class Progress:
         line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
         line += [f"{self.times[-1] - self.times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
         line.append(f"{tqdm.format_interval(left)} left")
-        title = f"{self.title} " if self.title else ""
-        print_above_bars(f"{title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
+        print_above_bars(f"{self.title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
 
 
 def check_tensorboard():

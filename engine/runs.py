@@ -13,7 +13,6 @@ from data import Clips
 from engine import distributed
 from engine.checkpoint import Checkpoint
 from engine.config import Config
-from engine.distributed import warn_once
 from safe.files import exclusive_lock, remove_stale_parts, state_of
 
 
@@ -87,8 +86,8 @@ def run_all(runs, options, work, jobs=1, out=None):
         try:
             for run, (results, lines) in zip(runs, done, strict=True):
                 finished += 1
-                for line in [f"{run.title}:"] * bool(run.title) + lines:
-                    _print(line, out)
+                for line in [f"{run.title}:"] * bool(run.title) + lines if distributed.is_main_process() else ():
+                    tqdm.write(line, file=out)
                 yield results
         except KeyboardInterrupt as interrupt:
             if jobs == 1:
@@ -110,13 +109,3 @@ def _side_by_side(runs, options, work, jobs):
 def _in_worker(work, run, options, threads, position):
     torch.set_num_threads(threads)
     return work(run, options, position)
-
-
-def _print(line, out):
-    """A line above the progress bars; notes go to standard error."""
-    if not distributed.is_main_process():
-        return
-    if line.startswith("note: "):
-        warn_once(line.removeprefix("note: "))
-    else:
-        tqdm.write(line, file=out)

@@ -8,11 +8,13 @@ import time
 import torch
 
 import util
+from clips import units
 from engine import answers, distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
-from engine.datasets import DATASETS
-from safe.torch_files import check_schema, copy_tensors, read_torch_file, save_torch_file
+from engine.datasets import DATASETS, sample_people
+from safe.schema import check_schema
+from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError, readable
 
 RESULTS = ("best.pth", "log.csv", "lable.txt", "pred.txt")  # the files of a run that belong together
@@ -44,6 +46,8 @@ class RunState:
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
         self.about = logs.provenance(command, device, **self.settings)
+        if clips.spatial:
+            self.about |= units.of_people(sample_people(clips), clips.skeleton)
         self.eval_split = "valid" if config.select == "val" else "test"
         self.log, self.best, self.results = [], math.inf, {}
 

@@ -23,8 +23,8 @@ def exclusive_lock(path, wait=False):
     Without support for locks (Windows, some network drives) a line says so.
     """
     path = Path(path)
-    made = [folder for folder in path.parents if not folder.exists()]
     while True:
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(path, "ab") as file:
             try:

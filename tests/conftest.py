@@ -11,7 +11,7 @@ from clips.h5 import write_h5
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and networks as small gain nothing by threads
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
 
-CLASSES, JOINTS = 4, 5
+CLASSES, JOINTS, SEG = 4, 5, 8
 DEVICE = "cpu"  # that --device names
 
 
@@ -22,7 +22,6 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     global DEVICE
     DEVICE = config.getoption("device")
-    config.addinivalue_line("markers", "device: computes on the device that --device names")
     if DEVICE != "cpu":
         if config.option.markexpr != "device":
             raise pytest.UsageError("--device: only with -m device")
@@ -66,10 +65,13 @@ def write_toy(path, test=18, joints=JOINTS, **header):
 
 
 def flags(h5, results, *more, epochs=3):
-    """A command line of main.py for a run on the tests' device, on a GPU with bits that can be compared."""
+    """A command line of main.py for a run on the tests' device, on a GPU with bits that can be compared.
+
+    A clip is cut into 8 segments, not 20: a run of an epoch then takes a quarter of a second.
+    """
     paths = ["--dataset", str(h5), "--results", str(results)]
     bits = ["--deterministic"] * DEVICE.startswith("cuda")
-    return [*paths, "--epochs", str(epochs), "-b", "16", "--device", DEVICE, *bits, *more]
+    return [*paths, "--seg", str(SEG), "--epochs", str(epochs), "-b", "16", "--device", DEVICE, *bits, *more]
 
 
 def run(h5, results, *more, epochs=3):

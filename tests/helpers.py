@@ -10,13 +10,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def allow_interrupt():
-    """For preexec_fn: Ctrl-C works in the child even if the tests were started in the background, which ignores it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start_script(script, *args, prefix=(), **kwargs):
     """Starts a program of the project: a Popen. script: its path below the project's root. prefix: what runs it."""
+
+    def allow_interrupt():
+        """Ctrl-C works in the child even if the tests were started in the background, which ignores it."""
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
     command = [*prefix, sys.executable, str(ROOT / script), *map(str, args)]
     kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | kwargs
     return subprocess.Popen(command, preexec_fn=allow_interrupt, **kwargs)
@@ -31,17 +31,10 @@ def run_script(script, *args, **kwargs):
 
 def torchrun(*args, processes=2):
     """Runs a script, the first of args, in several processes: what subprocess.run returns."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *args]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     for _ in range(2):  # gloo itself aborts once in some thirty runs, before the processes have connected
-        done = subprocess.run(
-            [*command, *map(str, args)],
-            capture_output=True,
-            text=True,
-            timeout=100,
-            env=environment,
-            preexec_fn=allow_interrupt,
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
         if "Signal 6" not in done.stderr:
             break
     return done

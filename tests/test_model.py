@@ -14,46 +14,36 @@ FIXTURES = Path(__file__).parent / "fixtures"
 
 
 def load_golden(name, device):
+    """The arrays of a fixture, and the release's network with its weights."""
     with np.load(FIXTURES / name, allow_pickle=False) as file:
-        return {name: torch.from_numpy(np.asarray(file[name])).to(device) for name in file.files}
-
-
-@pytest.fixture(scope="module")
-def golden(device):
-    return load_golden("sgn_ntu60_batch8.npz", device)
-
-
-@pytest.fixture
-def net(golden, device):
-    net = SGN().to(device)
+        golden = {name: torch.from_numpy(np.asarray(file[name])).to(device) for name in file.files}
+    net = SGN(golden["logits_eval"].shape[1]).to(device)
     net.load_state_dict(state_of(golden), strict=True)
-    return net.eval()
+    return golden, net.eval()
 
 
 def state_of(golden):
     return {name.removeprefix("state/"): value for name, value in golden.items() if name.startswith("state/")}
 
 
-def test_state_dict_has_the_names_shapes_and_order_of_the_release(golden):
-    ours, theirs = SGN().state_dict(), state_of(golden)
+@pytest.fixture
+def ntu60(device):
+    return load_golden("sgn_ntu60_batch8.npz", device)
+
+
+def test_state_dict_has_the_names_shapes_and_order_of_the_release(ntu60):
+    ours, theirs = SGN().state_dict(), state_of(ntu60[0])
     assert list(ours) == list(theirs)
     assert all(ours[name].shape == theirs[name].shape and ours[name].dtype == theirs[name].dtype for name in ours)
+    assert [sum(p.numel() for p in SGN(classes).parameters()) for classes in (60, 120)] == [691_048, 721_828]
 
 
 @pytest.mark.device
+@pytest.mark.parametrize("name", ["sgn_ntu60_batch8.npz", "sgn_ntu120_batch2.npz"])
 @torch.no_grad()
-def test_evaluation_logits_are_golden(net, golden):
-    torch.testing.assert_close(net(golden["x"]), golden["logits_eval"], rtol=0, atol=1e-5)
-    torch.testing.assert_close(net.double()(golden["x"].double()), golden["logits_eval64"], rtol=0, atol=1e-9)
-
-
-@pytest.mark.device
-@torch.no_grad()
-def test_evaluation_logits_with_120_classes_are_golden(device):
-    golden = load_golden("sgn_ntu120_batch2.npz", device)
-    net = SGN(120).to(device)
-    net.load_state_dict(state_of(golden), strict=True)
-    for form in (net.eval(), Folded(net)):
+def test_evaluation_logits_are_golden(name, device):
+    golden, net = load_golden(name, device)
+    for form in (net, Folded(net)):
         torch.testing.assert_close(form(golden["x"]), golden["logits_eval"], rtol=0, atol=1e-5)
     net.double()
     for form in (net, Folded(net)):
@@ -61,7 +51,8 @@ def test_evaluation_logits_with_120_classes_are_golden(device):
 
 
 @pytest.mark.device
-def test_three_training_steps_are_golden(net, golden):
+def test_three_training_steps_are_golden(ntu60):
+    golden, net = ntu60
     net.double().train()
     net.cnn.dropout.p = 0.0
     x, y = golden["x"].double(), golden["y"]
@@ -91,29 +82,14 @@ def test_three_training_steps_are_golden(net, golden):
 
 @pytest.mark.device
 @torch.no_grad()
-def test_the_folded_form_gives_golden_logits(net, golden):
+def test_a_clip_s_logits_do_not_depend_on_the_batch(ntu60):
+    (golden, net), order = ntu60, torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
     x, logits = golden["x"], golden["logits_eval"]
-    folded = Folded(net)
-    torch.testing.assert_close(folded(x), logits, rtol=0, atol=1e-5)
-    torch.testing.assert_close(folded(x[:1]), logits[:1], rtol=0, atol=1e-5)
-    torch.testing.assert_close(folded(x.repeat(3, 1, 1)[:19])[8:16], logits, rtol=0, atol=1e-5)  # several parts
-    assert folded(x[:0]).shape == (0, 60)
-    torch.testing.assert_close(Folded(net.double())(x.double()), golden["logits_eval64"], rtol=0, atol=1e-9)
-
-
-@pytest.mark.device
-@torch.no_grad()
-def test_a_clip_s_logits_do_not_depend_on_the_batch(net, golden):
-    order = torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
-    logits = net(golden["x"])
-    torch.testing.assert_close(net(golden["x"][order]), logits[order], rtol=0, atol=1e-5)
-    torch.testing.assert_close(net(golden["x"][:1]), logits[:1], rtol=0, atol=1e-5)
-    assert net(golden["x"][:0]).shape == (0, 60)
-
-
-@pytest.mark.parametrize("classes, parameters", [(60, 691_048), (120, 721_828)])
-def test_number_of_parameters(classes, parameters):
-    assert sum(p.numel() for p in SGN(classes).parameters()) == parameters
+    for form in (net, Folded(net)):
+        torch.testing.assert_close(form(x[order]), logits[order], rtol=0, atol=1e-5)
+        torch.testing.assert_close(form(x[:1]), logits[:1], rtol=0, atol=1e-5)
+        torch.testing.assert_close(form(x.repeat(3, 1, 1)[:19])[8:16], logits, rtol=0, atol=1e-5)
+        assert form(x[:0]).shape == (0, 60)
 
 
 @torch.no_grad()

@@ -14,7 +14,8 @@ from conftest import CLASSES, DEVICE, JOINTS, run
 from data import Clips, augment, rotation_matrices, transform
 from engine.checkpoint import load_checkpoint
 from engine.classifier import Classifier
-from engine.config import PAPER, RECIPES, Config, parse_recipe
+from engine.config import PAPER, RECIPES, Config, choose_recipe, parse_recipe
+from engine.logs import read_log
 from model import SGN
 from util import UserError
 
@@ -35,16 +36,15 @@ def randn(*size):
 
 @pytest.mark.device
 def test_rotation_by_hand():
-    x = torch.tensor([[[1.0, 2.0, 3.0]]], device=DEVICE)
-    quarter = torch.pi / 2
-    rotated = [
-        transform(x, rotation_matrices(torch.eye(3, device=DEVICE)[i][None] * quarter)).flatten() for i in range(3)
-    ]
-    # Rx: (x, z, -y); Ry: (-z, y, x); Rz: (y, -x, z), as in the release's data.py, _rot
-    expected = torch.tensor([[1.0, 3, -2], [-3, 2, 1], [2, -1, 3]], device=DEVICE)
-    torch.testing.assert_close(torch.stack(rotated), expected)
-    both = transform(x, rotation_matrices(torch.tensor([[quarter, 0, quarter]], device=DEVICE))).flatten()  # Rz (Rx p)
-    torch.testing.assert_close(both, torch.tensor([3.0, -1, -2], device=DEVICE))
+    x, quarter = torch.tensor([[[1.0, 2.0, 3.0]]], device=DEVICE), torch.pi / 2
+    for angles, expected in (  # as in the release's data.py, _rot
+        ([quarter, 0, 0], [1.0, 3, -2]),
+        ([0, quarter, 0], [-3.0, 2, 1]),
+        ([0, 0, quarter], [2.0, -1, 3]),
+        ([quarter, 0, quarter], [3.0, -1, -2]),  # Rz (Rx p)
+    ):
+        rotated = transform(x, rotation_matrices(torch.tensor([angles], device=DEVICE))).flatten()
+        torch.testing.assert_close(rotated, torch.tensor(expected, device=DEVICE))
 
 
 @pytest.mark.device
@@ -58,19 +58,17 @@ def test_the_rotation_is_golden():
 def test_the_paper_rotates_each_clip_by_up_to_theta():
     x = randn(500, SEG, 75)
     rotated = augment(x, PAPER, 0.3, generator(1))
-    before, after = ((y.view(500, -1, 3)[:, 1:] - y.view(500, -1, 3)[:, :-1]).norm(dim=2) for y in (x, rotated))
+    before, after = (y.view(500, -1, 3).diff(dim=1).norm(dim=2) for y in (x, rotated))
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)  # distances stay
-    maps = torch.linalg.lstsq(x.view(500, -1, 3), rotated.view(500, -1, 3)).solution
-    assert len(maps[:, 0, 0].unique()) == 500
     assert torch.equal(augment(x, PAPER, 0.0, generator()), x)
-    z = torch.zeros(500, 1, 3, device=DEVICE)
-    z[..., 2] = 1
+    z = torch.tensor([0.0, 0, 1], device=DEVICE).expand(500, 1, 3)
     cosine = augment(z, PAPER, 0.3, generator())[:, 0, 2]  # of the z axis and its image: cos x cos y
     assert np.cos(0.3) ** 2 - 1e-6 < cosine.min().item() < np.cos(0.3) ** 2 + 0.03
+    assert len(cosine.unique()) > 450  # its own rotation for each clip
 
 
 @pytest.mark.device
-@pytest.mark.parametrize("joints", [1, 20, 33])
+@pytest.mark.parametrize("joints", [1, 20])
 def test_plus_maps_each_clip_linearly_and_adds_noise(joints):
     x = randn(300, SEG, joints * 3)
     x[:, -1] = 0  # padding at the end of a short clip gets no noise
@@ -105,12 +103,7 @@ def test_every_second_clip_is_flipped_and_left_becomes_right():
         torch.testing.assert_close(y[~flipped], x[~flipped])
         assert 150 < flipped.sum() < 250
     assert torch.equal(augment(x, flip, 0.3, generator()), augment(x, PAPER, 0.3, generator()))  # pairs not known
-
-
-@pytest.mark.device
-def test_axes_other_than_x_y_z_are_not_rotated_scaled_or_given_noise():
-    x = randn(4, SEG, 54)
-    assert torch.equal(augment(x, PLUS, 0.3, generator(), spatial=False), x)
+    assert torch.equal(augment(x, PLUS, 0.3, generator(), spatial=False), x)  # nothing but flipped if not x, y, z
 
 
 @pytest.mark.device
@@ -129,11 +122,10 @@ def test_every_value_of_a_recipe_has_an_effect_alone():
 def sample(lengths, clip, n=3000, **how):
     """n samples of one of these clips, which have one joint and i + 1 in frame i: (n, SEG)."""
     frames = np.concatenate([np.arange(1, length + 1) for length in lengths] + [[0]]).astype(np.float32)
-    length = torch.tensor(lengths)
     header = {"joints": 1, "persons": 1, "class_names": ("a",), "protocol": "", "axes": "x, y, z", "sha256": ""}
+    length, label = np.array(lengths), np.zeros(len(lengths), np.int64)
     header["skeleton"] = unknown_skeleton(1)
-    frames, label = torch.from_numpy(frames[:, None].repeat(3, 1)), torch.zeros(len(lengths), dtype=torch.int64)
-    clips = Clips(frames, length.cumsum(0) - length, length, label, {"train": range(len(lengths))}, **header)
+    clips = Clips.from_arrays(frames[:, None].repeat(3, 1), length, label, {"train": range(len(lengths))}, header)
     ids = torch.full((n,), clip, device=DEVICE)
     return clips.to(DEVICE).sample(ids, generator(), SEG, **how)[:, :, 0].cpu()
 
@@ -163,16 +155,17 @@ def test_a_crop_is_a_part_of_the_clip_of_at_least_its_share():
     assert x.min() < 10 and x.max() > 990
 
 
-@pytest.mark.parametrize("recipe", [PAPER, PLUS])
+@pytest.mark.parametrize("recipe", [PAPER, replace(PLUS, test_samples=3)])
 def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, recipe):
-    torch.save({"state_dict": SGN(CLASSES, JOINTS).state_dict(), "recipe": str(recipe)}, tmp_path / "a.pth")
+    content = {"state_dict": SGN(CLASSES, JOINTS, 6).state_dict(), "seg": 6}
+    torch.save(content | {"recipe": str(recipe)}, tmp_path / "a.pth")
     net, clips = load_checkpoint(tmp_path / "a.pth").net, Clips.read(toy)
     ids = clips.ids("test")
     logits = train.predict_logits(net, clips, ids, recipe, seed=1)
-    rng, n = generator(1), recipe.test_samples
+    rng = generator(1)
     with torch.no_grad():
-        one_by_one = [net(clips.sample(ids, rng, net.seg, recipe.whole_clip)) for _ in range(n)]
-    torch.testing.assert_close(torch.stack(one_by_one).mean(0), logits)
+        samples = [net(clips.sample(ids, rng, net.seg, recipe.whole_clip)) for _ in range(recipe.test_samples)]
+    torch.testing.assert_close(torch.stack(samples).mean(0), logits)
     monkeypatch.setattr(train, "CPU_BATCH", 5)  # 18 clips: the last batch has 3
     torch.testing.assert_close(train.predict_logits(net, clips, ids, recipe, seed=1), logits)
 
@@ -198,11 +191,8 @@ def test_learning_rates_by_hand():
     [
         ("plus", "plus"),
         ("paper,whole_clip=0,test_samples=5,noise=0.00", "paper"),
-        ("plus,rotate_xz=0.2,noise=0", "plus,rotate_xz=0.2,noise=0"),
         ("plus,noise=0,rotate_xz=0.2", "plus,rotate_xz=0.2,noise=0"),
-        ("plus,crop=0.25", "plus,crop=0.25"),
         ("plus,noise=0.000050", "plus,noise=0.00005"),
-        ("plus,test_samples=100", "plus,test_samples=100"),
     ],
 )
 def test_a_recipe_has_one_name(text, name):
@@ -218,57 +208,32 @@ def test_a_network_s_folder_has_its_recipe_and_ablations():
     assert changed.folder == "SGN-plus,noise=0-joint-type+one-gcn"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        *[
-            "minus",
-            "plus,",
-            "plus,flip=2",
-            "plus,on=1",
-            "plus,noise=0,noise=1",
-            "plus,test_samples=2.7",
-            "plus,whole_clip=0.5",
-            "plus,noise=٣",
-            "plus,noise",
-            "plus,noise=-1",
-            "plus,noise=nan",
-            "plus,noise=1e3",
-            "plus,crop=0",
-            "plus,crop=1.1",
-            "paper,crop=0.5",
-            "plus,scale=1",
-            "plus,test_samples=0",
-            "../plus",
-            "plus,shear=0.4",
-        ],
-    ],
-)
-def test_a_recipe_that_does_not_exist_is_one_line(text, capsys):
-    with pytest.raises(SystemExit):
-        main.parse_args(["--recipe", text])
-    err = capsys.readouterr().err
-    assert err.startswith("error: argument --recipe: ") and err.count("\n") == 1
+WRONG = ["", "../plus", "plus,", "plus,flip=2", "plus,on=1", "plus,noise=0,noise=1", "plus,test_samples=2.7"]
+WRONG += ["plus,noise=-1", "plus,noise=nan", "plus,noise=٣", "plus,crop=0", "paper,crop=0.5", "plus,shear=0.4"]
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_recipe_that_does_not_exist_is_refused(text):
+    with pytest.raises(ValueError):
+        parse_recipe(text)
 
 
 def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
     plus = ("--recipe", "plus", "--views", "other")
-    run(toy, tmp_path, *plus, epochs=2)
+    run(toy, tmp_path, *plus, epochs=1)
     folder = tmp_path / "toy" / "SGN-plus"
     assert load_checkpoint(folder / "0_best.pth").recipe == PLUS
-    log = (folder / "0_log.csv").read_text()
-    assert f"# recipe: {PLUS}\n" in log and "# theta: None\n" in log and "# lr_factor: None\n" in log
+    assert {f"recipe: {PLUS}", "theta: None", "lr_factor: None"} <= set(read_log(folder / "0_log.csv")[0])
     out, err = capsys.readouterr()
-    assert "top-1" in out and "20 samples of each of the 18 test clips" in out
-    assert "note: the h5 does not state its skeleton (docs/data.md): clips are not flipped\n" in err
+    assert "20 samples of each" in out and "clips are not flipped" in err  # the skeleton is not known
+    before = (folder / "0_pred.txt").read_bytes()
     run(toy, tmp_path, *plus, "--train", "0")
-    assert capsys.readouterr().out.splitlines()[-1] == out.splitlines()[-1]
+    assert (folder / "0_pred.txt").read_bytes() == before
 
     monkeypatch.setitem(RECIPES, "plus", replace(PLUS, noise=0.5))  # a later version
     with pytest.raises(UserError, match="other settings: recipe paper,.*noise=0.01 -> paper,.*noise=0.5"):
-        run(toy, tmp_path, *plus, "--resume", epochs=2)
-    with pytest.raises(UserError, match="trained with --recipe plus,noise=0.01; test it with the same"):
+        run(toy, tmp_path, *plus, "--resume", epochs=1)
+    with pytest.raises(UserError, match="trained with --recipe plus,noise=0.01"):
         run(toy, tmp_path, *plus, "--train", "0")
 
 
@@ -277,8 +242,6 @@ def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
     [
         ("--dataset NTU --case 0", "plus,rotate_y=0.3,flip=0", 0.3),
         ("--dataset ntu60 --case 1", "plus", 0.5),
-        ("--dataset NTU120 --case 1", "plus,rotate_y=0.3,flip=0", 0.3),
-        ("--dataset NUCLA", "plus", 0.5),
         ("--dataset NUCLA --views same", "plus,rotate_y=0.3,flip=0", 0.3),
         ("--dataset mine.h5", "plus,rotate_y=0.3,flip=0", 0.3),
         ("--dataset mine.h5 --views other", "plus", 0.5),
@@ -286,7 +249,7 @@ def test_plus_from_training_to_testing(toy, tmp_path, monkeypatch, capsys):
 )
 def test_rotation_and_flip_follow_the_views_of_the_protocol(flags, plus, theta):
     def choose(*more):
-        return main.choose_recipe(main.parse_args([*flags.split(), *more]))
+        return choose_recipe(main.parse_args([*flags.split(), *more]))
 
     assert choose()[1] == theta
     recipe, own, _ = choose("--recipe", "plus")

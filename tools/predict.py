@@ -5,13 +5,14 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
-Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (frames, persons, joints, 3): x, y, z in
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
+AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
-the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
+The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
+the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
+joints MediaPipe's.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
@@ -34,11 +35,13 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
+from clips import recordings
+from clips.arrays import absent_if_nan
 from clips.joint_map import MAPS
-from clips.poses import LivePoses, is_frame, picture_size
-from clips.recordings import UP, as_poses, find_recordings, read_any
+from clips.poses import LivePoses, is_numbers
+from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
-from clips.units import check_size, describe_up, find_up
+from clips.units import check_size, odd_clip
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -77,14 +80,10 @@ def parse_args(argv=None):
     add("--per-person", action="store_true", help="classify each person alone")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    size = arguments.argument_type(picture_size)
-    add("--size", type=size, metavar="WxH", help="of the pictures, if poses are in pixels")
-    add("--persons", type=arguments.up_to(100), default=2, help="most persons of poses and lines (%(default)s)")
+    recordings.add_arguments(parser)
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
     add("--origin", type=int, help=origin)
-    add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
-    add("--scale", type=arguments.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     fps = f"frames a second, if not about {RATE} as in training: they are resampled"
     add("--fps", type=arguments.up_to(1000, float), help=fps)
     add("--windows", action="store_true", help="classify a long recording window by window")
@@ -113,22 +112,31 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(args.size, args.persons)
-        self.noted = set()
+        self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
+        self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
+        self.noted, self.judged = set(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
-        args = self.args
-        poses = read_any(path, self.skeleton, args.size, args.persons, args.up, args.scale)
-        self.note_mapped(poses)
-        up = find_up(poses.clip, poses.skeleton) if path.suffix == ".npy" else None
-        if up is not None and (odd := describe_up(up, args.up, poses.skeleton)):
-            self.note_once("up", f"{path}: {odd}")
+        poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
+        self.note(poses, f"{path}: ", poses.clip)
         return poses
 
-    def note_mapped(self, poses):
+    def note(self, poses, where, clip):
+        """Prints what a user should know of Poses, each once. clip: whose persons are judged, or None."""
+        for text in poses.notes:
+            self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
-            self.note_once("map", f"MediaPipe's joints are mapped to those of {self.skeleton}; some are guessed")
+            what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
+            self.note_once("map", what)
+        if clip is not None and not poses.stated:
+            for kind, odd in odd_clip(clip, poses.skeleton, self.args.up, self.trained.up):
+                self.note_once(kind, f"{where}{odd}")
+
+    def note_live(self, poses):
+        """Prints the same of a live frame, of which the first with a person is judged."""
+        self.note(poses, "", None if self.judged else poses.clip[None])
+        self.judged = True
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -146,15 +154,14 @@ class Inputs:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"neither numbers nor JSON ({shorten(error)})") from None
         try:
-            if content and isinstance(content, list) and not (is_frame(content) or is_frame(content[0])):
+            if is_numbers(content):
                 return self.numbers(content)
             poses = self.live.update(content)
             if poses is None:
                 return None
-            if self.args.up or self.args.scale != 1:
-                raise ValueError("--up and --scale are for lines of numbers, not for poses")
-            self.note_mapped(poses)
-            check_size(poses.clip[None], poses.skeleton)
+            self.note_live(poses)
+            scale = None if poses.stated else self.args.scale
+            check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -169,9 +176,11 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, scale)
+        values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+        poses = as_poses(values, self.own, self.args.up, scale)
         if poses.clip.any():
-            check_size(poses.clip, poses.skeleton, scale)
+            self.note_live(poses._replace(clip=poses.clip[0]))
+            check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 
 
@@ -232,8 +241,8 @@ def print_answer(args, classifier, about, probabilities, width=8, header=False):
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
     files, done = [path for source in args.files for path in find_recordings(source)], 0
-    if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
-        raise UserError("--up, --scale: only for .npy files, and there are none")
+    if (args.up or args.scale != 1) and all(path.suffix == ".skeleton" for path in files):
+        raise UserError("--up, --scale: not for .skeleton files, and there are no others")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
     for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
