@@ -143,7 +143,7 @@ def test_check_h5(path, tmp_path, capsys):
     with pytest.raises(UserError, match="no.h5"):
         check_h5.main([str(tmp_path / "no.h5")])
     empty, last = "note: test_x: clip 0", "correct: 3 training,"
-    odd = [empty, "note: test_x: clip 1", "note: no clip of 1 c"]  # labels that count from 1
+    odd = [empty, "note: test_x: clip 1", "note: no clip trains"]  # labels that count from 1
     for value, code, lines in ((np.nan, 2, [*odd, "x: clip 0 has NaN, i"]), (0, 0, [*odd, last])):
         with h5py.File(path, "r+") as file:
             file["x"][0, 0, 0], file["test_x"][0], file["test_x"][1] = value, 0, file["valid_x"][0]
