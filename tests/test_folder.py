@@ -100,7 +100,7 @@ def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up)
     assert (f"towards {up} from the feet" in capsys.readouterr().err) == (up != "y")
     make(folder, "--skeleton", "kinect_v2", f"--up={up}")
     make(folder, "--skeleton", "unknown")
-    assert "note" not in capsys.readouterr().err
+    assert "towards" not in capsys.readouterr().err
 
 
 def write_text(path, values, **more):
