@@ -75,7 +75,7 @@ def _sizes(shape, groups, known):
         free = [letter for letter in "TVM" if letter in group and letter not in known]
         sizes |= dict.fromkeys(free, 1)
         fixed = prod(sizes[letter] for letter in group)
-        if size % fixed or not free and size != fixed:
+        if not size or size % fixed or not free and size != fixed:
             return None
         if free:
             sizes[free[0]] = size // fixed

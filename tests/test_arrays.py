@@ -27,6 +27,7 @@ def arrays(train=70, test=6, frames=60, classes=60, dtype=np.float32):
         for i, clip in enumerate(x):
             clip[10 + i % 40 :] = 0
             clip[:, 1] *= i % 3 == 0
+        x[5:6] = 0  # nobody is in it
         found[f"x_{side}"] = x.reshape(n, frames, 150).astype(dtype)
         found[f"y_{side}"] = np.eye(classes)[np.arange(n) % classes]
     return found
@@ -107,6 +108,7 @@ AXES = {  # shape, joints, --axes: the order that it is taken for, or what to sa
     "one frame": ((20, 3), 20, None, "VC"),
     "told": ((20, 3, 20), 20, "VCT", "VCT"),
     "as many frames as joints": ((20, 3, 20), 20, None, None),
+    "nothing": ((0, 20, 3), 20, None, None),
     "frames last but one": ((20, 50, 3), 20, None, None),
     "joints unknown": ((20, 3, 50), None, None, None),
     "no such number of joints": ((40, 61), 20, None, None),
@@ -136,6 +138,7 @@ def with_nan():
     return x
 
 
+SIDES = ("train", 70), ("test", 6)
 WRONG = {  # arrays that differ, and what the line names
     "no y_test": ({"y_test": None}, "y_test"),
     "objects": ({"y_train": np.array([{}] * 70)}, "y_train"),
@@ -149,6 +152,7 @@ WRONG = {  # arrays that differ, and what the line names
     "too few": (arrays(train=1), "not written"),
     "nan": ({"x_test": with_nan()}, "x_test clip 2: .*--nan"),
     "millimetres": ({"x_test": arrays()["x_test"] * 1000}, "x_test clip 0: .*--scale"),
+    "20 frames of 17 joints": ({f"x_{k}": np.zeros((n, 3, 20, 17, 1)) for k, n in SIDES}, "skeleton"),
     "an unknown skeleton": (
         {f"x_{side}": np.zeros((n, 9, 51)) for side, n in (("train", 70), ("test", 6))},
         "skeleton",

@@ -289,8 +289,8 @@ def test_other_units_and_axes(tmp_path, capsys):
     live = ("--live", "--window", 40, *flags)
     assert run(capsys, *live, lines=as_lines(clip)) == run(capsys, *live, *turned, lines=as_lines(other))
     _, _, err = run(capsys, tmp_path / "c.npy", tmp_path / "d.npy", *flags)
-    [note] = [line for line in err if "--up=z" in line]
-    assert note.startswith("note: ") and "c.npy" in note
+    (odd,) = (line for line in err if "--up=z" in line)
+    assert odd.startswith("note: ") and "c.npy" in odd
 
 
 # ---- persons, windows, unknown

@@ -3,9 +3,9 @@
     python data/arrays/from_arrays.py NTU60_CS.npz --out data/ntu/NTU_CS.h5          # x_train, y_train, x_test, y_test
     python data/arrays/from_arrays.py xsub --out data/ntu/NTU_CS.h5                  # a folder:
         # train_data.npy or train_data_joint.npy, train_label.pkl or .npy, and val_... or test_...
-    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes NTVC
+    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes TVC
 
-Clips are (clips, C, T, V, M) = NCTVM, (clips, frames, persons * joints * 3), or what --axes says; labels one-hot, class
+Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
 kinect_v1 and 18 for openpose18 (x - 0.5, y - 0.5, score), and a note says so. Frames without a person are dropped, and
 3D clips centered. 5% of the training clips are for validation. Clips are read one at a time, compressed or not, and
@@ -116,33 +116,23 @@ def open_folder(path):
     def rows(path):
         return Rows(str(path), regular(path).stat().st_size, lambda: open(path, "rb"))
 
-    sides = {}
-    for side, names in (("train", ("train",)), ("test", ("val", "test"))):
-        labels = find(*(f"{name}_label{end}" for name in names for end in (".pkl", ".npy")))
-        data = find(*(f"{name}_data{end}.npy" for name in names for end in ("", "_joint")))
+    sides, test = {}, "val" if [*path.glob("val_data*.npy")] else "test"
+    for side, name in (("train", "train"), ("test", test)):
+        data = find(f"{name}_data.npy", f"{name}_data_joint.npy")
+        labels = find(f"{name}_label.pkl", f"{name}_label.npy")
         sides[side] = rows(data), *(rows(labels).labels() if labels.suffix == ".npy" else (read_pickle(labels), None))
     return sides
 
 
 def read_pickle(path):
     """The class indices of a pickle of them, or of (names, class indices). Raises UserError."""
-    try:
-        content = pickles.load(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path}: cannot be read as a pickle of labels ({shorten(error, 150)})") from None
-    if isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int):
-        content = content[1]
-    labels = getattr(content, "array", content)
-    if not isinstance(labels, np.ndarray) and not (
-        isinstance(labels, list | tuple) and all(type(label) is int and 0 <= label < 2**31 for label in labels)
-    ):
+    content = pickles.read(path, "labels")
+    is_pair = isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int)
+    labels = content[1] if is_pair else content
+    labels = labels.array.tolist() if isinstance(getattr(labels, "array", None), np.ndarray) else labels
+    if not isinstance(labels, list | tuple) or not all(type(label) is int and 0 <= label < 10_000 for label in labels):
         raise UserError(f"{path}: not a pickle of (names, class indices)")
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: {labels.dtype} {labels.shape}, not class indices")
-    return labels.astype(np.int64)
+    return np.array(labels, np.int64)
 
 
 # ---- the set
@@ -150,16 +140,14 @@ def read_pickle(path):
 
 def choose_skeleton(rows, args):
     """Sets args.skeleton, if it is not given, by the joints that a clip has. Raises UserError."""
-    if args.skeleton:
-        return
-    shape = rows.shape[1:]
-    fits = [joints for joints in JOINTS if joints in shape or len(shape) == 2 and shape[1] in (joints * 3, joints * 6)]
-    if len(fits) != 1:
-        raise UserError(
-            f"{rows.name} has the shape {rows.shape}: say which skeleton, with --skeleton NAME or FILE.json"
-        )
-    args.skeleton = JOINTS[fits[0]]
-    note(f"{fits[0]} joints are taken for {args.skeleton}; --skeleton names another")
+    shape, axes = rows.shape[1:], args.axes or ""
+    at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
+    found = [n for n in JOINTS if len(shape) > 2 and shape[at] == n or len(shape) == 2 and shape[1] in (n * 3, n * 6)]
+    if not args.skeleton and not found:
+        raise rows.error(f"has the shape {rows.shape}: say which skeleton, with --skeleton NAME or FILE.json")
+    if not args.skeleton:
+        args.skeleton = JOINTS[found[0]]
+        note(f"{rows.name} has {found[0]} joints, taken for {args.skeleton}; --skeleton names another")
 
 
 def convert(sides, args):
@@ -178,10 +166,9 @@ def convert(sides, args):
         *_, sizes = find_axes(train.shape[1:], known and len(known.joints), args.axes)
     except BadFile as error:
         raise train.error(f"does not say its axes: {error.args[1]}") from None
-    labels = count_from_0(np.concatenate([labels for _, labels, _ in sides.values()]), args)
+    labels = count_from_0(np.concatenate([labels for _, labels, _ in sides.values()]), args, args.source)
     classes = max(1 + labels.max(), *(n or 0 for *_, n in sides.values()))
     ntu = {60: "NTU", 120: "NTU120"}.get(classes) if args.skeleton == "kinect_v2" and not args.classes else None
-
     empty = np.zeros((1, sizes["V"] * 3), np.float32)
 
     def clips():
