@@ -138,7 +138,8 @@ def read_skeleton(attributes, joints):
 def read_skeleton_file(path):
     """A Skeleton of one's own, from JSON: {"joints": [names], "parents": [...], "flip_pairs": [...], "is_2d": true}.
 
-    The last two may be left out. Joints are numbers from 0, or names. Raises UserError, or the system's OSError.
+    The last two may be left out. Joints are numbers from 0, or names; null or -1 is the joint itself. Raises UserError,
+    or the system's OSError.
     """
     try:
         with open(regular(path), "rb") as file:
@@ -147,20 +148,18 @@ def read_skeleton_file(path):
         form = {"joints": [str], "parents": [object], "flip_pairs": [object], "is_2d": bool}
         if not {"joints", "parents"} <= stated.keys() <= form.keys():
             raise ValueError(f"it needs joints and parents, and may have flip_pairs and is_2d; it has {[*stated]}")
-        for key, value in stated.items():
-            check_schema(value, form[key], key)
+        check_schema(stated, {key: form[key] for key in stated}, "it")
         names = stated["joint_names"] = stated.pop("joints")
-        for key in ("parents", "flip_pairs"):
-            if key in stated:
-                stated[key] = [_number(joint, names) for joint in stated[key]]
+        for key in stated.keys() & {"parents", "flip_pairs"}:
+            stated[key] = [_number(joint, names, i) for i, joint in enumerate(stated[key])]
         return read_skeleton(stated, len(names))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not a skeleton ({shorten(error, 150)})") from None
 
 
-def _number(joint, names):
-    if joint in names:
-        return names.index(joint)
+def _number(joint, names, own):
+    if joint in (None, -1, *names):
+        return own if joint in (None, -1) else names.index(joint)
     if type(joint) is not int:
         raise ValueError(f"{shorten([joint])} is no joint")
     return joint

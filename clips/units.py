@@ -85,7 +85,7 @@ def check_size(clip, skeleton, scale=None, trained=None):
 
 def _factor(height, wanted):
     """The power of ten by which a height becomes about the wanted one; None if there is none."""
-    factor = 10.0 ** round(math.log10(wanted / height))
+    factor = 10.0 ** round(math.log10(wanted / max(height, 1e-9)))
     return factor if 0.5 < factor * height / wanted < 2 else None
 
 
@@ -212,7 +212,7 @@ def find_odd_order(people, skeleton):
         yield line(f"{skeleton.bone_name(bones[i])} {what}", count)
     pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
     pairs = np.array(pairs, np.int64).reshape(-1, 2)
-    length = median[from_, to][pairs]
+    length = np.maximum(median[from_, to][pairs], 1e-9)
     ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
     if (count := int((ratio > RATIO).sum())) and len(people) >= PEOPLE:
         i = np.nanargmax(ratio)
@@ -250,7 +250,7 @@ def _exchanges(distance, skeleton):
     pairs, parents, limb = np.array(skeleton.pairs or range(joints)), np.array(skeleton.parents), np.arange(joints)
     for _ in range(joints):  # the limb is its first joint
         limb = np.where(pairs[parents] != parents, limb[parents], np.arange(joints))
-    total = np.nansum(distance[bones[:, 0], bones[:, 1]])
+    total = np.nansum(distance[bones[:, 0], bones[:, 1]]) or 1
     order = np.arange(joints)
     for i, k in zip(*np.triu_indices(joints, 1), strict=True):
         if np.isfinite(distance[i, k]) and not pairs[limb[i]] == limb[k] != limb[i]:

@@ -197,8 +197,8 @@ OWN = {"joints": ["hips", "LeftHand", "R_hand"], "parents": ["hips", 0, 0], "fli
 
 def test_a_skeleton_of_ones_own_keeps_its_names(tmp_path):
     path, h5 = tmp_path / "mine.json", tmp_path / "a.h5"
-    for is_2d in (False, True):
-        path.write_text(json.dumps(OWN | {"is_2d": is_2d}))
+    for is_2d, root in ((False, "hips"), (True, None), (True, -1)):
+        path.write_text(json.dumps(OWN | {"is_2d": is_2d, "parents": [root, 0, 0]}))
         own = read_skeleton_file(path)
         assert (own.parents, own.find("right hand"), own.find("hand left"), own.find("head")) == ((0, 0, 0), 2, 1, None)
         write_h5(h5, splits(9), joints=3, persons=1, skeleton=own, **HEADER)

@@ -3,9 +3,9 @@
     python tools/check_h5.py my_own.h5
 
 Exit code 0 if the file is in the layout of clips/h5.py, else 2. Some things are allowed, and noted: empty clips;
-test clips that are also in the training or validation set; bones of the stated skeleton whose lengths change much, or
-differ between left and right, as the joints are then probably in another order. Left and right exchanged altogether
-cannot be seen so, nor can any order in 2D data, whose lengths mean nothing.
+classes without training clips; test clips that also train; persons that are not in metres or not upright along y;
+joints that are probably in another order than the skeleton's; flip pairs that leave out arms or legs (clips/units.py).
+Left and right exchanged altogether cannot be seen, nor can any order in 2D data, whose lengths mean nothing.
 """
 
 import sys
