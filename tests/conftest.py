@@ -12,6 +12,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and ne
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
 
 CLASSES, JOINTS, SEG = 4, 5, 8
+BONES = {"parents": [0, 0, 1, 1, 1], "flip_pairs": [0, 1, 2, 4, 3]}  # for write_toy, where a test needs a skeleton
 DEVICE = "cpu"  # that --device names
 
 

@@ -5,7 +5,7 @@ import torch
 
 import main
 import train
-from conftest import flags, run, same, weights, write_toy
+from conftest import BONES, flags, run, same, weights, write_toy
 from engine.logs import read_log
 from second_device import DEVICE, second_device
 
@@ -53,7 +53,7 @@ def test_waits_are_counted(operation, waits):
 @pytest.mark.slow
 def test_a_run_there_has_the_bits_of_the_cpu_and_its_files_are_read_there(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "EVAL_BATCH", train.CPU_BATCH)
-    h5 = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
+    h5 = write_toy(tmp_path / "toy.h5", **BONES)
     more = "--recipe", "plus,test_samples=2", "--views", "other", "-b", "28"
     here, there = (tmp_path / name / "toy" / "SGN-plus,test_samples=2" for name in ("here", "there"))
     run(h5, tmp_path / "here", *more, epochs=2)

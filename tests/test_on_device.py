@@ -12,7 +12,7 @@ import torch
 
 import conftest
 import train
-from conftest import run, same, weights, write_toy
+from conftest import BONES, JOINTS, run, same, weights, write_toy
 from data import Clips
 from engine import graphed
 from engine.config import Config, parse_recipe
@@ -31,7 +31,7 @@ FOLDER = "SGN-plus,test_samples=2"
 @pytest.fixture(scope="module")
 def h5(tmp_path_factory):
     """Clips whose skeleton is known, so that they are flipped."""
-    return write_toy(tmp_path_factory.mktemp("h5") / "toy.h5", test=6, joints=20, skeleton="kinect_v1")
+    return write_toy(tmp_path_factory.mktemp("h5") / "toy.h5", test=6, **BONES)
 
 
 @pytest.fixture
@@ -57,9 +57,9 @@ PARTS += ("early-max", "late-max,two-gcn")  # each ablation once
 def test_a_network_has_the_logits_and_gradients_of_the_cpu(ablate, stream, h5, place):
     ablate, clips = tuple(ablate.split(",")) if ablate else (), Clips.read(h5)
     edges = clips.bones() if "skeleton-graph" in ablate else None
-    net = SGN(4, 20, 6, ablate, edges, clips.stream(stream)).train()
+    net = SGN(4, JOINTS, 6, ablate, edges, clips.stream(stream)).train()
     net.cnn.dropout.p = 0.0
-    x = torch.randn(2, 6, 60)
+    x = torch.randn(2, 6, JOINTS * 3)
     for dtype, tolerance in ((torch.float64, 1e-9), (torch.float32, 2e-3)):
         ways = []
         for where in ("cpu", place[0]):

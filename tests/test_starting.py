@@ -74,7 +74,6 @@ def test_programs_survive_streams_that_are_closed_or_full(tmp_path, redirection,
         assert done.stderr == "of a library\nfirst é\\udcff\nline\n"
 
 
-@pytest.mark.slow
 def test_an_interrupt_during_the_imports_is_one_line():
     show_imports = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
     process = start_script("main.py", "--help", stdout=subprocess.DEVNULL, env=show_imports)
