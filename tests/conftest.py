@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -81,6 +82,23 @@ def run(h5, results, *more, epochs=3):
 
     main.main(flags(h5, results, *more, epochs=epochs))
     return results / h5.stem / "SGN"
+
+
+@contextmanager
+def interrupted(epoch):
+    """Within it, a run is stopped by Ctrl-C as that epoch begins."""
+    import train
+
+    train_epoch = train.Trainer.train_epoch
+
+    def stop(trainer, step, number, progress):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(trainer, step, number, progress)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.Trainer, "train_epoch", stop)
+        yield
 
 
 def weights(folder):

@@ -12,7 +12,7 @@ import main
 import subset_h5
 import train
 from clips.skeletons import SKELETONS
-from conftest import CLASSES, JOINTS, SEG, run, same, weights, write_toy
+from conftest import CLASSES, JOINTS, SEG, interrupted, run, same, weights, write_toy
 from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
 from model import SGN
@@ -33,17 +33,13 @@ def five(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("five") / "five.h5", class_names=list("abcde"))
 
 
-def stop(trainer, *_):
-    raise KeyboardInterrupt
-
-
 def start(monkeypatch, h5, results, *more):
     """The state dict with which a run starts."""
     seen = []
 
     def record(trainer, *_):
         seen.append({name: value.clone() for name, value in trainer.net.state_dict().items()})
-        stop(trainer)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(train.Trainer, "train", record)
@@ -90,13 +86,11 @@ def test_frozen_layers_and_their_statistics_stay_as_they_are(five, init, tmp_pat
 
 
 @pytest.mark.device
-def test_a_resumed_run_ends_with_the_same_bits(five, init, tmp_path, monkeypatch):
-    more, train_epoch = ["--init", str(init), "--freeze"], train.Trainer.train_epoch
+def test_a_resumed_run_ends_with_the_same_bits(five, init, tmp_path):
+    more = ["--init", str(init), "--freeze"]
     whole, parts = (tmp_path / where / "five" / "SGN-init-freeze" for where in ("whole", "parts"))
     run(five, tmp_path / "whole", *more, epochs=2)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        first = lambda trainer, step, epoch, bar: (train_epoch if epoch == 1 else stop)(trainer, step, epoch, bar)  # noqa: E731
-        patch.setattr(train.Trainer, "train_epoch", first)
+    with interrupted(2):
         run(five, tmp_path / "parts", *more, epochs=2)
     run(five, tmp_path / "parts", *more, "--resume", epochs=2)
     assert same(weights(parts), weights(whole))
