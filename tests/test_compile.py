@@ -38,15 +38,14 @@ def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, cap
     assert all(parameter.grad is None for parameter in net.parameters())
 
 
-@pytest.mark.parametrize("slow", [True, False])
-def test_a_compiled_step_that_is_slower_is_said(monkeypatch, capsys, slow):
+def test_a_compiled_step_that_is_slower_is_said(monkeypatch, capsys):
     def compiled(net):
         forward = net.forward
-        net.forward = lambda x: (time.sleep(0.3), forward(x))[1] if slow else x.sum() * net.fc.weight.sum()
+        net.forward = lambda x: (time.sleep(0.3), forward(x))[1]
 
     monkeypatch.setattr(torch.nn.Module, "compile", compiled)
     try_compile(SGN(3, 5, 6), torch.randn(4, 6, 15))
-    assert ("note: --compile makes a step slower" in capsys.readouterr().err) == slow
+    assert "note: --compile makes a step slower" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # where a CPU has no products in bfloat16

@@ -215,10 +215,9 @@ def error_of(command, capsys):
         ("--batch-size 0", "--batch-size"),
         ("--lr nan", "nan"),
         ("--seeds 2,2", "2,2"),
-        ("--seeds 1000000000", "--seeds"),
         ("--epoch 3", "did you mean --epochs"),
+        ("--max-epochs 0", "--epochs/--max-epochs/--max-epoches"),  # the release's names
         ("--workers 4", "--workers: not needed"),  # the release's
-        ("--dataset ...h5", "--dataset"),
         ("--resume --train 0", "--resume"),
         ("--seed 3 --seeds 2", "--seeds and --seed"),
         ("--jobs 2", "--jobs"),
@@ -247,8 +246,3 @@ def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, caps
         (["--dataset", write_toy(tmp_path / "empty.h5", test=0)], "test_x"),
     ):
         assert named in error_of(["--results", tmp_path / "results", *command], capsys)
-
-
-def test_the_number_of_epochs_has_three_names():
-    for flag in ("--epochs", "--max-epochs", "--max-epoches"):
-        assert main.parse_args([flag, "7"]).epochs == 7
