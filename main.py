@@ -18,7 +18,6 @@ checkpoint of your run if there is one, else the one in pretrained/. The default
 which is 0 there, and --print-freq, 20.
 """
 
-import json
 import os
 import shlex
 import sys
@@ -36,17 +35,18 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 from clips.skeletons import STREAMS
-from engine import distributed, ensemble, finetune, runs
+from engine import answers, distributed, runs
+from engine.accelerate import check_amp
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
-from engine.datasets import DATASETS, find_h5
+from engine.datasets import DATASETS, find_h5, find_odd_training
 from engine.distributed import print_once, warn_once
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
-from model import ABLATIONS, parse_ablations
-from train import accuracy, test_and_write, test_checkpoint, train_and_test, write_predictions
+from model import ABLATIONS, VARIANTS, parse_ablations
+from train import test_and_write, test_checkpoint, train_and_test, write_predictions
 
-NAMES = "names for --ablate, one or several with commas between:\n{}\n\nnames for --stream:\n{}"
+NAMES = "names for --ablate, one or several with commas between:\n{}\n\nfor --variant:\n{}\n\nfor --stream:\n{}"
 # Flags of the release that have no use here
 RELEASE_FLAGS = {
     "--workers": "not needed: one tensor holds all clips, and no worker loads them",
@@ -56,7 +56,8 @@ RELEASE_FLAGS = {
 
 
 def parse_args(argv=None):
-    names = NAMES.format(*("\n".join(f"  {n:16}{what}" for n, what in t.items()) for t in (ABLATIONS, STREAMS)))
+    tables = ABLATIONS, VARIANTS, STREAMS
+    names = NAMES.format(*("\n".join(f"  {name:16}{what}" for name, what in table.items()) for table in tables))
     parser = arguments.ArgumentParser(description=__doc__, epilog=names, elsewhere=RELEASE_FLAGS)
     add_data(parser.add_argument_group("data and network").add_argument)
     add_training(parser.add_argument_group("training").add_argument)
@@ -71,6 +72,7 @@ def add_data(add):
     views = "whether test clips are seen from other directions than training clips: sets the rotation, and whether plus"
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
+    add("--variant", choices=VARIANTS, help="train a network with another layer: see the end")
     add("--stream", choices=STREAMS, default="joint", help="what the network takes: see the end (%(default)s)")
     add("--dataset", default="NTU", help=f"{', '.join(DATASETS)}, or the path of an .h5 (%(default)s)")
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
@@ -95,6 +97,8 @@ def add_training(add):
     add("--lr", type=positive_float, default=0.001, help="initial learning rate (%(default)s)")
     add("--lr-factor", type=arguments.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
     add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
+    balanced = "let all classes count alike in the loss, however many training clips each has"
+    add("--class-weights", choices=("balanced",), help=balanced)
     theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"
     add("--theta", type=nonnegative_float, help=theta)
     add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
@@ -112,22 +116,18 @@ def add_running(add):
     add("--device", help="cpu, cuda, cuda:1, ... (cuda if there is a GPU, else cpu)")
     add("--seed", type=arguments.seed, help="of all randomness (1; in testing, the checkpoint's)")
     add("--seeds", type=arguments.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
-    add(
-        "--splits",
-        type=arguments.seed_list,
-        help="a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7",
-    )
+    splits = "a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7"
+    add("--splits", type=arguments.seed_list, help=splits)
     add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
     together = "with --train 0: test these checkpoints together, averaging their softmax scores"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
-    add(
-        "--weights", type=arguments.number_list, metavar="X,X", help="weights of the checkpoints of --ensemble (1 each)"
-    )
+    add("--weights", type=arguments.number_list, metavar="X,X", help="weights of those checkpoints (1 each)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")
-    add("--json", action="store_true", help="print the result as one JSON object, and all else to standard error")
+    what = "write the results, and each class's, to FILE as JSON; without FILE print them, all else to standard error"
+    add("--json", nargs="?", const="-", metavar="FILE", help=what)
 
 
 def check(args):
@@ -150,7 +150,9 @@ def check(args):
 
 
 def warn(config, clips):
-    """Lines about what the recipe cannot do with these data."""
+    """Lines about what is odd about these data, and what the recipe cannot do with them."""
+    for line in find_odd_training(clips):
+        warn_once(line)
     if not clips.spatial:
         warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
@@ -178,28 +180,25 @@ def test(args, run, clips, out):
     if not run.title:
         path = find_checkpoint(args.results, config.dataset, config.folder, config.case)
     clips = clips.resplit(config.split)
-    checkpoint, top1 = test_and_write(path, config, clips, run.folder, args.seed)
+    checkpoint, scores = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
-    title = [f"{run.title}:"] if run.title else []
-    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): top-1 {top1:.2f}%, {samples}"
-    print_once(*title, f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
+    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {answers.in_words(scores)}, {samples}"
+    print_once(*[f"{run.title}:"] * bool(run.title), f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
     warn_once(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
-    about = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1}
-    return about | {"seed": seed, "checkpoint": str(path)}
+    return {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "seed": seed, "checkpoint": str(path)} | scores
 
 
 def test_together(args, config, clips, out):
     """Tests the checkpoints of --ensemble: the results, a dict."""
+    from engine import ensemble
+
     checkpoints, weights = ensemble.read_members(args.ensemble, args.weights, clips)
     logits, labels = zip(*(test_checkpoint(c, clips, args.seed, args.amp) for c in checkpoints), strict=True)
-    scores, label = ensemble.add_scores(logits, weights), labels[0]
+    mean, label = ensemble.add_scores(logits, weights), labels[0]
     folder = args.results / config.dataset / "ensemble"
-    distributed.run_on_main(lambda: write_predictions(folder, args.case, label, scores))
-    members = [
-        {"checkpoint": str(path), "top1": accuracy(own, label)} for path, own in zip(args.ensemble, logits, strict=True)
-    ]
-    result = {"top1": accuracy(scores, label), "parameters": ensemble.count_parameters(checkpoints), "members": members}
+    distributed.run_on_main(lambda: write_predictions(folder, args.case, label, mean))
+    result = ensemble.score_all(checkpoints, logits, mean, label, clips.class_names)
     print_once(*ensemble.lines(result, len(label)), sep="\n", file=out)
     return result
 
@@ -207,22 +206,25 @@ def test_together(args, config, clips, out):
 def main(argv=None):
     args = parse_args(argv)
     command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
-    out = sys.stderr if args.json else sys.stdout
+    out = sys.stderr if args.json == "-" else sys.stdout
     device = distributed.init(args.device)
     if args.jobs > 1 and distributed.world_size() > 1:
         raise UserError("--jobs: each process of torchrun would start runs of its own; leave out one of the two")
     path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
     clips = runs.read_clips(path, args.cache, device)
-    init, digest = finetune.read_init(args.init) if args.init and args.train else (None, None)
+    init = digest = None
+    if args.init and args.train:
+        from engine import finetune
+
+        init, digest = finetune.read_init(args.init)
     config = make_config(args, clips, name, init, digest)
-    protocol = util.shorten(clips.protocol, 80)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
-    print_once(f"{name} case {args.case} ({protocol}): {about}", file=out)
+    print_once(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}", file=out)
     if config.amp:
-        distributed.check_amp(device)
+        check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:
-        finetune.report(init, clips.class_names, todo)
+        finetune.report(init, clips, todo)
     if args.train:
         warn(config, clips)
         results = list(runs.run_all(todo, make_options(args, device, command), train_and_test, args.jobs, out))
@@ -233,10 +235,11 @@ def main(argv=None):
         runs.prepare(config)
         results = [test(args, run, clips, out) for run in todo]
     several = "splits" if args.splits else "seeds" if args.seeds else None
-    summary = runs.summarize(results, several, out) if several else {}
+    summary = answers.summarize(results, several, out) if several else {}
     if args.json:
         about = {"dataset": name, "case": args.case, "network": config.folder, "data_sha256": clips.sha256}
-        print_once(json.dumps(about | ({"runs": results} | summary if summary else results[0])))
+        content = about | ({"runs": results} | summary if summary else results[0])
+        distributed.run_on_main(lambda: answers.write(content, args.json))
     distributed.shutdown()
 
 

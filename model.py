@@ -31,6 +31,10 @@ ABLATIONS = {
     "early-max": "max over joints of the dynamics: a frame is one node, with no graph, and no joint type to tell it by",
     "late-max": "max over joints at the end, with that over frames: the frame-level module takes each joint",
 }
+# Those that SGN(variant=...) takes, of layers that are not the paper's. A checkpoint keeps the name
+VARIANTS = {
+    "acceleration": "the dynamics have a third embedding beside position and velocity: a_t = v_t - v_(t-1), a_0 = 0"
+}
 CONTRADICTIONS = (
     {"position-only", "velocity-only"},
     {"identity-graph", "skeleton-graph", "early-max"},
@@ -65,12 +69,16 @@ class SGN(nn.Module):
     stream: a linear map of the joints, (3, num_joint, num_joint), one matrix each for x, y and z, that the input goes
     through first: that of the bone stream takes each joint relative to its parent (Skeleton.stream). None: the joints
     as they are. (): any such map, to be filled from a state dict.
+    variant: a name of VARIANTS, if any; ValueError for an unknown one.
     """
 
-    def __init__(self, num_classes=60, num_joint=25, seg=20, ablate=(), edges=None, stream=None):
+    def __init__(self, num_classes=60, num_joint=25, seg=20, ablate=(), edges=None, stream=None, variant=None):
         super().__init__()
         self.num_classes, self.num_joint, self.seg = num_classes, num_joint, seg
         self.ablate = off = parse_ablations(ablate)
+        if variant not in (None, *VARIANTS):
+            raise ValueError(f"{variant!r:.60} is not one of {', '.join(VARIANTS)}")
+        self.variant, self.is_plain = variant, not off and variant is None
         if ("skeleton-graph" in off) != (edges is not None):
             raise ValueError("edges are for skeleton-graph, which needs them")
         joint_type = not {"joint-type", "early-max"} & set(off)
@@ -86,6 +94,7 @@ class SGN(nn.Module):
         norm = 3 * num_joint  # dynamics, section 3.1
         self.joint_embed = Embed(3, 64, 64, norm_channels=norm) if "velocity-only" not in off else None
         self.dif_embed = Embed(3, 64, 64, norm_channels=norm) if "position-only" not in off else None
+        self.acc_embed = Embed(3, 64, 64, norm_channels=norm) if variant == "acceleration" else None
         self.cnn = FrameLevel(256, 512)  # frame-level module, section 3.3
         nodes = 1 if "early-max" in off else num_joint  # joint-level module, section 3.2
         self.compute_g1 = Graph(dim, 256) if learned else FixedGraph(nodes, () if edges is None else edges)
@@ -104,7 +113,7 @@ class SGN(nn.Module):
                 nn.init.zeros_(module.w.cnn.weight)
 
     @staticmethod
-    def config_of(shapes, ablate=(), seg=None):
+    def config_of(shapes, ablate=(), seg=None, variant=None):
         """The arguments of the SGN that a state dict of these {name: shape} belongs to.
 
         seg: for the ablation "frame-index", without which it is read off the shapes. Raises ValueError, KeyError or
@@ -119,6 +128,7 @@ class SGN(nn.Module):
             "ablate": ablate,
             "edges": () if "skeleton-graph" in ablate else None,
             "stream": () if "stream" in shapes else None,
+            "variant": variant,
         }
 
     def forward(self, x):
@@ -137,6 +147,8 @@ class SGN(nn.Module):
             x = self.dif_embed(velocity)
         else:
             x = self.joint_embed(x) + self.dif_embed(velocity)
+        if self.acc_embed is not None:
+            x = x + self.acc_embed(F.pad(velocity[:, 1:] - velocity[:, :-1], (0, 0, 1, 0)))
         x = x.view(b * t, j, 64)
         if "early-max" in self.ablate:
             x = x.amax(dim=1, keepdim=True)

@@ -1,35 +1,42 @@
 """Training and testing: the loss, a step, an epoch, the test, and a run from its start to its results."""
 
 import sys
-import time
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 from data import augment
-from engine import distributed, finetune
+from engine import distributed
 from engine.accelerate import training_step
+from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
+from engine.distributed import CPU_BATCH
 from engine.logs import Progress
 from engine.runs import prepare, read_clips
 from engine.state import RunState
-from model import SGN
-from safe.files import remove_stale_parts
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
-# Clips that are tested at a time; on a CPU what is between two layers then fits into its caches
-EVAL_BATCH, CPU_BATCH = 256, 8
+EVAL_BATCH = 256  # clips that a GPU tests at a time
 
 
-def criterion(logits, label):
+def criterion(logits, label, weights=None):
     """Cross entropy against 0.9 for the true class and 0.1 / (classes - 1) for each other, mean over the batch.
 
     PyTorch's label smoothing s spreads s / classes over all classes, the true one included: the same with this s.
+    weights: (classes,), by which the clips of a class count, as from `balance`.
     """
-    classes = logits.shape[1]
-    return F.cross_entropy(logits, label, label_smoothing=0.1 * classes / (classes - 1))
+    smoothing = 0.1 * logits.shape[1] / (logits.shape[1] - 1)
+    if weights is None:
+        return F.cross_entropy(logits, label, label_smoothing=smoothing)
+    return (weights[label] * F.cross_entropy(logits, label, label_smoothing=smoothing, reduction="none")).mean()
+
+
+def balance(label, classes):
+    """Weights by which all classes count alike: inverse frequency, 1 on average over the labels. (classes,) float32."""
+    count = label.bincount(minlength=classes)
+    return len(label) / ((count > 0).sum() * count.clamp(min=1))
 
 
 def make_optimizer(net, lr, weight_decay):
@@ -62,16 +69,15 @@ class Trainer:
         self.check()
         self.flip_pairs = clips.flip_pairs() if config.recipe.flip else None
         torch.manual_seed(config.seed)  # initial weights
-        edges = clips.bones() if "skeleton-graph" in config.ablate else None
-        stream = clips.stream(config.stream)
-        self.net = SGN(config.num_classes, clips.joints, config.seg, config.ablate, edges, stream)
+        self.net = config.make_network(clips)
         if init:
-            finetune.copy_weights(self.net, init, clips.class_names)
-        if config.freeze:
-            finetune.freeze(self.net)
+            from engine.finetune import start_from
+
+            start_from(init, self.net, clips, config.freeze)
         self.net.to(self.device)
         self.optimizer = make_optimizer(self.net, config.lr, config.weight_decay)
         self.rng = torch.Generator(self.device)
+        self.weights = balance(clips.label[self.train_ids], config.num_classes) if config.class_weights else None
 
     def check(self):
         batch_size, n, select = self.config.batch_size, len(self.train_ids), self.config.select
@@ -127,7 +133,7 @@ class Trainer:
             logits = forward(x)
         # DistributedDataParallel averages gradients over the processes, whose shares may differ by a clip
         weight = (mine.stop - mine.start) * distributed.world_size() / config.batch_size
-        loss = criterion(logits.float(), label) * weight
+        loss = criterion(logits.float(), label, self.weights) * weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -177,11 +183,6 @@ def predict_logits(net, clips, ids, recipe, seed, samples=None, amp=False):
     return distributed.all_reduce_sum(logits)
 
 
-def accuracy(logits, label):
-    """Top-1 in percent."""
-    return 100 * (logits.argmax(dim=1) == label).sum().item() / len(label)
-
-
 def test_checkpoint(checkpoint, clips, seed=None, amp=False):
     """Tests a Checkpoint on the test clips, those of its random split if it has one: logits (n, classes), labels (n,).
 
@@ -200,23 +201,17 @@ def test_checkpoint(checkpoint, clips, seed=None, amp=False):
     return logits, clips.label[ids]
 
 
-test_checkpoint.__test__ = False  # for pytest: no test
-
-
 def test_and_write(path, config, clips, folder, seed=None):
     """Tests the checkpoint in `path`, which must fit the Config and the clips, and writes labels and logits to folder.
 
-    Returns (the Checkpoint, its top-1 in percent). Raises UserError if it does not fit.
+    Returns (the Checkpoint, what engine.answers.score says of it). Raises UserError if it does not fit.
     """
     checkpoint = distributed.run_on_main(lambda: load_checkpoint(path))
     checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
     checkpoint.check_config(config)
     logits, label = test_checkpoint(checkpoint, clips, seed, config.amp)
     distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
-    return checkpoint, accuracy(logits, label)
-
-
-test_and_write.__test__ = False
+    return checkpoint, score(logits, label, clips.class_names)
 
 
 def write_predictions(folder, case, label, logits):
@@ -242,28 +237,24 @@ def train_and_test(run, options, position=None):
     clips = clips.resplit(config.split)
     trainer = Trainer(config, clips, run.init, options.print_freq)
     state = RunState(config, clips, folder, run.command or options.command)
-    distributed.run_on_main(lambda: remove_stale_parts(folder, f"{config.case}_"))
-    if options.resume:
-        state.resume(trainer.net, trainer.optimizer)
-    else:
+    if not (options.resume and state.resume(trainer.net, trainer.optimizer)):
         distributed.run_on_main(state.start_anew)
-    best, start, lines = state.file("best.pth"), time.perf_counter(), []
+    best = state.file("best.pth")
     if not state.results:
         try:
             steps = len(trainer.train_ids) // config.batch_size
             with Progress(state, steps, run.title, position, options.tensorboard, sys.stderr) as progress:
                 trainer.train(state, progress)
-            minutes = (time.perf_counter() - start) / 60
-            lines = [f"note: trained {len(state.log)} epochs, {minutes:.1f} minutes in this run"]
-            checkpoint, top1 = test_and_write(best, config, clips, folder)
-            last_top1 = top1
+            checkpoint, scores = test_and_write(best, config, clips, folder)
+            last = scores
             if checkpoint.epoch != config.epochs:
                 ids = clips.ids("test")
                 logits = predict_logits(trainer.net, clips, ids, config.recipe, config.seed, amp=config.amp)
-                last_top1 = accuracy(logits, clips.label[ids])
-            results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "top1": top1, "last_top1": last_top1}
+                last = score(logits, clips.label[ids], clips.class_names)
+            last = {f"last_{key}": value for key, value in last.items() if key != "classes"}
+            results = {"epoch": checkpoint.epoch, "selected": checkpoint.selected, **scores, **last}
             state.finish(trainer.net, trainer.optimizer, results)
         except KeyboardInterrupt as interrupt:
             done = f"{len(state.log)} of {config.epochs} epochs are in {folder}"
             raise type(interrupt)(f"{done}; the same command with --resume continues") from None
-    return state.results | {"seed": config.seed, "checkpoint": str(best)}, lines + state.summary()
+    return state.results | {"seed": config.seed, "checkpoint": str(best)}, state.summary()

@@ -30,11 +30,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from clips.skeletons import KINECT_V1, KINECT_V2
 from data import augment
 from engine import distributed
-from engine.accelerate import try_compile
+from engine.accelerate import timed, try_compile
 from engine.config import PAPER, Config
 from engine.folded import Folded
 from engine.logs import provenance
-from engine.timing import timed
 from model import SGN
 from release import Release, make_clips, release_batch
 from train import Trainer, criterion, make_optimizer, predict_logits
@@ -128,7 +127,7 @@ def make_rows(device, compiled):
             yield Row(f"{what} --compile", BATCH, release, ours, training=True)
 
     net.eval()
-    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, amp=True)}
+    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, torch.bfloat16)}
     check_forms(net, forms, x[:BATCH])
     for form, n, repeat, runs in (
         ("the module", BATCH, 1, None),

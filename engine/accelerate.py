@@ -1,5 +1,6 @@
-"""How a training step is carried out: over several processes, compiled, as a CUDA graph, or plainly."""
+"""How a training step is carried out, over several processes, compiled, as a CUDA graph, or plainly; and timings."""
 
+import statistics
 import sys
 import time
 
@@ -30,19 +31,16 @@ def try_compile(net, example, amp=False):
     """
 
     def step():
-        start = time.perf_counter()
         with torch.autocast(example.device.type, torch.bfloat16, enabled=amp):
             logits = net(example)
         logits.float().sum().backward()
-        return time.perf_counter() - start
 
     state = {name: value.clone() for name, value in net.state_dict().items()}
-    plain = min(step() for _ in range(3))
+    (plain,) = timed([step], 2, example.device)
     distributed.warn_once("compiling, which takes a minute or two")
     try:
         net.compile()
-        step()
-        compiled = min(step() for _ in range(2))
+        (compiled,) = timed([step], 2, example.device)
     except Exception as error:  # whatever a compiler may raise
         net._compiled_call_impl = None
         lines = [line for line in str(error).splitlines() if line.strip() and not line.endswith("raised:")]
@@ -52,3 +50,29 @@ def try_compile(net, example, amp=False):
             distributed.warn_once(f"--compile makes a step slower here: {compiled:.2f} s, and {plain:.2f} s without")
     net.load_state_dict(state)
     net.zero_grad(set_to_none=True)
+
+
+def check_amp(device):
+    """Says so if products in bfloat16, as with --amp, are slower on a device than in float32. Takes milliseconds."""
+    pairs = [[torch.ones(n, 256, device=device, dtype=dtype) for n in (512, 256)] for dtype in (None, torch.bfloat16)]
+    plain, amp = timed([lambda a=a, b=b: a @ b for a, b in pairs], 3, device)
+    if amp > 1.5 * plain:
+        times = f"a product takes {1e3 * amp:.1f} ms in bfloat16 and {1e3 * plain:.1f} ms in float32"
+        distributed.warn_once(f"--amp makes this slower on this {device.type}: {times}")
+
+
+def timed(functions, runs, device, warm_up=True, repeat=1):
+    """The median seconds of each function, called in turns. repeat: calls in one timing, of which the mean is taken."""
+
+    def time_once(function):
+        start = time.perf_counter()
+        for _ in range(repeat):
+            function()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return (time.perf_counter() - start) / repeat
+
+    for function in functions if warm_up else ():
+        time_once(function)
+    turns = [[time_once(function) for function in functions] for _ in range(runs)]
+    return [statistics.median(column) for column in zip(*turns, strict=True)]

@@ -9,20 +9,25 @@ nothing that it says is believed.
 """
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
+from clips.units import FARTHEST, person_size
 from engine.config import Recipe, parse_recipe
-from engine.datasets import DATASETS, OTHER
+from engine.datasets import DATASETS, OTHER, sample_people
 from model import SGN
 from safe.schema import check_schema
 from safe.torch_files import read_torch_file
 from util import ROOT, UserError, readable, shorten
 
 LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
+# Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
+HOLDERS = ("state_dict", "model_state_dict", "model", "net")
+WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
 # How the epoch of a checkpoint was selected, by --select
 SELECT = {
     "test": "best on the test clips, one sample each",
@@ -57,6 +62,15 @@ class Checkpoint:
         number = str(self.about.get("split"))
         return int(number) if number.isdecimal() and len(number) < 9 else None
 
+    @property
+    def person_size(self):
+        """The units.person_size of the clips that it was trained on, in their unit; None in 2D, and if not known."""
+        try:
+            size = float(self.about["person_size"])
+        except (KeyError, ValueError):
+            return None
+        return size if 0 < size < FARTHEST else None
+
     def check_fits(self, joints, classes, skeleton=None):
         """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
 
@@ -70,14 +84,21 @@ class Checkpoint:
             ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
             raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
 
+    def has_other_classes(self, clips):
+        """Whether its classes have other names than those of these Clips, as far as both are known."""
+        return bool(self.class_names) and not clips.unnamed and self.class_names != clips.class_names
+
     def differences(self, clips):
         """Yields what of the data that it was trained on differs from these Clips, in words, as far as it is known."""
         if self.about.get("data_sha256", clips.sha256) != clips.sha256:
             yield "was trained on another h5 than this one"
-        if self.class_names and not clips.unnamed and self.class_names != clips.class_names:
+        if self.has_other_classes(clips):
             pairs = zip(self.class_names, clips.class_names, strict=False)
             i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
             yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
+        size = person_size(sample_people(clips)) if self.person_size else None
+        if size and not 1 / 3 < size / self.person_size < 3:
+            yield f"was trained on persons about {self.person_size:g} high, those of the h5 are {size:.3g}: other units"
         if clips.skeleton.name == "unknown" != self.skeleton.name:
             yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
 
@@ -92,8 +113,11 @@ class Checkpoint:
             raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
 
     def check_config(self, config):
-        """As check_network, and of another recipe or random split."""
+        """As check_network, and of another variant, recipe or random split."""
         self.check_network(config)
+        if self.net.variant != config.variant:
+            flag = f"--variant {self.net.variant}" if self.net.variant else "no --variant"
+            raise UserError(f"{self.path}: trained with {flag}; test it with the same")
         if self.recipe != config.recipe:
             raise UserError(f"{self.path}: trained with --recipe {self.recipe.name}; test it with the same")
         if config.split is not None and self.split not in (None, config.split):
@@ -110,7 +134,8 @@ def find_checkpoint(results, dataset, network, case):
 
 
 def load_checkpoint(path):
-    """The Checkpoint in a file of this project or of the authors' release.
+    """The Checkpoint in a file of this project or of the authors' release, or a state dict as others save it: bare, or
+    by another name of HOLDERS, or with the prefixes of WRAPPED.
 
     Classes, joints and segments are read off the weights' shapes. Raises UserError for a file that is missing, damaged,
     of another network, or not to be read safely.
@@ -118,22 +143,33 @@ def load_checkpoint(path):
     content = read_torch_file(path)
     try:
         check_schema(content, {str: object}, "it")
+        content = content | {"state_dict": find_weights(content)}
         net = build(content, os.path.getsize(path))
         return Checkpoint(path=Path(path), net=net, **read_metadata(content, net))
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: not a checkpoint of SGN ({shorten(error, 200)})") from None
 
 
+def find_weights(content):
+    """The state dict in a file's content, with SGN's names. Raises ValueError, which says what the file has instead."""
+    if content.keys() >= {"settings", "net", "log"}:
+        raise ValueError("it is the state of a run, for --resume; its checkpoint is <case>_best.pth")
+    weights = next((content[name] for name in HOLDERS if isinstance(content.get(name), dict)), content)
+    weights = {WRAPPED.sub("", name) if isinstance(name, str) else name: value for name, value in weights.items()}
+    if "fc.weight" not in weights:
+        raise ValueError(f"no fc.weight among its keys: {', '.join(map(readable, map(str, weights))) or 'none'}")
+    return weights
+
+
 def build(content, largest):
     """The SGN of a file's content, in evaluation mode. largest: bytes of the file. Raises ValueError or KeyError."""
-    weights, ablate = content["state_dict"], list(content.get("ablate", ()))
+    weights, ablate = content["state_dict"], _read(content, "ablate", [], [str])
     check_schema(weights, {str: torch.Tensor}, "state_dict")
-    check_schema(ablate, [str], "ablate")
     if any(tensor.numel() * tensor.element_size() > largest for tensor in weights.values()):  # it is expanded
         raise ValueError("a tensor is larger than the file")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
-        config = SGN.config_of(shapes, ablate, content.get("seg"))
+        config = SGN.config_of(shapes, ablate, content.get("seg"), _read(content, "variant", None, str))
         sizes = {key: config[key] for key in ("num_classes", "num_joint", "seg")}
         check_schema(sizes, {str: int}, "its sizes")
         if min(sizes.values()) < 1:

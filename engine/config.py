@@ -10,6 +10,7 @@ import re
 from dataclasses import asdict, dataclass, fields, replace
 
 from engine.datasets import is_cross_view
+from model import SGN
 from util import UserError
 
 
@@ -104,6 +105,7 @@ class Config:
     network: str = "SGN"
     recipe: Recipe = PAPER
     ablate: tuple[str, ...] = ()  # model.ABLATIONS
+    variant: str | None = None  # model.VARIANTS
     stream: str = "joint"  # skeletons.STREAMS
     seed: int = 1
     split: int | None = None  # the number of a random split
@@ -114,6 +116,7 @@ class Config:
     lr: float = 0.001
     lr_factor: float | None = 0.1  # None: the recipe has its own schedule
     weight_decay: float = 0.0001
+    class_weights: str | None = None  # "balanced": the loss weighs classes by inverse frequency
     theta: float | None = None  # training rotation, radians. None: that of the views, or the recipe's own
     seg: int | None = None  # segments. None: 20, or the checkpoint's
     num_classes: int | None = None  # None: as many as the data has
@@ -133,8 +136,15 @@ class Config:
         """The folder of its results, below the data set's: "SGN", "SGN-plus", "SGN-plus-bone", "SGN-init", ..."""
         recipe = "" if self.recipe == PAPER else self.recipe.name
         stream = "" if self.stream == "joint" else self.stream
-        parts = [self.network, recipe, stream, "+".join(self.ablate), "init" * bool(self.init), "freeze" * self.freeze]
+        parts = [self.network, recipe, stream, self.variant, "+".join(self.ablate)]
+        parts += ["init" * bool(self.init), "freeze" * self.freeze]
         return "-".join(part for part in parts if part)
+
+    def make_network(self, clips):
+        """The SGN of a complete Config for these Clips. Raises UserError if it needs a skeleton that is not known."""
+        edges = clips.bones() if "skeleton-graph" in self.ablate else None
+        stream = clips.stream(self.stream)
+        return SGN(self.num_classes, clips.joints, self.seg, self.ablate, edges, stream, self.variant)
 
 
 # What a value may look like, by its type

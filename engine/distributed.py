@@ -9,9 +9,7 @@ process writes and prints. In a single process these functions work too, and do 
 import ctypes
 import os
 import sys
-import time
 from contextlib import suppress
-from itertools import pairwise
 
 import torch
 from torch import distributed as dist
@@ -20,6 +18,7 @@ from util import UserError, shorten
 
 # What torchrun sets for each process
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+CPU_BATCH = 8  # clips that a CPU computes at a time: what is between two layers then fits into its caches
 
 
 def init(device=None):
@@ -67,25 +66,6 @@ def pick_device(name=None):
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {shorten(name)}: not available ({shorten(error, 150)})") from None
     return device
-
-
-def check_amp(device):
-    """Says so if products in bfloat16, as with --amp, are slower on a device than in float32. Takes milliseconds."""
-    if is_main_process():
-        plain, amp = (1000 * product_seconds(device, dtype) for dtype in (torch.float32, torch.bfloat16))
-        if amp > 1.5 * plain:
-            times = f"a product takes {amp:.1f} ms in bfloat16 and {plain:.1f} ms in float32"
-            warn_once(f"--amp makes this slower on this {device.type}: {times}")
-
-
-def product_seconds(device, dtype):
-    """What a matrix product of the size of SGN's takes: the least of three, after a first one."""
-    a, b = (torch.ones(size, 256, device=device, dtype=dtype) for size in (512, 256))
-    times = [time.perf_counter()]
-    for _ in range(4):
-        (a @ b)[0, 0].item()  # waits for the device
-        times.append(time.perf_counter())
-    return min(end - start for start, end in pairwise(times[1:]))
 
 
 def shutdown():

@@ -7,22 +7,28 @@ Each network is tested in its own way (its stream, its recipe's samples, its see
 
 import math
 
-from engine import distributed
+from engine import answers, distributed
 from engine.checkpoint import load_checkpoint
 from util import UserError
 
 
-def count_parameters(checkpoints):
-    return sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
+def score_all(checkpoints, logits, mean, label, class_names):
+    """As answers.score of the averaged scores, and {"parameters", "members": [{"checkpoint", "top1"}]}."""
+    members = [
+        {"checkpoint": str(checkpoint.path), "top1": answers.accuracy(own, label)}
+        for checkpoint, own in zip(checkpoints, logits, strict=True)
+    ]
+    parameters = sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
+    return answers.score(mean, label, class_names) | {"parameters": parameters, "members": members}
 
 
 def lines(result, clips):
-    """What is printed of a result, {"top1", "parameters", "members": [{"checkpoint", "top1"}]}, of so many clips."""
-    top1, members = result["top1"], result["members"]
-    error = 100 * math.sqrt(top1 / 100 * (1 - top1 / 100) / clips)
+    """What is printed of a result of so many clips."""
+    share, members = result["top1"] / 100, result["members"]
+    error = 100 * math.sqrt(share * (1 - share) / clips)
     return [f"{member['checkpoint']}: top-1 {member['top1']:.2f}%" for member in members] + [
-        f"ensemble of {len(members)}, {result['parameters']:,} parameters: top-1 {top1:.2f}% of {clips} test clips, "
-        f"binomial standard error {error:.2f}"
+        f"ensemble of {len(members)}, {result['parameters']:,} parameters: {answers.in_words(result)} of {clips} test "
+        f"clips, binomial standard error of top-1 {error:.2f}"
     ]
 
 

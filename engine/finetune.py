@@ -18,36 +18,44 @@ def read_init(path):
     return distributed.run_on_main(read)
 
 
-def keeps_last_layer(checkpoint, classes, class_names):
-    """Whether the last layer is for as many classes, and for the same ones as far as their names are known."""
-    known = checkpoint.class_names and class_names[0] != "class 0"  # as in Clips.unnamed
-    return checkpoint.net.num_classes == classes and (not known or checkpoint.class_names == class_names)
+def new_weights(checkpoint, net, clips):
+    """Names in the network's state dict of what the checkpoint does not have in this shape, or for other classes."""
+    ours, theirs = net.state_dict(), checkpoint.net.state_dict()
+    new = {name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape}
+    return new | {"fc.weight", "fc.bias"} if "fc.weight" in new or checkpoint.has_other_classes(clips) else new
 
 
-def copy_weights(net, checkpoint, class_names):
-    """Copies a checkpoint's weights to a network; those of the last layer only if it is for the same classes."""
-    weights = checkpoint.net.state_dict()
-    if not keeps_last_layer(checkpoint, net.num_classes, class_names):
-        weights |= {f"fc.{name}": value for name, value in net.fc.state_dict().items()}
-    net.load_state_dict(weights)
+def start_from(checkpoint, net, clips, freeze=False):
+    """Copies a checkpoint's weights to a network, all that fit. freeze: only the last layer gets gradients; train it in
+    evaluation mode, so that batch norms keep their statistics."""
+    own, new = net.state_dict(), new_weights(checkpoint, net, clips)
+    net.load_state_dict(checkpoint.net.state_dict() | {name: own[name] for name in new}, strict=False)
+    if freeze:
+        net.requires_grad_(False)
+        net.fc.requires_grad_(True)
 
 
-def freeze(net):
-    """Only the last layer gets gradients. Train it in evaluation mode: batch norms then keep their statistics."""
-    net.requires_grad_(False)
-    net.fc.requires_grad_(True)
-
-
-def report(checkpoint, class_names, runs):
-    """Prints how runs (runs.Run) start from a checkpoint. Raises UserError if they would overwrite it."""
+def report(checkpoint, clips, runs):
+    """Prints how runs (runs.Run) start from a checkpoint. Raises UserError if they would overwrite it, or if layers
+    that are new would be frozen."""
     path, config = checkpoint.path, runs[0].config
     if path.resolve() in [(run.folder / f"{config.case}_best.pth").resolve() for run in runs]:
         raise UserError(f"--init {path}: this run would overwrite it; copy it, or choose other --results")
-    line, classes, before = f"starts from the weights of {path}", config.num_classes, checkpoint.net.num_classes
-    if not keeps_last_layer(checkpoint, classes, class_names):
+    net = config.make_network(clips)
+    layers, others = ({name.split(".")[0] for name in of.state_dict()} for of in (net, checkpoint.net))
+    new = {name.split(".")[0] for name in new_weights(checkpoint, net, clips)}
+    words = []
+    if "fc" in new:
+        before, classes = checkpoint.net.num_classes, config.num_classes
         these = f"{classes} classes, not {before}" if classes != before else "other classes"
-        line += f", with a new last layer for {these}"
-    warn_once(line)
+        words.append(f"with a new last layer for {these}")
+    if other := sorted(new - {"fc"}):
+        words.append(f"with new weights in {', '.join(other)}")
+        if config.freeze:
+            raise UserError(f"--freeze: {', '.join(other)} would stay random; leave out --freeze, or --variant")
+    if gone := sorted(others - layers):
+        words.append(f"without its {', '.join(gone)}")
+    warn_once(", ".join([f"starts from the weights of {path}", *words]))
     trained_on = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
     same_data = trained_on["dataset"] == config.dataset
     if same_data and any(trained_on[key] != str(getattr(run.config, key)) for run in runs for key in trained_on):

@@ -16,6 +16,7 @@ from engine import distributed
 from safe.progress import print_above_bars, progress
 from util import ROOT, UTF8, UserError, __version__, atomic_write, readable, regular
 
+DEFAULTS = "by default: "  # how the line of settings that have the default begins
 COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
 
 
@@ -26,7 +27,7 @@ class Progress:
     """
 
     def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
-        self.epochs, self.title, self.file = state.config.epochs, title, file
+        self.epochs, self.title, self.file = state.config.epochs, f"{title} " if title else "", file
         self.quiet = not distributed.is_main_process()
         done = len(state.log)
         about = {"total": self.epochs * steps, "initial": done * steps, "desc": title or None, "position": position}
@@ -42,8 +43,11 @@ class Progress:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, failed, *_):
         self.bar.close()
+        if not failed and not self.quiet:
+            took = f"{(time.perf_counter() - self.times[0]) / 60:.1f} minutes in this run"
+            print_above_bars(f"note: {self.title}trained {self.epochs} epochs, {took}", self.file)
         if self.writer:
             self.writer.close()
 
@@ -73,14 +77,22 @@ class Progress:
         line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
         line += [f"{self.times[-1] - self.times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
         line.append(f"{tqdm.format_interval(left)} left")
-        title = f"{self.title} " if self.title else ""
-        print_above_bars(f"{title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
+        print_above_bars(f"{self.title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
 
 
 def check_tensorboard():
     """Raises UserError if it is missing: before a run makes way for itself."""
     if importlib.util.find_spec("tensorboard") is None:
         raise UserError("--tensorboard: not installed; pip install -r requirements-extra.txt")
+
+
+def join(about, defaults):
+    """A run's {str: str} as comments of its log: the command, where it ran, the settings, and those left alone."""
+    first, where = ("command",), ("versions", "hardware", "commit")
+    usual = [key for key, value in defaults.items() if about.get(key) == value]
+    changed = [key for key in about if key not in (*first, *where, *usual)]
+    lines = ["; ".join(f"{key}: {about[key]}" for key in keys if key in about) for keys in (first, where, changed)]
+    return [*lines, DEFAULTS + "; ".join(f"{key}: {about[key]}" for key in usual)]
 
 
 def write_log(path, comments, rows):
@@ -94,6 +106,8 @@ def write_log(path, comments, rows):
 def read_log(path):
     """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
 
+    Comments: "command: main.py ...", "seed: 1", ..., in older logs on lines of their own, and the results.
+
     Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
     (test_... or valid_... in the file).
     """
@@ -105,13 +119,17 @@ def read_log(path):
             raise ValueError
     except (IndexError, KeyError, TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: not a training log of main.py") from None
-    return [line[1:].strip() for line in lines if line.startswith("#")], log
+    comments = [line[1:].strip() for line in lines if line.startswith("#")]
+    parts = ([text] if text.startswith("command: ") else text.removeprefix(DEFAULTS).split("; ") for text in comments)
+    return [part for text in parts for part in text], log
 
 
 def provenance(command, device, /, **settings):
     """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
+    elif device.type == "mps":
+        hardware = "Apple GPU (MPS; untried)"
     else:
         hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"

@@ -1,7 +1,6 @@
 """The runs of a command line: one, or one for each seed or split, one after another or several side by side."""
 
 import os
-import statistics
 from contextlib import ExitStack, closing
 from functools import lru_cache
 from pathlib import Path
@@ -12,12 +11,9 @@ from tqdm import tqdm
 
 from data import Clips
 from engine import distributed
-from engine.cache import read_cached, state_of
 from engine.checkpoint import Checkpoint
 from engine.config import Config
-from engine.distributed import warn_once
-from safe.files import exclusive_lock
-from safe.workers import available_cores, parallel_map
+from safe.files import exclusive_lock, remove_stale_parts, state_of
 
 
 class Run(NamedTuple):
@@ -50,7 +46,11 @@ def read_clips(h5, cache, device):
 
 @lru_cache(maxsize=1)
 def _read_clips(h5, _, cache, device):
-    return (read_cached(h5) if cache else Clips.read(h5)).to(device)
+    if not cache:
+        return Clips.read(h5).to(device)
+    from engine.cache import read_cached
+
+    return read_cached(h5).to(device)
 
 
 def prepare(config):
@@ -74,6 +74,7 @@ def run_all(runs, options, work, jobs=1, out=None):
         def lock():
             for run in runs:
                 locks.enter_context(exclusive_lock(run.folder / f".{run.config.case}_lock"))
+                remove_stale_parts(run.folder, f"{run.config.case}_")  # of a run that was killed
 
         distributed.run_on_main(lock)
         jobs = min(jobs, len(runs))
@@ -85,8 +86,8 @@ def run_all(runs, options, work, jobs=1, out=None):
         try:
             for run, (results, lines) in zip(runs, done, strict=True):
                 finished += 1
-                for line in [f"{run.title}:"] * bool(run.title) + lines:
-                    _print(line, out)
+                for line in [f"{run.title}:"] * bool(run.title) + lines if distributed.is_main_process() else ():
+                    tqdm.write(line, file=out)
                 yield results
         except KeyboardInterrupt as interrupt:
             if jobs == 1:
@@ -96,6 +97,8 @@ def run_all(runs, options, work, jobs=1, out=None):
 
 
 def _side_by_side(runs, options, work, jobs):
+    from safe.workers import available_cores, parallel_map
+
     threads = max(1, available_cores() // jobs)
     # Read when a worker imports torch: without it, the threads of all would be as many as cores
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
@@ -106,28 +109,3 @@ def _side_by_side(runs, options, work, jobs):
 def _in_worker(work, run, options, threads, position):
     torch.set_num_threads(threads)
     return work(run, options, position)
-
-
-def _print(line, out):
-    """A line above the progress bars; notes go to standard error."""
-    if not distributed.is_main_process():
-        return
-    if line.startswith("note: "):
-        warn_once(line.removeprefix("note: "))
-    else:
-        tqdm.write(line, file=out)
-
-
-def summarize(results, several, out):
-    """Mean and standard deviation over the results of several runs ("seeds" or "splits"), a dict, printed too."""
-    summary = {}
-    for key, what in (("top1", "selected epoch"), ("last_top1", "last epoch")):
-        if key in results[0]:
-            mean, std = mean_and_std([result[key] for result in results])
-            summary |= {f"{key}_mean": mean, f"{key}_std": std}
-            distributed.print_once(f"{what}: top-1 {mean:.2f} +- {std:.2f}% over {len(results)} {several}", file=out)
-    return summary
-
-
-def mean_and_std(values):
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0

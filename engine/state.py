@@ -8,13 +8,14 @@ import time
 import torch
 
 import util
-from engine import distributed, logs
+from clips.units import person_size
+from engine import answers, distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
-from engine.datasets import DATASETS
+from engine.datasets import DATASETS, sample_people
 from safe.schema import check_schema
 from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
-from util import UserError
+from util import UserError, readable
 
 RESULTS = ("best.pth", "log.csv", "lable.txt", "pred.txt")  # the files of a run that belong together
 TENSORS = {str: torch.Tensor}
@@ -27,13 +28,16 @@ SCHEMA = {
     "net": TENSORS,
     "optimizer": {int: TENSORS},
 }
+FINISHED = {"epoch": float, "selected": str, "top1": float, "last_top1": float}  # results, and perhaps further figures
+CLASSES = [{"class": str, "clips": int, "top1": object}]
 
 
 class RunState:
     """What is known of a run, and its files in `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
 
     log: a row for each epoch; best: the figure of the selected epoch; results: of the finished run, {"epoch",
-    "selected", "top1", "last_top1"}, else {}. Randomness has no state: the seed and the epoch seed every generator.
+    "selected"}, its answers.score, and "last_top1", ... of the last epoch, else {}. Randomness has no state: the seed
+    and the epoch seed every generator.
     """
 
     def __init__(self, config, clips, folder, command=""):
@@ -42,6 +46,8 @@ class RunState:
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
         self.about = logs.provenance(command, device, **self.settings)
+        if clips.spatial and (size := person_size(sample_people(clips))):
+            self.about["person_size"] = f"{size:.3g}"
         self.eval_split = "valid" if config.select == "val" else "test"
         self.log, self.best, self.results = [], math.inf, {}
 
@@ -75,6 +81,7 @@ class RunState:
             "recipe": str(config.recipe),
             "seg": config.seg,
             "ablate": config.ablate,
+            "variant": config.variant,
             "stream": config.stream,
             "class_names": list(clips.class_names),
             "skeleton": clips.skeleton.to_attributes(),
@@ -85,7 +92,8 @@ class RunState:
 
     def save(self, net, optimizer):
         """Writes the log, then the state: a run that is stopped between them repeats the epoch, to the same end."""
-        comments = [f"{key}: {value}" for key, value in self.about.items()] + self.summary()
+        defaults = {key: readable(str(value)) for key, value in Config().settings().items()}
+        comments = logs.join(self.about, defaults) + self.summary()
         logs.write_log(self.file("log.csv"), comments, self.log)
         content = {name: getattr(self, name) for name in SCHEMA if name not in ("net", "optimizer")}
         content |= {"net": dict(net.state_dict()), "optimizer": optimizer.state_dict()["state"]}
@@ -94,9 +102,13 @@ class RunState:
     def finish(self, net, optimizer, results):
         """Saves the results of a finished run; the files of the run before it go."""
         self.results = results
-        distributed.run_on_main(lambda: self.save(net, optimizer))
-        for name in RESULTS:
-            distributed.run_on_main(lambda name=name: self._previous(name).unlink(missing_ok=True))
+
+        def write():
+            self.save(net, optimizer)
+            for name in RESULTS:
+                self._previous(name).unlink(missing_ok=True)
+
+        distributed.run_on_main(write)
 
     def summary(self):
         """The lines that say what came out of a finished run; else none."""
@@ -104,8 +116,8 @@ class RunState:
             return []
         config, results = self.config, self.results
         return [
-            f"last epoch {config.epochs}: top-1 {results['last_top1']:.2f}%",
-            f"epoch {results['epoch']} ({results['selected']}): top-1 {results['top1']:.2f}%, "
+            f"last epoch {config.epochs}: {answers.in_words(results, 'last_')}",
+            f"epoch {results['epoch']} ({results['selected']}): {answers.in_words(results)}, "
             f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
         ]
 
@@ -160,15 +172,14 @@ class RunState:
     # ---- resuming
 
     def resume(self, net, optimizer):
-        """Continues from <case>_state.pth, if there is one; else starts anew.
+        """Continues from <case>_state.pth. Returns False if there is none.
 
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path = self.file("state.pth")
         state = distributed.run_on_main(lambda: read_torch_file(path) if path.exists() else None)
         if state is None:
-            distributed.run_on_main(self.start_anew)
-            return
+            return False
         try:
             check_schema(state, SCHEMA, "it")
             self._check(state)
@@ -187,6 +198,7 @@ class RunState:
         if changed and not self.results:
             self.about[f"from epoch {len(self.log) + 1} on"] = "; ".join(changed)
             distributed.warn_once(f"continuing with {'; '.join(changed)}: the bits may differ")
+        return True
 
     def _check(self, state):
         """Raises UserError for other settings, ValueError for what no such run has written."""
@@ -203,7 +215,8 @@ class RunState:
         if not 1 <= len(state["log"]) <= self.config.epochs or any([*row] != columns for row in state["log"]):
             raise ValueError("its log has other rows")
         if state["results"]:
-            check_schema(state["results"], {"epoch": float, "selected": str, "top1": float, "last_top1": float}, "it")
+            more = {key: CLASSES if key == "classes" else float for key in state["results"]}
+            check_schema(state["results"], more | FINISHED, "results")
 
 
 def start_optimizer(optimizer):

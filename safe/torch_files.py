@@ -41,7 +41,9 @@ def read_torch_file(path):
         why = next(iter(str(error).splitlines()), "it is empty")
         if isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
             runs = re.search(r"GLOBAL (\S+)", str(error))
-            why = f"it would run {readable(runs[1])}" if runs else "not written by torch.save, or damaged"
+            why = "not written by torch.save, or damaged"
+            if runs:
+                why = f"it would run {readable(runs[1])}; a checkpoint is a state_dict"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from conftest import run, same, weights
-from engine import distributed, runs
+from engine import accelerate, runs
 from engine.accelerate import try_compile
 from engine.config import Config
 from engine.distributed import pick_device, use_tf32
@@ -62,9 +62,8 @@ def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
 @pytest.mark.parametrize("bfloat16, said", [(0.3, True), (0.04, False)])
 def test_amp_that_makes_a_product_slower_is_said(monkeypatch, capsys, bfloat16, said):
     cpu = torch.device("cpu")
-    assert distributed.product_seconds(cpu, torch.float32) > 0
-    monkeypatch.setattr(distributed, "product_seconds", lambda _, dtype: {torch.bfloat16: bfloat16}.get(dtype, 0.04))
-    distributed.check_amp(cpu)
+    monkeypatch.setattr(accelerate, "timed", lambda products, *_: (products[1](), (0.04, bfloat16))[1])
+    accelerate.check_amp(cpu)
     assert ("note: --amp" in capsys.readouterr().err) == said
 
 

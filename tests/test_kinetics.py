@@ -94,7 +94,7 @@ def test_one_epoch_without_rotation(made, tmp_path, capsys):
     flags = ["--epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path), "--json"]
     main.main(["--dataset", "KINETICS", "--data", str(made / "out"), *flags])
     assert json.loads(capsys.readouterr().out)["dataset"] == "KINETICS"
-    assert "# theta: 0.0\n" in (tmp_path / "KINETICS" / "SGN" / "0_log.csv").read_text()
+    assert "theta: 0.0;" in (tmp_path / "KINETICS" / "SGN" / "0_log.csv").read_text()
 
 
 def changed(**more):

@@ -143,7 +143,7 @@ def test_a_state_from_before_a_setting_existed_has_its_default(toy, stopped, tmp
     torch.save(state, folder / "0_state.pth")
     run(toy, tmp_path, "--resume", epochs=2)
     assert re.search("^note: continuing with sgn .*, not torch 2.0.0", capsys.readouterr().err, re.M)
-    assert "# from epoch 2 on: sgn" in (folder / "0_log.csv").read_text()
+    assert "from epoch 2 on: sgn" in (folder / "0_log.csv").read_text()
 
 
 def test_what_is_not_the_state_of_such_a_run_is_refused(toy, stopped):

@@ -14,7 +14,8 @@ from clips.h5 import validate
 from data import Clips
 from engine.cache import read_cached
 from engine.datasets import find_h5, is_cross_view
-from make_sysu import make_split, read_mat
+from make_sysu import make_split
+from make_sysu import read_clip as read_mat
 from util import UserError
 
 PEOPLE = ("anna", "bo", "chen", "dana", "eve", "finn")
@@ -133,7 +134,7 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
         part = clips.resplit(number)
         labels = [int(line) for line in (home / f"split{number}" / "0_lable.txt").read_text().split()]
         assert labels == part.label[part.ids("test")].tolist()
-        assert f"# split: {number}\n" in (home / f"split{number}" / "0_log.csv").read_text()
+        assert f"split: {number};" in (home / f"split{number}" / "0_log.csv").read_text()
     top1 = [result["last_top1"] for result in summary["runs"]]
     assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
     assert summary["last_top1_std"] == pytest.approx(np.std(top1, ddof=1))

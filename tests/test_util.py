@@ -5,6 +5,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 import torch
@@ -13,7 +15,7 @@ import util
 from engine import logs
 from engine.logs import read_log, write_log
 from safe import arguments, program
-from safe.files import remove_stale_parts
+from safe.files import exclusive_lock, remove_stale_parts
 from util import UserError
 
 
@@ -74,6 +76,23 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path):
     assert path.read_text() == "one" and os.listdir(path.parent) == ["a.txt"]
     with pytest.raises(OSError, match="No space left on device: .*a.txt"), util.atomic_write(path):
         raise RuntimeError("unable to write (file write failed: errno = 28, ...)")  # as HDF5 says it
+
+
+def test_a_lock_leaves_nothing_behind(tmp_path):
+    path, seen = tmp_path / "new" / "folder" / ".lock", []
+
+    def wait():
+        with exclusive_lock(path, wait=True):
+            seen.append(path.exists())  # not the file that its last owner has removed
+
+    waiting = threading.Thread(target=wait)
+    with exclusive_lock(path):
+        with pytest.raises(UserError, match="another run"), exclusive_lock(path):
+            pass
+        waiting.start()
+        time.sleep(0.1)
+    waiting.join()
+    assert seen == [True] and not os.listdir(tmp_path)
 
 
 def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):

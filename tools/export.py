@@ -7,10 +7,13 @@
     (logits,) = session.run(["logits"], {"clips": clips})                      # float32 (batch, 20, 60) -> (batch, 10)
     logits = torch.export.load("sgn.pt2").module()(clips)                      # without model.py
 
-The batch size is free. Before the file is written, its content is loaded and run on random clips; if the logits differ
-from the module's, nothing is written. Then its latency is printed beside that of model.SGN and of its fast form. The
-file also holds the shapes of input and output, the class names if they are known, and how the checkpoint was trained:
-in the metadata_props of an .onnx, and in the extra file about.json of a .pt2.
+The batch size is free. What is exported is the fast form, or the module where there is none: of ablations and variants.
+With --fp16 weights and products are in float16, but for the first layer and the last; clips and logits stay float32.
+
+Before the file is written, its content is loaded and run on random clips; if the logits differ from the module's,
+nothing is written. Then its latency is printed beside the module's. The file also holds the shapes of input and output,
+the class names if they are known, and how the checkpoint was trained: in the metadata_props of an .onnx, and in the
+extra file about.json of a .pt2.
 """
 
 import hashlib
@@ -29,15 +32,15 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from engine.accelerate import timed
 from engine.checkpoint import load_checkpoint
 from engine.classifier import read_class_names
-from engine.folded import Folded
+from engine.folded import Folded, fast_form
 from engine.logs import provenance
-from engine.timing import timed
 from safe import arguments, program
 from util import UserError
 
-TOLERANCE = 1e-4
+TOLERANCE, TOLERANCE_FP16 = 1e-4, 2e-2
 CHECKED = (1, 3, 64)  # clips in a batch
 TIMED = (1, 64)
 
@@ -67,13 +70,19 @@ def trace(net):
         return torch.export.export(net.eval(), (random_clips(net, 2),), dynamic_shapes=batch, strict=True)
 
 
-def to_onnx(net, about):
-    """The bytes of an .onnx, input "clips" and output "logits", and a function that runs them in onnxruntime."""
+def to_onnx(net, about, opset=None):
+    """The bytes of an .onnx, input "clips" and output "logits", and a function that runs them in onnxruntime.
+
+    opset: None for the exporter's own. Raises UserError if it cannot be had.
+    """
     onnx, runtime, _ = (import_extra(name) for name in ("onnx", "onnxruntime", "onnxscript"))
     program = trace(net)
     with silence():
         names = {"input_names": ["clips"], "output_names": ["logits"], "dynamic_shapes": {"x": {0: "batch"}}}
-        model = torch.onnx.export(program, dynamo=True, verbose=False, **names).model_proto
+        model = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=opset, **names).model_proto
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    if opset not in (None, versions[""]):
+        raise UserError(f"--opset {opset}: the exporter gives {versions['']}")
     onnx.helper.set_model_props(model, about)
     onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
@@ -83,7 +92,7 @@ def to_onnx(net, about):
     return content, lambda clips: torch.from_numpy(session.run(["logits"], {"clips": clips.numpy()})[0])
 
 
-def to_pt2(net, about):
+def to_pt2(net, about, opset=None):
     """The bytes of a .pt2, and a function that runs them in torch."""
     program, content = trace(net), io.BytesIO()
     with silence():
@@ -114,15 +123,15 @@ def largest_difference(run, net):
     return worst
 
 
-def describe(args, checkpoint):
-    """What the exported file says of itself, {str: str}; a list or dict as JSON."""
+def describe(args, checkpoint, form):
+    """What the exported file says of itself, {str: str}; a list or dict as JSON. form: the network that is exported."""
     net = checkpoint.net
     names = read_class_names(args.classes, net.num_classes) if args.classes else checkpoint.class_names
     values = "joint by joint x - 0.5, y - 0.5, score" if checkpoint.skeleton.is_2d else "metres, joint by joint x y z"
     about = {
         "input": f"clips: float32 (batch, {net.seg}, {3 * net.num_joint}), {values}",
         "output": f"logits: float32 (batch, {net.num_classes})",
-        "form": args.form,
+        "form": "module" if form is net else "folded, float16" if args.fp16 else "folded",
         "checkpoint": checkpoint.path.name,
         "checkpoint_sha256": hashlib.sha256(checkpoint.path.read_bytes()).hexdigest(),
         "trained": json.dumps({"epoch": checkpoint.epoch, "recipe": str(checkpoint.recipe)} | checkpoint.about),
@@ -149,31 +158,38 @@ def main(argv=None):
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=Path, required=True, help="file to write, .onnx or .pt2")
-    add("--form", choices=("folded", "module"), default="folded", help="engine.folded or model.SGN (%(default)s)")
+    add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
+    add("--opset", type=arguments.up_to(99), help="version of ONNX's operators, from 18 on (the exporter's own)")
+    add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
     add("--runs", type=arguments.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.out.suffix not in FORMATS:
         raise UserError(f"--out {args.out}: must end in {' or '.join(FORMATS)}")
+    if args.opset and args.out.suffix != ".onnx":
+        raise UserError(f"--opset: of ONNX; --out {args.out} has none")
     convert, runtime = FORMATS[args.out.suffix]
 
     checkpoint = load_checkpoint(args.checkpoint)
     net = checkpoint.net
-    if net.ablate:
-        raise UserError(f"{args.checkpoint}: ablated ({', '.join(net.ablate)}); only whole networks are exported")
-    folded, about = Folded(net).eval(), describe(args, checkpoint)
-    content, run = convert(folded if args.form == "folded" else net, about)
+    form = net if args.form else fast_form(net)
+    if args.fp16 and form is net:
+        raise UserError("--fp16: only of the fast form, which --form module, ablations and variants have not")
+    form = Folded(net, torch.float16).eval() if args.fp16 else form
+    about = describe(args, checkpoint, form)
+    content, run = convert(form, about, args.opset)
     difference = largest_difference(run, net)
-    if not difference <= TOLERANCE:
+    if not difference <= (TOLERANCE_FP16 if args.fp16 else TOLERANCE):
         raise UserError(f"{args.out}: not written: its logits differ from the module's by {difference:.1e}")
     with util.atomic_write(args.out) as part:
         part.write_bytes(content)
-    print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['input']} -> {about['output']}")
-    print(f"logits of random clips differ by at most {difference:.0e}, relative for logits above 1")
+    print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['form']}, {about['input']} -> {about['output']}")
+    print(f"logits of random clips differ from the module's by at most {difference:.0e}, relative for logits above 1")
     print(f"class names: {', '.join(json.loads(about.get('class_names', '[]'))) or 'not known'}")
     version = importlib.import_module(runtime).__version__
-    print_latencies({"model.SGN": net, "folded": folded, f"{runtime} {version}": run}, net, args.runs)
+    forms = {"model.SGN": net} | ({} if form is net else {about["form"]: form}) | {f"{runtime} {version}": run}
+    print_latencies(forms, net, args.runs)
 
 
 if __name__ == "__main__":

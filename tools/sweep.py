@@ -30,10 +30,12 @@ if __name__ == "__main__":
 
 import main as sgn
 from engine import distributed, finetune
+from engine.accelerate import check_amp
+from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
 from engine.logs import provenance
-from engine.runs import mean_and_std, read_clips, run_all
+from engine.runs import read_clips, run_all
 from model import ABLATIONS
 from safe.torch_files import read_torch_file
 from train import train_and_test
@@ -41,7 +43,7 @@ from train import train_and_test
 BASE = "as it is"
 ABLATED = [f"--ablate {name}" for name in (*ABLATIONS, "joint-type,frame-index")]  # the last has none of the semantics
 RESULTS = ("top1", "last_top1")  # of a run, by their names in its state
-NAMING = ("recipe", "ablate", "stream")  # the fields of Config by which the folders of runs differ,
+NAMING = ("recipe", "ablate", "variant", "stream")  # the fields of Config by which the folders of runs differ,
 IMPLIED = ("theta", "lr_factor")  # and those that follow from a recipe
 
 
@@ -118,7 +120,7 @@ def to_markdown(rows):
     head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"]
     lines = [head, ["---"] * len(head)]
     for row in rows:
-        cells = [f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}" for key in RESULTS]
+        cells = [with_spread(row[key], row[f"{key}_std"]) for key in RESULTS]
         if row["variant"] != BASE:
             cells = [f"{cell} ({row[f'{key}_difference']:+.2f})" for cell, key in zip(cells, RESULTS, strict=True)]
         lines.append([row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"]), *cells])
@@ -135,7 +137,7 @@ def main(argv=None):
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
     if args.amp:
-        distributed.check_amp(device)
+        check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", run_all(todo, sgn.make_options(args, device, command), train_and_test, args.jobs)

@@ -131,6 +131,8 @@ def main(argv=None):
             command = [sys.executable, HERE.parent / "ntu" / script, "--root", args.root, "--dataset", "DEMO"]
             if code := subprocess.run(command).returncode:
                 sys.exit(code)
+        for folder in ("raw_data", "denoised_data"):  # 13 MB between the scripts, which nobody needs any more
+            shutil.rmtree(args.root / folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,54 @@
+"""What testing says: top-1, top-5, mean-class accuracy, and classes weighed alike in training."""
+
+import json
+
+import pytest
+import torch
+
+from conftest import run, write_toy
+from engine import answers
+from engine.checkpoint import load_checkpoint
+from train import balance, criterion
+
+NAMES = [f"class {i}" for i in range(7)]
+
+
+def test_scores_by_hand():
+    label = torch.tensor([0, 0, 0, 1, 2])
+    logits = torch.eye(7)[[0, 0, 1, 1, 6]] + torch.arange(7) / 100  # top 5: the first choice, and the last classes
+    scores = answers.score(logits, label, NAMES)
+    assert scores["top1"] == 60 and scores["top5"] == 80  # label 2 comes after 6, 5, 4 and 3
+    assert scores["mean_class"] == pytest.approx((200 / 3 + 100 + 0) / 3)
+    assert scores["classes"][0] == {"class": "class 0", "clips": 3, "top1": pytest.approx(200 / 3)}
+    assert [one["top1"] for one in scores["classes"][3:]] == [None] * 4  # without test clips
+    assert "without the 4 of 7 classes" in answers.in_words(scores)
+    assert "top5" not in answers.score(logits[:, :5], label, NAMES[:5])
+
+
+def test_balanced_classes_count_alike():
+    label = torch.tensor([0] * 8 + [1] * 2)
+    weights = balance(label, 3)
+    assert weights[:2].tolist() == [10 / 16, 10 / 4] and weights[label].mean() == 1
+    logits = torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    of_class = [criterion(logits[of], label[of]) for of in (slice(8), slice(8, 10))]
+    torch.testing.assert_close(criterion(logits, label, weights), sum(of_class) / 2)
+
+
+@pytest.mark.parametrize(
+    "more, runs, over", [([], 1, None), (["--seeds", "1"], 1, "1 seed"), (["--seeds", "2"], 2, "2 seeds")]
+)
+def test_results_as_lines_and_as_json(tmp_path, capsys, more, runs, over):
+    six = write_toy(tmp_path / "six.h5", class_names=list("abcdef"))  # two classes have no clips
+    run(six, tmp_path, *more, "--class-weights", "balanced", "--json", str(tmp_path / "a.json"), epochs=1)
+    lines = capsys.readouterr().out.splitlines()
+    run(six, tmp_path, *more, "--train", "0", "--json")
+    trained, tested = json.loads((tmp_path / "a.json").read_text()), json.loads(capsys.readouterr().out)
+    first = [result["runs"] if over else [result] for result in (trained, tested)]
+    for one, other in zip(*first, strict=True):
+        assert {key: one[key] for key in other if key in one} == {key: other[key] for key in one if key in other}
+        assert [cls["clips"] for cls in one["classes"]] == [5, 5, 4, 4, 0, 0]
+        assert f"last epoch 1: {answers.in_words(one, 'last_')}" in lines
+        assert one["last_top5"] >= one["last_top1"]
+    assert len(first[0]) == runs and load_checkpoint(first[0][0]["checkpoint"]).about["class_weights"] == "balanced"
+    if over:
+        assert lines[-1].endswith(f"% over {over}") and ("+-" in lines[-1]) == ("top5_std" in trained) == (runs > 1)
