@@ -243,6 +243,5 @@ def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, caps
         (["--dataset", toy, "--seg", "100000000"], "59 frames"),
         (["--dataset", toy, "--device", "meta"], "--device meta: not available"),
         (["--dataset", toy, "--device", "cuda"], "built for the CPU only"),
-        (["--dataset", write_toy(tmp_path / "empty.h5", test=0)], "test_x"),
     ):
         assert named in error_of(["--results", tmp_path / "results", *command], capsys)
