@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # two tests run at a time, and ne
 os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", f"{tempfile.gettempdir()}/hypothesis")  # not the work tree
 
 CLASSES, JOINTS, SEG = 4, 5, 8
+BONES = {"parents": [0, 0, 1, 1, 1], "flip_pairs": [0, 1, 2, 4, 3]}  # for write_toy, where a test needs a skeleton
 DEVICE = "cpu"  # that --device names
 
 
@@ -80,6 +82,23 @@ def run(h5, results, *more, epochs=3):
 
     main.main(flags(h5, results, *more, epochs=epochs))
     return results / h5.stem / "SGN"
+
+
+@contextmanager
+def interrupted(epoch):
+    """Within it, a run is stopped by Ctrl-C as that epoch begins."""
+    import train
+
+    train_epoch = train.Trainer.train_epoch
+
+    def stop(trainer, step, number, progress):
+        if number == epoch:
+            raise KeyboardInterrupt
+        return train_epoch(trainer, step, number, progress)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(train.Trainer, "train_epoch", stop)
+        yield
 
 
 def weights(folder):

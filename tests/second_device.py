@@ -67,9 +67,6 @@ class _Tensor(torch.Tensor):
     def __torch_dispatch__(cls, func, *_):
         raise RuntimeError(f"{func} outside of second_device()")
 
-    def __repr__(self):
-        return f"{self.value!r} on {DEVICE}"
-
 
 @contextmanager
 def second_device():

@@ -1,7 +1,5 @@
 """--compile where there is no compiler, --amp and --tf32."""
 
-import time
-
 import pytest
 import torch
 
@@ -36,17 +34,6 @@ def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, cap
     assert "--compile: failed" in capsys.readouterr().err
     assert same(net.state_dict(), before)
     assert all(parameter.grad is None for parameter in net.parameters())
-
-
-@pytest.mark.parametrize("slow", [True, False])
-def test_a_compiled_step_that_is_slower_is_said(monkeypatch, capsys, slow):
-    def compiled(net):
-        forward = net.forward
-        net.forward = lambda x: (time.sleep(0.3), forward(x))[1] if slow else x.sum() * net.fc.weight.sum()
-
-    monkeypatch.setattr(torch.nn.Module, "compile", compiled)
-    try_compile(SGN(3, 5, 6), torch.randn(4, 6, 15))
-    assert ("note: --compile makes a step slower" in capsys.readouterr().err) == slow
 
 
 @pytest.mark.slow  # where a CPU has no products in bfloat16

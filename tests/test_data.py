@@ -7,8 +7,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from clips.h5 import AXES_2D, write_h5
 from conftest import write_toy
@@ -107,7 +105,8 @@ def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch
         made_up = torch.load(packed, weights_only=True)
         made_up[name][at] = value
         torch.save(made_up, packed)
-        assert read_cached(path).length.tolist() == [30, 7, 1]
+        again = read_cached(path)
+        assert (again.length.tolist(), again.label.tolist()) == ([30, 7, 1], [0, 1, 0])
     for damaged in (b"cut", content[:-2000], content[:3000]):
         packed.write_bytes(damaged)
         assert read_cached(path).frames[0, 0] == 9
@@ -180,25 +179,3 @@ def test_bad_values_are_refused(tmp_path, name, place, value, why):
         file[name][place] = value
     with pytest.raises(UserError, match=why):
         Clips.read(path)
-
-
-@pytest.fixture(scope="module")
-def good(tmp_path_factory):
-    path = tmp_path_factory.mktemp("fuzz") / "x.h5"
-    write(path, [straight(30, 5)[:, :30], straight(7, 5)[:, :30]], joints=5)
-    return path
-
-
-@settings(max_examples=100, deadline=None, database=None)
-@given(st.data())
-def test_a_damaged_h5_is_read_or_refused_in_one_line(good, data):
-    content = bytearray(good.read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        at = data.draw(st.integers(0, len(content) - 1))
-        content[at : at + data.draw(st.integers(0, 40))] = data.draw(st.binary(max_size=8))
-    damaged = good.with_name("damaged.h5")
-    damaged.write_bytes(content)
-    try:
-        assert Clips.read(damaged).frames.isfinite().all()
-    except UserError as error:
-        assert "\n" not in str(error)

@@ -1,7 +1,6 @@
 """--init and --freeze: training from a checkpoint's weights. And tools/subset_h5.py, which makes few-shot data."""
 
 import hashlib
-import shutil
 
 import h5py
 import numpy as np
@@ -12,13 +11,14 @@ import main
 import subset_h5
 import train
 from clips.skeletons import SKELETONS
-from conftest import CLASSES, JOINTS, SEG, run, same, weights, write_toy
+from conftest import CLASSES, JOINTS, SEG, interrupted, run, same, weights, write_toy
 from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
 from model import SGN
 from util import UserError
 
 LAST = {"fc.weight", "fc.bias"}
+FREEZE = ("--freeze", "--weight-decay", "0.5", "--lr", "0.01")
 
 
 @pytest.fixture(scope="module")
@@ -33,17 +33,13 @@ def five(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("five") / "five.h5", class_names=list("abcde"))
 
 
-def stop(trainer, *_):
-    raise KeyboardInterrupt
-
-
 def start(monkeypatch, h5, results, *more):
     """The state dict with which a run starts."""
     seen = []
 
     def record(trainer, *_):
         seen.append({name: value.clone() for name, value in trainer.net.state_dict().items()})
-        stop(trainer)
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(train.Trainer, "train", record)
@@ -67,45 +63,45 @@ def test_a_run_starts_from_the_weights_and_other_classes_get_a_new_last_layer(
         assert f"{init}, with a new last layer" in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def frozen(five, init, tmp_path_factory):
+    """The folder of a run of --freeze."""
+    return run(five, tmp_path_factory.mktemp("frozen"), *FREEZE, "--init", str(init)).with_name("SGN-init-freeze")
+
+
 @pytest.mark.device
-@pytest.mark.parametrize("amp", [[], pytest.param(["--amp"], marks=pytest.mark.slow)])
-def test_frozen_layers_and_their_statistics_stay_as_they_are(five, init, tmp_path, amp):
-    tuned, frozen = (tmp_path / "five" / name for name in ("SGN-init", "SGN-init-freeze"))
-    run(five, tmp_path, "--init", str(init), "--freeze", "--weight-decay", "0.5", "--lr", "0.01", *amp)
-    run(five, tmp_path, "--init", str(init), "--weight-decay", "0.5", *amp, epochs=1)
+def test_frozen_layers_and_their_statistics_stay_as_they_are(five, init, frozen, tmp_path):
+    tuned = run(five, tmp_path, "--init", str(init), "--weight-decay", "0.5", epochs=1).with_name("SGN-init")
     before, after = weights(init.parent), weights(frozen)
     assert {name for name in after if not after[name].equal(before[name])} == LAST
     assert not {name for name in before if weights(tuned)[name].equal(before[name])}  # without --freeze all change
     state = torch.load(frozen / "0_state.pth", weights_only=True)
     assert [entry["exp_avg"].shape for entry in state["optimizer"].values()] == [(5, 512), (5,)]
-    comments, log = read_log(frozen / "0_log.csv")
+    log = read_log(frozen / "0_log.csv")[1]
     assert log["train_loss"][-1] < log["train_loss"][0]
-
-    about = load_checkpoint(frozen / "0_best.pth").about  # says what it started from, which a test does not need
-    assert (about["init"], about["freeze"]) == (hashlib.sha256(init.read_bytes()).hexdigest(), "True")
-    assert {f"init: {about['init']}", "freeze: True"} <= set(comments)
-    figures = (frozen / "0_pred.txt").read_bytes()
-    run(five, tmp_path, "--init", "gone.pth", "--freeze", "--train", "0", *amp)
-    assert (frozen / "0_pred.txt").read_bytes() == figures
 
 
 @pytest.mark.device
-def test_a_resumed_run_ends_with_the_same_bits(five, init, tmp_path, monkeypatch):
-    more, train_epoch = ["--init", str(init), "--freeze"], train.Trainer.train_epoch
-    whole, parts = (tmp_path / where / "five" / "SGN-init-freeze" for where in ("whole", "parts"))
-    run(five, tmp_path / "whole", *more, epochs=2)
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        first = lambda trainer, step, epoch, bar: (train_epoch if epoch == 1 else stop)(trainer, step, epoch, bar)  # noqa: E731
-        patch.setattr(train.Trainer, "train_epoch", first)
-        run(five, tmp_path / "parts", *more, epochs=2)
-    run(five, tmp_path / "parts", *more, "--resume", epochs=2)
-    assert same(weights(parts), weights(whole))
-    assert (parts / "0_pred.txt").read_bytes() == (whole / "0_pred.txt").read_bytes()
-    changed = shutil.copy(init, tmp_path / "changed.pth")
-    with open(changed, "ab") as file:
-        file.write(b"\0")
+def test_a_resumed_run_ends_with_the_same_bits(five, init, frozen, tmp_path):
+    with interrupted(2):
+        run(five, tmp_path, *FREEZE, "--init", str(init))
+    changed = tmp_path / "changed.pth"
+    changed.write_bytes(init.read_bytes() + b"\0")
     with pytest.raises(UserError, match=r"other settings: init \w{64} -> \w{64}"):
-        run(five, tmp_path / "parts", "--init", str(changed), "--freeze", "--resume", epochs=2)
+        run(five, tmp_path, *FREEZE, "--init", str(changed), "--resume")
+    run(five, tmp_path, *FREEZE, "--init", str(init), "--resume")
+    parts = tmp_path / "five" / "SGN-init-freeze"
+    assert same(weights(parts), weights(frozen))
+    assert (parts / "0_pred.txt").read_bytes() == (frozen / "0_pred.txt").read_bytes()
+
+
+def test_a_run_says_what_it_started_from_and_a_test_does_not_need_it(five, init, frozen):
+    about = load_checkpoint(frozen / "0_best.pth").about
+    assert (about["init"], about["freeze"]) == (hashlib.sha256(init.read_bytes()).hexdigest(), "True")
+    assert {f"init: {about['init']}", "freeze: True"} <= set(read_log(frozen / "0_log.csv")[0])
+    before = (frozen / "0_pred.txt").read_bytes()
+    run(five, frozen.parents[1], "--init", "gone.pth", "--freeze", "--train", "0")
+    assert (frozen / "0_pred.txt").read_bytes() == before
 
 
 def test_every_seed_has_its_own_last_layer_and_the_same_start(five, init, tmp_path, capsys):

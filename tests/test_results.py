@@ -7,8 +7,6 @@ import re
 import shlex
 import statistics
 
-import pytest
-
 import main
 from engine.config import parse_recipe
 from engine.datasets import is_cross_view
@@ -78,17 +76,10 @@ def test_every_log_and_checkpoint_has_a_row():
     assert set(FOLDER.glob("*/*/*.csv")) == {path for row in LEDGER for path in FOLDER.glob(row["logs"])}
 
 
-@pytest.mark.parametrize(
-    "change, found",
-    [
-        ({"selected": "90.74"}, {"selected"}),
-        ({"last": "90.30 ± 0.10"}, {"last"}),
-        ({"seeds": "1"}, {"seeds"}),
-        ({"command": "main.py --dataset NUCLA --recipe paper,flip=1 -b 7"}, {"recipe", "batch_size"}),
-        ({"logs": "none/*.csv"}, {"logs"}),
-        ({"checkpoint": "DEMO/SGN/0_best.pth"}, {"checkpoint"}),
-    ],
-)
-def test_a_wrong_row_is_found(change, found):
+def test_a_wrong_row_is_found():
     row = next(row for row in LEDGER if row["checkpoint"] == "NUCLA/SGN/0_best.pth")
-    assert faults(row | change) == found
+    wrong = {"selected": "90.74", "last": "90.30 ± 0.10", "seeds": "1", "logs": "none", "checkpoint": "DEMO/0_best.pth"}
+    for column, value in wrong.items():
+        assert faults(row | {column: value}) == {column}
+    command = "main.py --dataset NUCLA --recipe paper,flip=1 -b 7"
+    assert faults(row | {"command": command}) == {"recipe", "batch_size"}

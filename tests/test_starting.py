@@ -1,4 +1,4 @@
-"""Ways of starting: closed and full streams, names and terminals of any bytes, ignored signals, no assertions."""
+"""Ways of starting: closed and full streams, names and terminals of any bytes, ignored signals."""
 
 import io
 import os
@@ -74,7 +74,6 @@ def test_programs_survive_streams_that_are_closed_or_full(tmp_path, redirection,
         assert done.stderr == "of a library\nfirst é\\udcff\nline\n"
 
 
-@pytest.mark.slow
 def test_an_interrupt_during_the_imports_is_one_line():
     show_imports = os.environ | {"PYTHONPROFILEIMPORTTIME": "1"}
     process = start_script("main.py", "--help", stdout=subprocess.DEVNULL, env=show_imports)
@@ -97,12 +96,6 @@ def test_an_ignored_interrupt_does_not_stop_a_run_and_termination_does(toy, tmp_
     assert process.poll() is None
     process.terminate()
     assert "--resume" in process.communicate(timeout=30)[1] and process.returncode == 143
-
-
-@pytest.mark.slow
-def test_programs_do_not_rely_on_assertions(toy):
-    code, out, _ = run_script("tools/check_h5.py", toy, env=os.environ | {"PYTHONOPTIMIZE": "1"})
-    assert code == 0 and "48 training" in "".join(out)
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ import torch
 
 import main
 from clips.skeletons import SKELETONS, STREAMS, read_skeleton, unknown_skeleton
-from conftest import flags, run, write_toy
+from conftest import BONES, JOINTS, flags, run, write_toy
 from engine.checkpoint import load_checkpoint
 from engine.ensemble import add_scores
 from engine.folded import Folded
@@ -72,17 +72,17 @@ def test_a_network_of_a_stream_is_one_of_joints_on_the_mapped_input():
 
 @pytest.mark.device
 def test_a_run_of_a_stream_from_training_to_testing(tmp_path):
-    toy, stream = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1"), ("--stream", "bone")
+    toy, stream = write_toy(tmp_path / "toy.h5", **BONES), ("--stream", "bone")
     folder = run(toy, tmp_path, *stream, epochs=1).with_name("SGN-bone")
     path, logits = folder / "0_best.pth", (folder / "0_pred.txt").read_bytes()
     checkpoint = load_checkpoint(path)
     assert checkpoint.stream == "bone"
-    np.testing.assert_array_equal(checkpoint.net.stream, SKELETONS["kinect_v1"].stream("bone"))
+    np.testing.assert_array_equal(checkpoint.net.stream, read_skeleton(BONES, JOINTS).stream("bone"))
     run(toy, tmp_path, *stream, "--train", "0")
     assert (folder / "0_pred.txt").read_bytes() == logits
     content = torch.load(path, weights_only=True)
-    for_five = {"state_dict": content["state_dict"] | {"stream": torch.zeros(3, 5, 5)}}
-    for wrong in (*({"stream": name} for name in ("joint", "limb", ["bone"], 1)), for_five):
+    for_six = {"state_dict": content["state_dict"] | {"stream": torch.zeros(3, 6, 6)}}
+    for wrong in (*({"stream": name} for name in ("joint", "limb", ["bone"], 1)), for_six):
         torch.save(content | wrong, path)
         with pytest.raises(UserError, match="stream is"):
             load_checkpoint(path)
