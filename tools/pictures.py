@@ -1,4 +1,4 @@
-"""What the programs that draw share: colours, flags, and files of pictures (matplotlib, or Pillow for a GIF)."""
+"""What the programs that draw clips and tests share: flags for a data set and its checkpoint, and what they name."""
 
 import sys
 from pathlib import Path
@@ -8,51 +8,23 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from clips.h5 import SPLITS
 from data import Clips
 from engine import distributed
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.datasets import DATASETS, find_h5
 from safe import arguments
+from safe.h5 import open_h5
 from util import UserError
-
-try:
-    from matplotlib import style
-    from matplotlib.figure import Figure
-except ModuleNotFoundError:
-    Figure = None
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-GREY = "#777777"
-STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
-STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
 
 
-def picture(kinds):
-    """An argparse type: a path that ends in one of these."""
-
-    def parse(text):
-        path = Path(text)
-        if path.suffix.lower() not in kinds or path.is_dir():
-            raise ValueError(f"{text}: not a file that ends in {', '.join(kinds)}")
-        return path
-
-    return arguments.argument_type(parse)
-
-
-def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
-    """Adds the command of a picture; `function` takes the arguments and returns what is to be saved."""
-    command = commands.add_parser(function.__name__, help=what, description=what)
-    command.set_defaults(draw=function)
-    command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
-    command.add_argument("--dpi", type=arguments.positive_int, help="dots an inch of a .png (150) or .gif (100)")
-    return command
-
-
-def add_data(command):
+def add_data(command, required=True):
     """Adds the flags that `open_data` and `open_checkpoint` read."""
     add = command.add_argument
-    add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
@@ -77,29 +49,25 @@ def open_checkpoint(args, name, clips, optional=False):
     return checkpoint
 
 
-def run(args):
-    """Draws the picture of a command and writes it."""
-    if Figure is None:
-        raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
-    with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        save(args.draw(args), args.out, args.dpi)
-    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
+def confusion_counts(label, logits):
+    """How many clips of class i (row) were classified as j (column): (classes, classes) int64."""
+    n = logits.shape[1]
+    return np.bincount(label * n + logits.argmax(axis=1), minlength=n * n).reshape(n, n)
 
 
-def save(drawn, out, dpi=None):
-    """Writes a Figure, or (RGB images, frames a second) as an animated GIF."""
-    from PIL import Image
+def read_frames(path, clips, i):
+    """A clip as the h5 has it, between its first and last frame with a person: (frames, persons, joints, 3) float32.
 
-    kind = out.suffix[1:].lower()
-    with util.atomic_write(out) as part:
-        if kind == "gif":
-            images, fps = [*drawn[0]], drawn[1]
-            # One palette for all: what changes from image to image is then half as much
-            some = Image.fromarray(np.concatenate(images[:: len(images) // 8 + 1]))
-            palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
-            first, *rest = (Image.fromarray(image).quantize(palette=palette, dither=dither) for image in images)
-            # Milliseconds; viewers show a frame for 20 at least
-            first.save(part, "GIF", save_all=True, append_images=rest, duration=max(20, 1000 / fps), loop=0)
-        else:
-            options = {"pil_kwargs": {"optimize": True}} if kind == "png" else {}
-            drawn.savefig(part, format=kind, dpi=dpi or 150, **options)
+    clips: the Clips of that h5, in any split; i: the clip's number among them. Raises UserError for an empty clip.
+    """
+    k = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
+    with open_h5(path) as file:
+        for split in SPLITS:
+            if k < len(file[f"{split}x"]):
+                break
+            k -= len(file[f"{split}x"])
+        if not clips.length[i]:
+            raise UserError(f"{path}: {split}x: clip {k} is empty; tools/check_h5.py lists such clips")
+        dense = file[f"{split}x"][k].reshape(-1, clips.persons, clips.joints, 3)
+    present = np.flatnonzero(dense.any(axis=(1, 2, 3)))
+    return dense[present[0] : present[-1] + 1]
