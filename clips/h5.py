@@ -11,8 +11,10 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
                         score"
     skeleton            a name of clips/skeletons.py; or
+    joint_names         a list of strings; and
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
+                        number for a root, or in the middle). All three need not be there; without flip_pairs nothing
+                        is flipped
     origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
     made_by             program and version that wrote the file
 
@@ -29,7 +31,7 @@ import numpy as np
 import util
 from clips import checks
 from clips.checks import FARTHEST
-from clips.skeletons import KINECT_V2, read_skeleton
+from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
@@ -71,6 +73,7 @@ ATTRIBUTES = {
     "protocol": ("a text", lambda value: util.readable(_text(value))),
     "axes": (f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}", _axes),
     "skeleton": ("a text", _text),
+    "joint_names": ("a list of text", _texts),
     "parents": ("a list of whole numbers", _numbers),
     "flip_pairs": ("a list of whole numbers", _numbers),
     "origin": ("a whole number", index),
@@ -85,9 +88,9 @@ def write_h5(path, splits, **header):
 
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
     (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
-    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
-    parents and flip_pairs) and axes, as above; origin: as above, and each clip is centered there
-    (`trim_and_center`). Without it clips stay as they are.
+    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (a name
+    or a Skeleton; or joint_names, parents, flip_pairs) and axes, as above; origin: as above, and each clip is centered
+    there (`trim_and_center`). Without it clips stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
@@ -97,14 +100,18 @@ def write_h5(path, splits, **header):
 
 
 @contextmanager
-def open_writer(path, labels, *, frames, joints, persons, class_names, resplits=None, **more):
+def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=None, resplits=None, **more):
     """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
     labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: the other
     attributes of the file. what: how an error names the clip, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
-    names, more = list(class_names), {key: value for key, value in more.items() if value is not None}
+    skeleton = skeleton.to_attributes() if isinstance(skeleton, Skeleton) else {"skeleton": skeleton}
+    if skeleton.pop("is_2d", False):
+        more.setdefault("axes", AXES_2D)
+    names = list(class_names)
+    more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=list(map(util.readable, names)), **more)
@@ -284,10 +291,10 @@ def _read_attributes(file):
     if not 0 <= (header["origin"] or 0) <= joints:
         problems.append(f"attribute origin: {header['origin']}, not a joint from 1 to {joints}, or 0 for none")
     try:
-        stated = {key: header.pop(key) for key in ("skeleton", "parents", "flip_pairs") if key in header}
-        header["skeleton"] = read_skeleton(stated or known, joints)
+        stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
+        header["skeleton"] = read_skeleton((stated or known) | {"is_2d": header["axes"] == AXES_2D}, joints)
     except ValueError as error:
-        problems.append(f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}")
+        problems.append(f"attributes skeleton, joint_names, parents, flip_pairs: {util.shorten(error, 150)}")
     return header, problems
 
 

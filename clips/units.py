@@ -3,18 +3,18 @@
 import numpy as np
 
 from clips.checks import FARTHEST
-from clips.skeletons import SKELETONS
+from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
 
 
 def find_up(clip, skeleton):
     """The median of the way from an ankle to the head, (3,); None in 2D, or if these joints are not known."""
-    joints = SKELETONS[skeleton].joints if skeleton in SKELETONS else ()
-    head = next((joints.index(name) for name in ("head", "nose") if name in joints), None)
-    if head is None or SKELETONS[skeleton].is_2d:
+    known = known_skeleton(skeleton)
+    head, ankle = (known.find("head", "nose"), known.find("left ankle")) if known else (None, None)
+    if head is None or ankle is None or known.is_2d:
         return None
     people = clip[clip.any(axis=(2, 3))]
-    return np.median(people[:, head] - people[:, joints.index("left ankle")], axis=0)
+    return np.median(people[:, head] - people[:, ankle], axis=0)
 
 
 def check_size(clip, skeleton, scale=None):
@@ -27,7 +27,7 @@ def check_size(clip, skeleton, scale=None):
     if not (np.abs(clip) < FARTHEST).all():
         raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
     size = np.median(np.ptp(clip[clip.any(axis=(2, 3))], axis=1), axis=0)  # along x, y and z
-    known = SKELETONS.get(skeleton)
+    known = known_skeleton(skeleton)
     is_2d = known is not None and known.is_2d
     height = size[1] if is_2d else max(size)
     if height <= 10 and (is_2d or not known or not 0 < height < 0.1):

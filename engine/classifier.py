@@ -53,23 +53,23 @@ class Classifier:
         self.window = max(self.seg, window // self.seg * self.seg)
 
     def fit(self, poses):
-        """Poses of this network's skeleton: MediaPipe's joints become those of the Kinect that it was trained with.
+        """Poses of this network's skeleton: joints become those of the Kinect that it was trained with (joint_map).
 
         Raises UserError if the skeleton does not fit.
         """
         source, target = poses.skeleton, self.skeleton.name
         if (source, target) in MAPS:
-            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target)
+            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
         if source != target and "unknown" not in (source, target):
             raise UserError(f"{self.path} was made for the skeleton {target}, not {source}")
         return poses
 
     def adapt(self, poses, origin=None):
         """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training."""
-        clip = self.fit(poses).clip
+        poses = self.fit(poses)
         if poses.centered and origin is None and self.trained_origin is None:
-            return clip
-        return trim_and_center(clip, 0 if poses.axes == AXES_2D else self.origin(origin))
+            return poses.clip
+        return trim_and_center(poses.clip, 0 if poses.axes == AXES_2D else self.origin(origin))
 
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not

@@ -82,9 +82,9 @@ def test_npy_in_millimetres_with_z_up(tmp_path):
         np.testing.assert_allclose(file["test_x"][0, :20].reshape(20, 25, 3), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("up", make_dataset.UP)
+@pytest.mark.parametrize("up", recordings.UP)
 def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up):
-    rotation = np.array(make_dataset.UP[up])
+    rotation = np.array(recordings.UP[up])
     axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up[0] == "-" else 1)
     assert (rotation @ axis).tolist() == [0, 1, 0] and np.linalg.det(rotation) == 1
 

@@ -1,12 +1,14 @@
 """The h5 layout: what is written is read back, in little space; the checker says what is wrong; the origin of clips."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 import check_h5
 from clips.h5 import SPLITS, center, open_writer, read_header, trim_and_center, validate, write_h5
-from clips.skeletons import SKELETONS, read_skeleton, unknown_skeleton
+from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
 from helpers import run_script
 from util import UserError
 
@@ -272,3 +274,46 @@ def test_skeletons_are_trees_and_their_sides_match():
         assert read_skeleton(skeleton.to_attributes(), joints) is skeleton and skeleton.name == name
         for i, pair in enumerate(skeleton.pairs):
             assert {skeleton.joints[i].split()[0], skeleton.joints[pair].split()[0]} != {"left"}
+
+
+OWN = {"joints": ["hips", "LeftHand", "R_hand"], "parents": ["hips", 0, 0], "flip_pairs": [0, 2, 1]}
+
+
+def test_a_skeleton_of_ones_own_keeps_its_names(tmp_path):
+    path, h5 = tmp_path / "mine.json", tmp_path / "a.h5"
+    for is_2d in (False, True):
+        path.write_text(json.dumps(OWN | {"is_2d": is_2d}))
+        own = read_skeleton_file(path)
+        assert (own.parents, own.find("right hand"), own.find("hand left"), own.find("head")) == ((0, 0, 0), 2, 1, None)
+        write_h5(h5, splits(9), joints=3, persons=1, skeleton=own, **HEADER)
+        with h5py.File(h5) as file:
+            header = read_header(file)
+        assert header["skeleton"] == own == read_skeleton(own.to_attributes(), 3)
+        assert (header["axes"] == "x, y, z") == (not is_2d)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "{",
+        "[" * 100_000,
+        b"\xff",
+        [],
+        {"joints": ["a"]},
+        OWN | {"more": 1},
+        OWN | {"joints": ["a", "a", "b"]},
+        OWN | {"parents": [0, 0, "b"]},
+        OWN | {"parents": [0, 0, 0.0]},
+        OWN | {"parents": [1, 2, 3]},
+        OWN | {"flip_pairs": [1, 2, 0]},
+        OWN | {"is_2d": "no"},
+    ],
+)
+def test_what_is_no_skeleton_is_refused(tmp_path, wrong):
+    path = tmp_path / "mine.json"
+    path.write_bytes(
+        wrong if isinstance(wrong, bytes) else (wrong if isinstance(wrong, str) else json.dumps(wrong)).encode()
+    )
+    with pytest.raises(UserError, match=r"mine.json: ") as error:
+        read_skeleton_file(path)
+    assert "\n" not in str(error.value)

@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
+from clips import recordings
 from clips.joint_map import MAPS
-from clips.poses import LivePoses, is_frame, picture_size
-from clips.recordings import UP, as_poses, find_recordings, read_any
+from clips.poses import LivePoses, is_numbers
+from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
 from clips.units import check_size, describe_up, find_up
 from engine.classifier import Classifier, LiveClassifier
@@ -62,18 +63,10 @@ def parse_args(argv=None):
     add("--top", type=arguments.positive_int, default=5, help="classes to print (%(default)s)")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add(
-        "--size",
-        type=arguments.argument_type(picture_size),
-        metavar="WxH",
-        help="of the pictures, if poses are in pixels",
-    )
-    add("--persons", type=arguments.positive_int, default=2, help="most persons of poses and lines (%(default)s)")
+    recordings.add_arguments(parser)
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
     add("--origin", type=int, help=origin)
-    add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
-    add("--scale", type=arguments.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
     add("--live", action="store_true", help="read frames from standard input")
     add("--window", type=arguments.positive_int, help="live: frames of a prediction (about a training clip's length)")
     add("--stride", type=arguments.positive_int, help="live: frames between predictions (1)")
@@ -93,22 +86,24 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(args.size, args.persons)
+        self.live = LivePoses(**flags_of(args))
         self.noted = set()
 
     def read(self, path):
         """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
-        args = self.args
-        poses = read_any(path, self.skeleton, args.size, args.persons, args.up, args.scale)
-        self.note_mapped(poses)
-        up = find_up(poses.clip, poses.skeleton) if path.suffix == ".npy" else None
-        if up is not None and (odd := describe_up(up, args.up, poses.skeleton)):
+        poses = read_any(path, self.skeleton, **flags_of(self.args))
+        self.note(poses, f"{path}: ")
+        up = None if poses.stated else find_up(poses.clip, poses.skeleton)
+        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
             self.note_once("up", f"{path}: {odd}")
-        return self.classifier.adapt(poses, args.origin)
+        return self.classifier.adapt(poses, self.args.origin)
 
-    def note_mapped(self, poses):
+    def note(self, poses, where=""):
+        for text in poses.notes:
+            self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
-            self.note_once("map", f"MediaPipe's joints are mapped to those of {self.skeleton}; some are guessed")
+            what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
+            self.note_once("map", what)
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -126,15 +121,13 @@ class Inputs:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"neither numbers nor JSON ({shorten(error)})") from None
         try:
-            if content and isinstance(content, list) and not (is_frame(content) or is_frame(content[0])):
+            if is_numbers(content):
                 return self.numbers(content)
             poses = self.live.update(content)
             if poses is None:
                 return None
-            if self.args.up or self.args.scale != 1:
-                raise ValueError("--up and --scale are for lines of numbers, not for poses")
-            self.note_mapped(poses)
-            check_size(poses.clip[None], poses.skeleton)
+            self.note(poses)
+            check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -150,6 +143,7 @@ class Inputs:
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
         poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, scale)
+        self.note(poses)
         if poses.clip.any():
             check_size(poses.clip, poses.skeleton, scale)
         return poses.clip[0]
@@ -158,8 +152,8 @@ class Inputs:
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
     files, done = [path for source in args.files for path in find_recordings(source)], 0
-    if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
-        raise UserError("--up, --scale: only for .npy files, and there are none")
+    if (args.up or args.scale != 1) and all(path.suffix == ".skeleton" for path in files):
+        raise UserError("--up, --scale: not for .skeleton files, and there are no others")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
     for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
