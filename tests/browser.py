@@ -7,8 +7,8 @@ import shutil
 import subprocess
 import time
 
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
---disable-component-update --disable-sync --remote-debugging-pipe""".split()
+FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
+FLAGS += " disable-component-update remote-debugging-pipe"
 PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
@@ -17,12 +17,17 @@ class Browser:
 
     def __init__(self, profile):
         """profile: a new folder."""
-        ends = [fcntl.fcntl(end, fcntl.F_DUPFD, 10) for pair in (os.pipe(), os.pipe()) for end in pair]  # 3, 4 are free
+        pairs = os.pipe(), os.pipe()
+        ends = [
+            fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for pair in pairs for end in pair
+        ]  # so that 3 and 4 are free
+        for pair in pairs:
+            os.close(pair[0]), os.close(pair[1])
 
         def give():
             os.dup2(ends[0], 3), os.dup2(ends[3], 4)
 
-        command = [PROGRAM, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        command = [PROGRAM, *(f"--{flag}" for flag in FLAGS.split()), f"--user-data-dir={profile}", "about:blank"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, pass_fds=(3, 4), preexec_fn=give)
         self.to, self.out = os.fdopen(ends[1], "wb", 0), os.fdopen(ends[2], "rb", 0)
         os.close(ends[0]), os.close(ends[3])
@@ -72,6 +77,10 @@ class Browser:
 
     def mouse(self, kind, x, y, **more):
         self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **more)
+
+    def key(self, key):
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
 
     def close(self):
         self.call("Browser.close")

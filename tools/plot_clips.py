@@ -1,4 +1,4 @@
-"""A clip of a data set as an animated GIF (matplotlib: pip install -r requirements-extra.txt).
+"""The first test clip of a class as an animated GIF (Pillow, in requirements-extra.txt).
 
     python tools/plot_clips.py --dataset DEMO --class handshaking --out clip.gif
 
@@ -6,7 +6,6 @@ If there is a checkpoint, the title has what it predicts. To look at clips, tool
 """
 
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -14,100 +13,77 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from pictures import COLOURS, add_data, open_checkpoint, open_data, read_frames
 from safe import arguments, program
-from train import predict_logits
-from util import UserError
+from util import UserError, shorten
+from view import add_data, open_data, predict, read_frames
 
 TILT = np.radians(10)  # seen a little from above, so that a step towards the camera shows
+COLOURS = ("#0072B2", "#D55E00")
+WIDTH, HEIGHT, TOP, BOTTOM = 256, 288, 46, 22  # pixels; of the title, and of the line below
+FINE = 4  # drawn so many times as large
 FPS = 30
 
 
 def project(points, is_2d=False):
-    """Metres (..., joints, 3) -> what a viewer sees, (..., joints, 2), across and up.
+    """Metres (..., joints, 3) -> what a viewer sees, (..., joints, 2), to the right and down.
 
-    x points to the left, as in a Kinect's axes; is_2d: of pictures, x to the right, y down. NaN for absent persons, and
-    in 2D data for joints that were not seen.
+    x points to the left, as in a Kinect's axes, but of pictures to the right. NaN for absent persons, and in 2D data
+    for joints that were not seen.
     """
     present = points.any(axis=-1 if is_2d else (-2, -1), keepdims=True)
     x, y, z = np.moveaxis(np.where(present, points, np.nan), -1, 0)
-    return np.stack([x, -y] if is_2d else [-x, y * np.cos(TILT) + z * np.sin(TILT)], axis=-1)
-
-
-def class_number(text, names):
-    """The class of a name or of a number from 0. Raises UserError."""
-    if text in names:
-        return names.index(text)
-    if text.isdecimal() and int(text) < len(names):
-        return int(text)
-    known = ", ".join(f"{i} {name}" for i, name in enumerate(names))
-    raise UserError(f"--class {text}: not one of {known}{arguments.did_you_mean(text, names)}")
+    return np.stack([x, y] if is_2d else [-x, -y * np.cos(TILT) - z * np.sin(TILT)], axis=-1)
 
 
 def read_clip(args):
-    """The first test clip of a class: its points for a viewer, (frames, persons, joints, 2), Skeleton and title."""
-    path, name, clips = open_data(args)
-    checkpoint = open_checkpoint(args, name, clips, optional=True)
-    clips = clips.resplit(checkpoint.split) if checkpoint else clips
-    label, ids = class_number(args.class_, clips.class_names), clips.ids("test")
-    of_class = (clips.label[ids] == label).nonzero().flatten()
-    if not len(of_class):
+    """(frames, persons, joints, 2) as from `project`, the Skeleton, and the lines of the title."""
+    path, name, clips, checkpoint = open_data(args)
+    if args.class_ not in clips.class_names:
+        raise UserError(f"--class {args.class_}: not one of {', '.join(clips.class_names)}")
+    label, ids = clips.class_names.index(args.class_), clips.ids("test")
+    of_class = (clips.label[ids] == label).nonzero().flatten().tolist()
+    if not of_class:
         raise UserError(f"--class {args.class_}: no test clip of it")
     i = ids[of_class[:1]]
-    lines = [f"true: {clips.class_names[label]}", f"{name} case {args.case}, test clip {of_class[0]}"]
+    lines = [f"true: {args.class_}", f"{name} case {args.case}, test clip {of_class[0]}"]
     if checkpoint:
-        seed = checkpoint.seed if args.seed is None else args.seed
-        logits = predict_logits(checkpoint.net.to(i.device), clips, i, checkpoint.recipe, seed)
-        probability, predicted = logits[0].softmax(dim=0).max(dim=0)
+        probability, predicted = predict(checkpoint, clips, i, args.seed)[0][0].softmax(dim=0).max(dim=0)
         lines.insert(0, f"predicted: {clips.class_names[predicted]} ({probability:.2f})")
-    title = "\n".join(textwrap.shorten(line, 50, placeholder="…") for line in lines)
-    return project(read_frames(path, clips, i.item()), not clips.spatial), clips.skeleton, title
+    return project(read_frames(path, clips, i.item()), not clips.spatial), clips.skeleton, lines
 
 
-def animate(points, skeleton, title, dpi):
-    """Yields an RGB image (height, width, 3) uint8 for each frame of a clip, (frames, persons, joints, 2)."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.collections import LineCollection
-    from matplotlib.figure import Figure
+def draw(points, skeleton, lines):
+    """An RGB image for each frame of a clip, (frames, persons, joints, 2)."""
+    from PIL import Image, ImageDraw, ImageFont
 
-    fig, bones = Figure(figsize=(3.2, 3.6), dpi=dpi), skeleton.bones()
-    canvas = FigureCanvasAgg(fig)
-    fig.suptitle(title, fontsize=9, y=0.99)
-    ax = fig.add_axes((0.02, 0.06, 0.96, 0.79))
-    flat = points.reshape(-1, 2)
-    low, high = np.nanmin(flat, axis=0) - 0.08, np.nanmax(flat, axis=0) + 0.08
-    for i, persons in enumerate(points):
-        ax.clear()
-        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal")
-        ax.axis("off")
+    low, high = np.nanmin(points, axis=(0, 1, 2)), np.nanmax(points, axis=(0, 1, 2))
+    box = np.array([WIDTH - 20, HEIGHT - TOP - BOTTOM - 20])
+    points = (points - (low + high) / 2) * (box / (high - low)).min() + [WIDTH / 2, TOP + 10 + box[1] / 2]
+    font, images = ImageFont.load_default(11), []
+    for i, persons in enumerate(points * FINE):
+        large = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "white")
+        pen = ImageDraw.Draw(large)
         for person, colour in zip(persons, COLOURS * len(persons), strict=False):
-            ax.add_collection(LineCollection(person[bones], colors=colour, lw=3, capstyle="round"), autolim=False)
-            ax.scatter(*person.T, s=11 if len(bones) else 36, color=colour, lw=0, zorder=2)
-        of = f"frame {i + 1} of {len(points)}"
-        ax.text(0.5, -0.02, of, transform=ax.transAxes, ha="center", va="top", fontsize=8)
-        canvas.draw()
-        yield np.asarray(canvas.buffer_rgba())[..., :3].copy()
-
-
-def save(images, out):
-    """Writes RGB images as a GIF of one palette: what changes from image to image is then half as much."""
-    from PIL import Image
-
-    some = Image.fromarray(np.concatenate(images[:: len(images) // 8 + 1]))
-    palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
-    first, *rest = (Image.fromarray(image).quantize(palette=palette, dither=dither) for image in images)
-    with util.atomic_write(out) as part:
-        first.save(part, "GIF", save_all=True, append_images=rest, duration=1000 / FPS, loop=0)
+            for bone in [*skeleton.bones(), *np.arange(len(person))[:, None]]:  # bones, then joints
+                if np.isfinite(person[bone]).all() and len(bone) == 2:
+                    pen.line(person[bone].ravel().tolist(), colour, 3 * FINE)
+                elif np.isfinite(person[bone]).all():
+                    pen.circle(person[bone[0]].tolist(), 1.8 * FINE, colour)
+        images.append(large.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
+        pen = ImageDraw.Draw(images[-1])
+        pen.multiline_text(
+            (WIDTH / 2, 4), "\n".join(shorten(line, 44) for line in lines), 0, font, "ma", align="center"
+        )
+        pen.text((WIDTH / 2, HEIGHT - 6), f"frame {i + 1} of {len(points)}", 0, font, "mb")
+    return images
 
 
 def parse_args(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("--out", type=Path, required=True, help="file to write (.gif)")
-    add("--class", dest="class_", default="0", metavar="CLASS", help="name, or number from 0, of its first test clip")
-    add("--dpi", type=arguments.positive_int, default=100, help="dots an inch (%(default)s)")
-    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, help="file to write (.gif)")
+    parser.add_argument("--class", dest="class_", required=True, metavar="CLASS", help="its name")
+    add_data(parser, required=True)
     if argv[:1] == ["clip"]:
         parser.error("`clip` is left out now: it draws nothing else")
     args = parser.parse_args(argv)
@@ -118,11 +94,17 @@ def parse_args(argv=None):
 
 def main(argv=None):
     args = parse_args(argv)
-    points, skeleton, title = read_clip(args)
     try:
-        save([*animate(points, skeleton, title, args.dpi)], args.out)
-    except ModuleNotFoundError as error:
-        raise UserError(f"{error.name} is missing: pip install -r requirements-extra.txt") from None
+        from PIL import Image
+    except ModuleNotFoundError:
+        raise UserError("Pillow is missing: pip install -r requirements-extra.txt") from None
+    images = draw(*read_clip(args))
+    # One palette for all: what changes from image to image is then half as much
+    some = Image.fromarray(np.concatenate([np.asarray(image) for image in images[:: len(images) // 8 + 1]]))
+    palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
+    first, *rest = (image.quantize(palette=palette, dither=dither) for image in images)
+    with util.atomic_write(args.out) as part:
+        first.save(part, "GIF", save_all=True, append_images=rest, duration=1000 / FPS, loop=0)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 

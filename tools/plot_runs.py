@@ -1,14 +1,12 @@
-"""Pictures of training runs and of a test (matplotlib: pip install -r requirements-extra.txt).
+"""Training curves (matplotlib: pip install -r requirements-extra.txt).
 
     python tools/plot_runs.py curves pretrained/NUCLA/logs/plus_seed*.csv --out curves.png   # mean over seeds
-    python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
 
 The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
 import sys
-import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 import util
 from engine.logs import read_log
-from pictures import COLOURS, add_data, confusion_counts, open_checkpoint, open_data
 from safe import arguments, program
-from train import test_checkpoint
 from util import UserError
 
 try:
@@ -30,12 +26,11 @@ except ModuleNotFoundError:  # `main` says so
     Figure = None
 
 KINDS = (".png", ".svg", ".pdf")
+# Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#777777"
 STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
 STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
-
-
-# ---- training curves
 
 
 def find_logs(sources, case):
@@ -103,58 +98,20 @@ def curves(args):
     return fig
 
 
-# ---- test results
-
-
-def read_test(args):
-    """Confusion counts, class names and a title, from a test of the checkpoint."""
-    _, name, clips = open_data(args)
-    logits, label = test_checkpoint(open_checkpoint(args, name, clips), clips, args.seed)
-    counts = confusion_counts(label.cpu().numpy(), logits.cpu().numpy())
-    title = f"{name} case {args.case}: top-1 {100 * counts.trace() / len(label):.2f}% of {len(label)} clips"
-    return counts, clips.class_names, title
-
-
-def confusion(args):
-    counts, names, title = read_test(args)
-    n, names = len(counts), [textwrap.shorten(name, 34, placeholder="…") for name in names]
-    side, size = (0.36 * n, 8) if n <= 20 else (0.15 * n, 5)  # inches, points
-    fig = Figure(figsize=(max(5, side + 3.2), max(4.2, side + 2.2)), layout="compressed")
-    ax = fig.subplots()
-    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=size)
-    ax.set_yticks(range(n), names, fontsize=size)
-    for i, j in zip(*counts.nonzero(), strict=True):
-        colour = "white" if percent[i, j] > 55 else "black"
-        ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=size - 1, color=colour)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    fig.colorbar(image, shrink=0.6, label="% of the true class's clips")
-    fig.suptitle(title)
-    return fig
-
-
 def parse_args(argv=None):
     argv = sys.argv[1:] if argv is None else argv
     parser = arguments.ArgumentParser(description=__doc__)
-    if argv[:1] == ["classes"]:
-        parser.error("classes: tools/view.py shows each class's accuracy and errors, and their clips")
-    commands = parser.add_subparsers(required=True, metavar="picture")
-    command = commands.add_parser("curves", help="training curves: mean and spread over the seeds of each setting")
-    command.set_defaults(draw=curves)
-    command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
-    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
-    matrix = commands.add_parser("confusion", help="confusion matrix of the test clips")
-    matrix.set_defaults(draw=confusion)
-    add_data(matrix)
-    for add in (command.add_argument, matrix.add_argument):
-        add("--out", type=Path, required=True, help=f"file to write ({', '.join(KINDS)})")
+    if argv[:1] in (["confusion"], ["classes"]):
+        parser.error(f"{argv[0]}: tools/view.py --dataset shows the matrix, each class's accuracy, and the clips")
+    add = parser.add_argument
+    add("command", choices=["curves"], help="mean and spread over the seeds of each setting")
+    add("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    add("--label", action="append", help="name of a setting, one for each in their order")
+    add("--out", type=Path, required=True, help=f"file to write ({', '.join(KINDS)})")
     args = parser.parse_args(argv)
-    if args.out.suffix.lower() not in KINDS:
-        parser.error(f"--out {args.out}: not a file that ends in {', '.join(KINDS)}")
+    if args.out.suffix not in KINDS:
+        parser.error(f"--out {args.out}: must end in {', '.join(KINDS)}")
     return args
 
 
@@ -162,11 +119,11 @@ def main(argv=None):
     args = parse_args(argv)
     if Figure is None:
         raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
-    kind = args.out.suffix[1:].lower()
     with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        figure = args.draw(args)
+        figure = curves(args)
         with util.atomic_write(args.out) as part:
-            figure.savefig(part, format=kind, dpi=150, pil_kwargs={"optimize": True} if kind == "png" else None)
+            options = {"pil_kwargs": {"optimize": True}} if args.out.suffix == ".png" else {}
+            figure.savefig(part, format=args.out.suffix[1:], dpi=150, **options)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 

@@ -21,20 +21,77 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from clips.h5 import AXES_2D
-from clips.poses import Poses, picture_size
-from clips.recordings import UP, find_recordings, read_any
-from clips.skeletons import SKELETONS, unknown_skeleton
+from clips import recordings
+from clips.h5 import SPLITS
+from clips.poses import Poses
+from clips.recordings import find_recordings, flags_of, read_any
+from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file, unknown_skeleton
 from data import Clips
+from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
-from pictures import add_data, confusion_counts, open_checkpoint, open_data, read_frames
+from engine.datasets import DATASETS, find_h5
+from engine.distributed import pick_device
 from safe import arguments, program, progress
+from safe.h5 import open_h5
 from train import predict_logits
 from util import UserError, readable
 
 LINES = 5  # classes over time
 POINTS = 40  # of a line
 ABSENT = -(2**15)  # in place of coordinates
+
+
+# ---- a data set and its checkpoint, for tools/plot_clips.py too
+
+
+def add_data(parser, required=False):
+    """Adds the flags of `open_data`."""
+    add = parser.add_argument
+    add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
+    add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
+    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
+    add("--seed", type=arguments.seed, help="of the samples (the checkpoint's)")
+
+
+def open_data(args):
+    """The data set of the flags: the path of its h5, its name, its Clips, and a Checkpoint that fits them, if any."""
+    path, name = find_h5(args.dataset, args.case, args.data)
+    clips = Clips.read(path).to(pick_device(args.device))
+    file = args.checkpoint or find_checkpoint(args.results, name, "SGN", args.case)
+    if not args.checkpoint and not file.is_file():
+        return path, name, clips, None
+    checkpoint = load_checkpoint(file)
+    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    return path, name, clips.resplit(checkpoint.split), checkpoint
+
+
+def predict(checkpoint, clips, ids, seed):
+    """Logits of clips as a test has them, (n, classes), and the frames of each clip's first sample, (n, seg)."""
+    seed = checkpoint.seed if seed is None else seed
+    net, recipe = checkpoint.net.to(ids.device), checkpoint.recipe
+    frames = clips.sample_frames(ids, torch.Generator(ids.device).manual_seed(seed), net.seg, recipe.whole_clip)
+    return predict_logits(net, clips, ids, recipe, seed).cpu(), frames.cpu().numpy()
+
+
+def read_frames(path, clips, i):
+    """A clip as the h5 has it, between its first and last frame with a person: (frames, persons, joints, 3) float32.
+
+    clips: the Clips of that h5, in any split; i: the clip's number among them. Raises UserError for an empty clip.
+    """
+    k = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
+    with open_h5(path) as file:
+        for split in SPLITS:
+            if k < len(file[f"{split}x"]):
+                break
+            k -= len(file[f"{split}x"])
+        if not clips.length[i]:
+            raise UserError(f"{path}: {split}x: clip {k} is empty; tools/check_h5.py lists such clips")
+        dense = file[f"{split}x"][k].reshape(-1, clips.persons, clips.joints, 3)
+    present = np.flatnonzero(dense.any(axis=(1, 2, 3)))
+    return dense[present[0] : present[-1] + 1]
 
 
 # ---- what the page holds of a clip
@@ -74,19 +131,18 @@ def describe(skeleton):
 
 
 def explain(classifier, poses, logits, frames, window, samples):
-    """What a network says of a clip, for the page. logits: (classes,). frames: (seg,) of the sample, as Clips have them.
+    """What a network says of a clip, for the page. logits: (classes,). frames: of a sample, (seg,), as Clips count.
 
     Over time, a moment's probabilities are those of `samples` of the `window` frames around it, as of a live feed.
     """
     rows = np.argwhere(poses.clip.any(axis=(2, 3)))  # as in Clips
     sampled = rows[frames[frames < len(rows)]]
-    at = np.unique(np.linspace(0, len(poses.clip) - 1, POINTS).round().astype(int))
+    frames_of, seg = len(poses.clip), classifier.seg
+    window = min(window, max(seg, frames_of // seg * seg))  # a sample leaves out what is left over
+    at = np.unique(np.linspace(0, frames_of - 1, POINTS).round().astype(int))
     lines, rng = np.full((len(at), len(logits)), np.nan), torch.Generator().manual_seed(1)
-    for line, i in zip(lines, at, strict=True):
-        start, stop = max(0, i - window // 2), i + (window + 1) // 2
-        part, seg = poses.clip[start:stop], classifier.seg
-        whole = len(part) // seg * seg or len(part)  # a sample leaves out what is left over at the end
-        part = part[-whole:] if start else part[:whole]
+    for line, start in zip(lines, np.clip(at - window // 2, 0, max(0, frames_of - window)), strict=True):
+        part = poses.clip[start : start + window]
         if part.any(axis=(2, 3)).sum() >= min(seg, len(rows)):
             clip = classifier.adapt(poses._replace(clip=part, centered=False))
             line[:] = classifier.logits(clip, rng, samples).softmax(dim=-1)
@@ -102,66 +158,50 @@ def explain(classifier, poses, logits, frames, window, samples):
     }
 
 
-class Page:
-    """The clips of a page, and what is said of all of them."""
-
-    def __init__(self, args, classifier, names):
-        self.args, self.classifier = args, classifier
-        self.data = {"classes": [*names], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
-
-    def add(self, name, poses, skeleton, truth=None, explained=None):
-        about = describe(skeleton)
-        if about not in self.data["skeletons"]:
-            self.data["skeletons"].append(about)
-        frames, persons = poses.clip.shape[:2]
-        width, height = self.args.size or (4, 3)
-        entry = {"name": readable(name), "skeleton": self.data["skeletons"].index(about), "truth": truth}
-        entry |= {"frames": frames, "persons": persons, "aspect": width / height}
-        entry |= explained or {"top": [], "at": [], "lines": [], "sampled": [], "note": ""}
-        self.data["clips"].append(entry | pack(poses.clip, skeleton.is_2d))
-
-    def write(self, title, about):
-        if any(skeleton["flat"] for skeleton in self.data["skeletons"]) and not self.args.size:
-            about.append("pictures are taken to be 4:3 (--size says their size)")
-        self.data |= {"title": title, "about": "; ".join(about)}
-        text = json.dumps(self.data, allow_nan=False).replace("<", "\\u003c")  # no name ends the script
-        page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("$DATA", text)
-        with util.atomic_write(self.args.out) as part:
-            part.write_text(page, encoding="utf-8")
-        print(f"{self.args.out}: {len(page) / 1000:,.0f} kB, clips: {len(self.data['clips'])}")
+def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
+    """A clip for the page. skeletons: those of the page, a list to which the clip's is added if it is another."""
+    skeleton = known_skeleton(poses.skeleton) or unknown_skeleton(poses.clip.shape[2])
+    if (about := describe(skeleton)) not in skeletons:
+        skeletons.append(about)
+    (frames, persons), (width, height) = poses.clip.shape[:2], size or (4, 3)
+    entry = {"name": readable(str(name)), "skeleton": skeletons.index(about), "truth": truth, "frames": frames}
+    entry |= {"persons": persons, "aspect": width / height, "top": [], "at": [], "lines": [], "sampled": [], "note": ""}
+    return entry | (explained or {}) | pack(poses.clip, skeleton.is_2d)
 
 
-# ---- recordings
+# ---- recordings, and data sets
 
 
-def view_files(args):
-    """Returns the exit code."""
+def view_files(args, data):
+    """Fills data, what the page holds. Returns what is said of all, and the exit code."""
     classifier = Classifier(args.checkpoint) if args.checkpoint else None
-    page = Page(args, classifier, classifier.names if classifier else ())
-    known = classifier.skeleton.name if classifier and not args.skeleton else args.skeleton or "unknown"
-    files = [(path, source) for source in args.files for path in find_recordings(source)]
-    taken = files[: args.clips]
-    for path, source in progress.progress(taken, unit="file", leave=False, disable=len(taken) < 2):
+    known = classifier.skeleton.name if classifier else args.skeleton or "unknown"
+    files, notes = [(path, source) for source in args.files for path in find_recordings(source)], set()
+    for path, source in progress.progress(files[: args.clips], unit="file", leave=False, disable=len(files) < 2):
         try:
-            poses = without_absent(read_any(path, known, args.size, args.persons, args.up, args.scale))
+            poses = without_absent(read_any(path, known, **flags_of(args)))
             explained = explain_file(classifier, poses, args) if classifier else None
         except (UserError, OSError) as error:
             if len(files) == 1:
                 raise
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        skeleton = SKELETONS.get(poses.skeleton) or unknown_skeleton(poses.clip.shape[2])
-        if classifier and poses.skeleton == classifier.skeleton.name:
-            skeleton = classifier.skeleton
-        page.add(str(path.absolute().relative_to(source.absolute().parent)), poses, skeleton, explained=explained)
-    done = len(page.data["clips"])
+        notes.update(poses.notes)
+        if classifier and poses.skeleton == classifier.skeleton.name:  # perhaps one of its own
+            poses = poses._replace(skeleton=classifier.skeleton)
+        name = path.absolute().relative_to(source.absolute().parent)
+        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, explained=explained))
+    done, some = len(data["clips"]), min(len(files), args.clips)
     if not done:
-        raise UserError(f"none of the {len(files)} files could be read")
-    about = [f"classes by {shown(args.checkpoint)}"] if classifier else []
-    if len(taken) < len(files):
-        about.append(f"the first {len(taken)} of {len(files)} recordings (--clips)")
-    page.write(page.data["clips"][0]["name"] if done == 1 else f"{done} recordings", about)
-    return 0 if done == len(taken) else 3
+        raise UserError(f"none of the {some} files could be read")
+    for note in sorted(notes):
+        print(f"note: {note}", file=sys.stderr)
+    data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
+    about = [f"the first {some} of {len(files)} recordings (--clips)"] if some < len(files) else []
+    if classifier:
+        data["classes"] = [*classifier.names]
+        about.append(f"classes by {shown(args.checkpoint)}")
+    return about, 0 if done == some else 3
 
 
 def explain_file(classifier, poses, args):
@@ -170,9 +210,6 @@ def explain_file(classifier, poses, args):
     ids, rng = torch.zeros(classifier.recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(seed)
     frames = Clips.from_clip(clip).sample_frames(ids, rng, classifier.seg, classifier.recipe.whole_clip)
     return explain(classifier, poses, logits, frames[0].numpy(), args.window or classifier.window, samples=5)
-
-
-# ---- data sets
 
 
 def choose(label, predicted, n):
@@ -184,36 +221,35 @@ def choose(label, predicted, n):
     return sorted(i for *_, i in sorted(order)[:n])
 
 
-def view_dataset(args):
-    """Returns the exit code."""
-    path, name, clips = open_data(args)
-    checkpoint = open_checkpoint(args, name, clips, optional=True)
-    clips = clips.resplit(checkpoint.split) if checkpoint else clips
+def view_dataset(args, data):
+    """As view_files."""
+    path, name, clips, checkpoint = open_data(args)
     ids = clips.ids(args.split)
     label = predicted = clips.label[ids].cpu().numpy()
-    page, about = Page(args, None, clips.class_names), [f"{args.split} clips of {shown(path)}"]
+    about, classifier = [f"{args.split} clips of {shown(path)}"], checkpoint and Classifier(checkpoint.path)
     if checkpoint:
-        page.classifier, recipe, net = Classifier(checkpoint.path), checkpoint.recipe, checkpoint.net.to(ids.device)
-        seed = checkpoint.seed if args.seed is None else args.seed
-        about += [f"{shown(checkpoint.path)} {difference}" for difference in checkpoint.differences(clips)]
-        logits = predict_logits(net, clips, ids, recipe, seed).cpu()
-        rng = torch.Generator(ids.device).manual_seed(seed)
-        frames = clips.sample_frames(ids, rng, net.seg, recipe.whole_clip).cpu().numpy()  # predict_logits' first
-        predicted, page.data["matrix"] = logits.argmax(dim=1).numpy(), confusion_counts(label, logits.numpy()).tolist()
-        about.append(f"tested with {shown(checkpoint.path)}")
+        logits, sampled = predict(checkpoint, clips, ids, args.seed)
+        predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
+        data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
+        about.append(", that ".join([f"tested with {shown(checkpoint.path)}", *checkpoint.differences(clips)]))
     chosen = choose(label, predicted, args.clips)
     for i in progress.progress(chosen, unit="clip", leave=False):
-        frames_of = read_frames(path, clips, ids[i].item())
-        poses = without_absent(Poses(frames_of, clips.skeleton.name, clips.axes, centered=True))
+        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton.name, clips.axes, True))
         explained = None
         if checkpoint:
-            window = args.window or page.classifier.window
-            explained = explain(page.classifier, poses, logits[i], frames[i], window, samples=1)
-        page.add(f"{args.split} clip {i}", poses, clips.skeleton, int(label[i]), explained)
+            window = args.window or classifier.window
+            explained = explain(classifier, poses, logits[i], sampled[i], window, samples=1)
+        poses = poses._replace(skeleton=clips.skeleton)
+        entry = make_entry(f"{args.split} clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        data["clips"].append(entry)
     if len(chosen) < len(ids):
         about.append(f"{len(chosen)} of {len(ids)} clips are in this page (--clips)")
-    page.write(f"{name}, case {args.case}", about)
-    return 0
+    data |= {"title": f"{name}, case {args.case}", "classes": [*clips.class_names]}
+    return about, 0
+
+
+def own_skeleton(text):
+    return known_skeleton(text) or read_skeleton_file(text)
 
 
 def parse_args(argv=None):
@@ -221,17 +257,14 @@ def parse_args(argv=None):
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--out", type=Path, required=True, help="page to write (.html)")
-    add_data(parser, required=False)
+    add_data(parser)
     add("--split", choices=("train", "valid", "test"), default="test", help="of the data set (%(default)s)")
     add("--clips", type=arguments.positive_int, default=200, help="most clips in the page (%(default)s)")
     add("--window", type=arguments.positive_int, help="frames around a moment (about a training clip's length)")
-    add("--fps", type=arguments.positive_float, default=30.0, help="frames a second (%(default)s)")
-    add("--skeleton", choices=SKELETONS, help="of an .npy (the checkpoint's)")
-    size = arguments.argument_type(picture_size)
-    add("--size", type=size, metavar="WxH", help="of the pictures, if poses are in pixels")
-    add("--persons", type=arguments.positive_int, default=2, help="most persons of poses (%(default)s)")
-    add("--up", choices=UP, help="the axis that points up in an .npy, as in --up=-z (y)")
-    add("--scale", type=arguments.positive_float, default=1.0, help="factor from its unit to metres (%(default)s)")
+    add("--fps", type=arguments.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
+    skeleton = f"of an .npy: {', '.join(SKELETONS)}, or a .json of your own"
+    add("--skeleton", type=arguments.argument_type(own_skeleton), metavar="SKELETON", help=skeleton)
+    recordings.add_arguments(parser)
     args = parser.parse_args(argv)
     if args.out.suffix != ".html":
         parser.error(f"--out {args.out}: must end in .html")
@@ -239,13 +272,25 @@ def parse_args(argv=None):
         args.dataset, args.files = str(args.files[0]), []
     if bool(args.files) == bool(args.dataset):
         parser.error("give recordings, or a --dataset")
+    if args.skeleton and (args.checkpoint or args.dataset):
+        parser.error("--skeleton: that of the checkpoint or data set is taken")
     return args
 
 
 def main(argv=None):
     """Returns the exit code."""
     args = parse_args(argv)
-    return view_dataset(args) if args.dataset else view_files(args)
+    data = {"title": "", "classes": [], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
+    about, code = (view_dataset if args.dataset else view_files)(args, data)
+    if any(skeleton["flat"] for skeleton in data["skeletons"]) and not args.size:
+        about.append("pictures are taken to be 4:3 (--size)")
+    data["about"] = "; ".join(about)
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name ends the script
+    page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("$DATA", text)
+    with util.atomic_write(args.out) as part:
+        part.write_text(page, encoding="utf-8")
+    print(f"{args.out}: {len(page) / 1000:,.0f} kB, clips: {len(data['clips'])}")
+    return code
 
 
 if __name__ == "__main__":
