@@ -7,31 +7,27 @@ import shutil
 import subprocess
 import time
 
+PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 FLAGS = "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
 FLAGS += " disable-component-update remote-debugging-pipe"
-PROGRAM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 
 class Browser:
-    """With one tab. problems: what its console and its log said, and scripts did not catch."""
+    """With one tab. profile: a new folder. problems: what its console and log said, and exceptions of scripts."""
 
     def __init__(self, profile):
-        """profile: a new folder."""
-        pairs = os.pipe(), os.pipe()
-        ends = [
-            fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for pair in pairs for end in pair
-        ]  # so that 3 and 4 are free
-        for pair in pairs:
-            os.close(pair[0]), os.close(pair[1])
+        self.number, self.session, self.problems, self.rest = 0, None, [], b""
+        low = [*os.pipe(), *os.pipe()]
+        ends = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 10) for end in low]  # 3 and 4 are the browser's
+        [os.close(end) for end in low]
+        command = [PROGRAM, *(f"--{flag}" for flag in FLAGS.split()), f"--user-data-dir={profile}", "about:blank"]
 
-        def give():
+        def give():  # 3 to read from, 4 to write to
             os.dup2(ends[0], 3), os.dup2(ends[3], 4)
 
-        command = [PROGRAM, *(f"--{flag}" for flag in FLAGS.split()), f"--user-data-dir={profile}", "about:blank"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL, pass_fds=(3, 4), preexec_fn=give)
         self.to, self.out = os.fdopen(ends[1], "wb", 0), os.fdopen(ends[2], "rb", 0)
         os.close(ends[0]), os.close(ends[3])
-        self.number, self.session, self.problems, self.rest = 0, None, [], b""
         tab = next(one for one in self.call("Target.getTargets")["targetInfos"] if one["type"] == "page")["targetId"]
         self.session = self.call("Target.attachToTarget", targetId=tab, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -41,8 +37,7 @@ class Browser:
         """A command's result."""
         self.number += 1
         message = {"id": self.number, "method": method, "params": params}
-        message |= {"sessionId": self.session} if self.session else {}
-        self.to.write(json.dumps(message).encode() + b"\0")
+        self.to.write(json.dumps(message | ({"sessionId": self.session} if self.session else {})).encode() + b"\0")
         while (answer := self.read()).get("id") != self.number:
             if answer.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
                 self.problems.append(answer["params"])
@@ -58,7 +53,7 @@ class Browser:
         return json.loads(text)
 
     def js(self, code):
-        """The value of an expression in the page."""
+        """The value of an expression in the page, awaited."""
         result = self.call("Runtime.evaluate", expression=code, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
@@ -71,16 +66,8 @@ class Browser:
             time.sleep(0.02)
 
     def open(self, path):
-        self.problems.clear()
         self.call("Page.navigate", url=path.absolute().as_uri())
         self.wait(f"document.readyState === 'complete' && location.href.endsWith({json.dumps(path.name)})")
-
-    def mouse(self, kind, x, y, **more):
-        self.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, **more)
-
-    def key(self, key):
-        for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, text=key if len(key) == 1 else "")
 
     def close(self):
         self.call("Browser.close")
