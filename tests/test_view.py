@@ -108,7 +108,7 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
     assert [bool({3, 4} & {*frames}) for frames in entry["sampled"]] == [True, False]
     assert all(0 <= p <= 1 for _, line in entry["lines"] for p in line) and max(entry["at"]) == 39
     code, data = make(place / "in.html", place / "in", "--clips", 1, "--skeleton", "kinect_v2")
-    assert code == 0 and data["clips"][0]["lines"] == [] and "1 of 2" in data["about"]
+    assert code == 0 and data["clips"][0]["lines"] == [] and "1 of 2" in data["about"][0]
 
 
 @pytest.mark.parametrize(

@@ -130,18 +130,17 @@ def describe(skeleton):
     return about | {"side": side, "sides": sides, "flat": skeleton.is_2d}
 
 
-def explain(classifier, poses, logits, frames, window, samples):
-    """What a network says of a clip, for the page. logits: (classes,). frames: of a sample, (seg,), as Clips count.
+def explain(classifier, poses, logits, sampled, window, samples):
+    """What a network says of a clip, for the page. logits: (classes,). sampled: frames, (seg,), as Clips count them.
 
     Over time, a moment's probabilities are those of `samples` of the `window` frames around it, as of a live feed.
     """
-    rows = np.argwhere(poses.clip.any(axis=(2, 3)))  # as in Clips
-    sampled = rows[frames[frames < len(rows)]]
-    frames_of, seg = len(poses.clip), classifier.seg
-    window = min(window, max(seg, frames_of // seg * seg))  # a sample leaves out what is left over
-    at = np.unique(np.linspace(0, frames_of - 1, POINTS).round().astype(int))
+    rows, frames, seg = np.argwhere(poses.clip.any(axis=(2, 3))), len(poses.clip), classifier.seg
+    sampled = rows[sampled[sampled < len(rows)]]  # each a frame and a person
+    window = min(window or classifier.window, max(seg, frames // seg * seg))  # a sample leaves out what is left over
+    at = np.unique(np.linspace(0, frames - 1, POINTS).round().astype(int))
     lines, rng = np.full((len(at), len(logits)), np.nan), torch.Generator().manual_seed(1)
-    for line, start in zip(lines, np.clip(at - window // 2, 0, max(0, frames_of - window)), strict=True):
+    for line, start in zip(lines, np.clip(at - window // 2, 0, max(0, frames - window)), strict=True):
         part = poses.clip[start : start + window]
         if part.any(axis=(2, 3)).sum() >= min(seg, len(rows)):
             clip = classifier.adapt(poses._replace(clip=part, centered=False))
@@ -154,7 +153,7 @@ def explain(classifier, poses, logits, frames, window, samples):
         "at": at.tolist(),
         "lines": [[i, [None if np.isnan(p) else round(p, 3) for p in lines[:, i].tolist()]] for i in likeliest],
         "sampled": [sampled[sampled[:, 1] == p, 0].tolist() for p in range(poses.clip.shape[1])],
-        "note": f"Lines: of the {window} frames around each moment. Ticks: the frames of the first sample.",
+        "note": f"Lines: {samples} x {seg} of the {window} frames around each moment. Ticks: the first sample.",
     }
 
 
@@ -173,7 +172,7 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
 
 
 def view_files(args, data):
-    """Fills data, what the page holds. Returns what is said of all, and the exit code."""
+    """Fills data, what the page holds. Returns the exit code."""
     classifier = Classifier(args.checkpoint) if args.checkpoint else None
     known = classifier.skeleton.name if classifier else args.skeleton or "unknown"
     files, notes = [(path, source) for source in args.files for path in find_recordings(source)], set()
@@ -197,11 +196,12 @@ def view_files(args, data):
     for note in sorted(notes):
         print(f"note: {note}", file=sys.stderr)
     data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
-    about = [f"the first {some} of {len(files)} recordings (--clips)"] if some < len(files) else []
+    if some < len(files):
+        data["about"].append(f"the first {some} of {len(files)} recordings (--clips)")
     if classifier:
         data["classes"] = [*classifier.names]
-        about.append(f"classes by {shown(args.checkpoint)}")
-    return about, 0 if done == some else 3
+        data["about"].append(f"classes by {shown(args.checkpoint)}")
+    return 0 if done == some else 3
 
 
 def explain_file(classifier, poses, args):
@@ -209,7 +209,7 @@ def explain_file(classifier, poses, args):
     logits = classifier.logits(clip, torch.Generator().manual_seed(seed))
     ids, rng = torch.zeros(classifier.recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(seed)
     frames = Clips.from_clip(clip).sample_frames(ids, rng, classifier.seg, classifier.recipe.whole_clip)
-    return explain(classifier, poses, logits, frames[0].numpy(), args.window or classifier.window, samples=5)
+    return explain(classifier, poses, logits, frames[0].numpy(), args.window, samples=5)
 
 
 def choose(label, predicted, n):
@@ -223,29 +223,29 @@ def choose(label, predicted, n):
 
 def view_dataset(args, data):
     """As view_files."""
-    path, name, clips, checkpoint = open_data(args)
+    path, title, clips, checkpoint = open_data(args)
     ids = clips.ids(args.split)
     label = predicted = clips.label[ids].cpu().numpy()
-    about, classifier = [f"{args.split} clips of {shown(path)}"], checkpoint and Classifier(checkpoint.path)
+    data["about"].append(f"{args.split} clips of {shown(path)}")
     if checkpoint:
+        classifier, about = Classifier(checkpoint.path), [f"tested with {shown(checkpoint.path)}"]
         logits, sampled = predict(checkpoint, clips, ids, args.seed)
         predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
         data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
-        about.append(", that ".join([f"tested with {shown(checkpoint.path)}", *checkpoint.differences(clips)]))
-    chosen = choose(label, predicted, args.clips)
-    for i in progress.progress(chosen, unit="clip", leave=False):
+        data["about"].append(", that ".join([*about, *checkpoint.differences(clips)]))
+    for i in progress.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
+        if not clips.length[ids[i]]:
+            continue  # tools/check_h5.py lists empty clips
         poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton.name, clips.axes, True))
-        explained = None
-        if checkpoint:
-            window = args.window or classifier.window
-            explained = explain(classifier, poses, logits[i], sampled[i], window, samples=1)
-        poses = poses._replace(skeleton=clips.skeleton)
-        entry = make_entry(f"{args.split} clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
-        data["clips"].append(entry)
-    if len(chosen) < len(ids):
-        about.append(f"{len(chosen)} of {len(ids)} clips are in this page (--clips)")
-    data |= {"title": f"{name}, case {args.case}", "classes": [*clips.class_names]}
-    return about, 0
+        explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], args.window, samples=1)
+        poses, name = poses._replace(skeleton=clips.skeleton), f"{args.split} clip {i}"
+        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, int(label[i]), explained))
+    if not data["clips"]:
+        raise UserError(f"{path}: no {args.split} clips")
+    if len(data["clips"]) < len(ids):
+        data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
+    data |= {"title": f"{title}, case {args.case}", "classes": [*clips.class_names]}
+    return 0
 
 
 def own_skeleton(text):
@@ -280,11 +280,10 @@ def parse_args(argv=None):
 def main(argv=None):
     """Returns the exit code."""
     args = parse_args(argv)
-    data = {"title": "", "classes": [], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
-    about, code = (view_dataset if args.dataset else view_files)(args, data)
+    data = {"title": "", "about": [], "classes": [], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
+    code = (view_dataset if args.dataset else view_files)(args, data)
     if any(skeleton["flat"] for skeleton in data["skeletons"]) and not args.size:
-        about.append("pictures are taken to be 4:3 (--size)")
-    data["about"] = "; ".join(about)
+        data["about"].append("pictures are taken to be 4:3 (--size)")
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name ends the script
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("$DATA", text)
     with util.atomic_write(args.out) as part:
