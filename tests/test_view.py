@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def unpack(entry, joints):
     return np.where(values == view.ABSENT, np.nan, values * entry["unit"] + entry["offset"])
 
 
-def walk(frames=40, persons=2, joints=25):
+def walk(frames=24, persons=2, joints=25):
     """Persons beside each other, float32; the second is away in frames 3 and 4."""
     rng = np.random.default_rng(0)
     clip = rng.normal(size=(1, persons, joints, 3)) * 0.4 + rng.normal(size=(frames, persons, joints, 3)) * 0.02
@@ -54,8 +55,8 @@ def place(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def test_set(place):
-    return make(place / "set.html", "--dataset", place / "toy.h5", "--checkpoint", place / "toy.pth", "--clips", 7)[1]
+def shown_set(place):
+    return make(place / "set.html", "--dataset", place / "toy.h5", "--checkpoint", place / "toy.pth", "--clips", 4)[1]
 
 
 def test_coordinates_and_sides_by_hand():
@@ -79,7 +80,7 @@ def test_clips_of_each_cell_errors_first(n, chosen):
     assert view.choose(np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1, 0]), n) == chosen
 
 
-def test_a_test_set(place, test_set):
+def test_a_test_set(place, shown_set):
     """Its matrix, probabilities and sampled frames are those of a test."""
     words = ["--dataset", place / "toy.h5", "--checkpoint", place / "toy.pth", "--out", "a.html"]
     _, _, clips, checkpoint = view.open_data(view.parse_args([*map(str, words)]))
@@ -87,8 +88,8 @@ def test_a_test_set(place, test_set):
     logits, frames = view.predict(checkpoint, clips, ids, None)
     counts = np.zeros((4, 4), int)
     np.add.at(counts, (clips.label[ids].numpy(), logits.argmax(dim=1).numpy()), 1)
-    assert test_set["matrix"] == counts.tolist() and len(test_set["clips"]) == 7
-    for entry in test_set["clips"]:
+    assert shown_set["matrix"] == counts.tolist() and len(shown_set["clips"]) == 4
+    for entry in shown_set["clips"]:
         i = int(entry["name"].split()[-1])
         assert entry["top"][0][1] == pytest.approx(logits[i].softmax(0).max().item(), abs=1e-4)
         x = clips.gather(ids[[i]], torch.tensor(frames[[i]])).view(20, 20, 3)
@@ -106,7 +107,7 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
     top = json.loads(predict_run.run(capsys, place / "in/a.npy", "--checkpoint", place / "ntu.pth", "--json")[1][0])
     assert entry["top"] == [[one["label"], one["probability"]] for one in top["top"]]
     assert [bool({3, 4} & {*frames}) for frames in entry["sampled"]] == [True, False]
-    assert all(0 <= p <= 1 for _, line in entry["lines"] for p in line) and max(entry["at"]) == 39
+    assert all(0 <= p <= 1 for _, line in entry["lines"] for p in line) and max(entry["at"]) == 23
     code, data = make(place / "in.html", place / "in", "--clips", 1, "--skeleton", "kinect_v2")
     assert code == 0 and data["clips"][0]["lines"] == [] and "1 of 2" in data["about"][0]
 
@@ -127,55 +128,54 @@ def test_wrong_input_is_one_line_and_leaves_no_page(place, monkeypatch, capsys, 
     assert why in f"{error.value} {capsys.readouterr().err}" and not (place / "wrong.html").exists()
 
 
+@pytest.fixture
+def browser(tmp_path):
+    with closing(Browser(tmp_path / "profile")) as browser:
+        yield browser
+
+
 INK = """((pixels) => pixels.filter((value, k) => k % 4 === 3 && value).length / pixels.length * 4)
 (view.getContext("2d").getImageData(0, 0, view.width, view.height).data)"""
 DRAWN = "new Promise(done => requestAnimationFrame(() => setTimeout(() => done(view.toDataURL()), 50)))"
-MIDDLE = "(({x, y, width, height}) => [x + width / 2, y + height / 2])(view.getBoundingClientRect())"
+JOINT = "(({x, y}) => [x + points[3].at[0], y + points[3].at[1]])(view.getBoundingClientRect())"
+CELLS = "[...$('body').rows].map(row => [...row.cells].slice(1, -1).map(td => Number(td.textContent)))"
+CLICK = "$('body').querySelector('button').click(), [clip.truth, clip.top[0][0], $('which').textContent]"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome")
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_in_a_browser(place, test_set, tmp_path, theme):
-    browser = Browser(tmp_path / "profile")
-
+def test_in_a_browser(place, shown_set, browser):
     def mouse(kind, x, y, **more):
         browser.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button="left", **more)
 
     def press(key, text=""):
         browser.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=text)
 
-    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": theme}])
-    make(tmp_path / "one.html", place / "walk.npy", "--checkpoint", place / "ntu.pth")
-    browser.open(tmp_path / "one.html")
+    make(place / "one.html", place / "walk.npy", "--checkpoint", place / "ntu.pth")
+    browser.open(place / "one.html")
     pictures = [browser.js(DRAWN), browser.js(DRAWN)]
     assert pictures[0] == pictures.pop() and 0.005 < browser.js(INK) < 0.5
-    x, y = browser.js(MIDDLE)
-    mouse("Pressed", x, y, clickCount=1)
-    mouse("Moved", x + 60, y + 9, buttons=1)
-    mouse("Released", x + 60, y + 9)
+    for kind, x, buttons in ("Pressed", 300, 1), ("Moved", 360, 1), ("Released", 360, 0):
+        mouse(kind, x, 300, buttons=buttons, clickCount=1)
     pictures.append(browser.js(DRAWN))
-    mouse("Wheel", x, y, deltaX=0, deltaY=-200)
+    mouse("Wheel", 300, 300, deltaX=0, deltaY=-200)
+    pictures.append(browser.js(DRAWN))
+    browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
     pictures.append(browser.js(DRAWN))
     press("ArrowRight")
     pictures.append(browser.js(DRAWN))
-    assert len({*pictures}) == 4 and browser.js("$('at').textContent") == "2 / 40"
+    assert len({*pictures}) == 5 and browser.js("$('at').textContent") == "2 / 24"
     press(" ", " ")
     browser.wait("Number($('scrub').value) > 5")
     press(" ", " ")
     assert browser.js("$('play').ariaLabel") == "play"
-    mouse(
-        "Moved", *browser.js("(({x, y}) => [x + points[3].at[0], y + points[3].at[1]])(view.getBoundingClientRect())")
-    )
+    mouse("Moved", *browser.js(JOINT))
     assert browser.js("$('tip').checkVisibility() && $('tip').textContent").split(" · ")[0] in browser.js("clip.joints")
     browser.open(place / "set.html")
-    cells = browser.js("[...$('body').rows].map(row => [...row.cells].slice(1, -1).map(td => Number(td.textContent)))")
-    assert cells == test_set["matrix"] and browser.js("$('list').children.length") == 7
-    i, j, shown = browser.js(
-        "$('body').querySelector('button').click(), [clip.truth, clip.top[0][0], $('which').textContent]"
-    )
-    count = sum([one["truth"], one["top"][0][0]] == [i, j] for one in test_set["clips"])
-    assert shown.endswith(f"{count} of {cells[i][j]}") and browser.js("$('list').children.length") == count
+    cells = browser.js(CELLS)
+    assert cells == shown_set["matrix"] and browser.js("$('list').children.length") == 4
+    i, j, said = browser.js(CLICK)
+    count = sum([one["truth"], one["top"][0][0]] == [i, j] for one in shown_set["clips"])
+    assert said.endswith(f"{count} of {cells[i][j]}") and browser.js("$('list').children.length") == count
     assert EVIL in browser.js("$('table').innerText") and browser.js("document.getElementById('evil')") is None
     assert browser.problems == []
-    browser.close()
