@@ -14,7 +14,6 @@ from clips.tools import from_mediapipe
 from helpers import ROOT
 from predict_run import run, save
 from util import UserError
-from video_to_skeleton import place
 
 RNG = np.random.default_rng(0)
 
@@ -43,11 +42,9 @@ def test_npy_and_json_lines_are_what_predict_reads(tmp_path, capsys):
     frames, checkpoint = landmarks(), save(tmp_path / "a.pth", about={"dataset": "NTU"})
     convert("walk.mp4", "--out", tmp_path / "a.npy", "--jsonl", tmp_path / "a.jsonl", frames=frames)
     array, lines = np.load(tmp_path / "a.npy"), (tmp_path / "a.jsonl").read_text().splitlines()
-    assert (array.shape, array.dtype) == ((30, 33, 3), np.float32)
     assert not array[3:5].any() and np.array_equal(array[5], frames[5][:, :3].astype(np.float32))
     assert lines[3] == "null" and json.loads(lines[5])[7]["visibility"] == pytest.approx(frames[5][7, 3], abs=1e-4)
     one, other = (read_any(tmp_path / name, "mediapipe33") for name in ("a.npy", "a.jsonl"))
-    assert one.skeleton == other.skeleton and not one.clip[3:5].any()
     np.testing.assert_allclose(one.clip[:, 0], other.clip[:, 0], atol=1e-4)
     assert capsys.readouterr().out == ""
     convert("walk.mp4", frames=frames)
@@ -69,19 +66,11 @@ def test_what_was_read_before_ctrl_c_is_written(tmp_path, source):
     assert len(np.load(tmp_path / "a.npy")) == len((tmp_path / "a.jsonl").read_text().splitlines()) == 9
 
 
-def test_bad_input_is_one_line_and_nothing_is_written(tmp_path):
-    flags = ("--out", tmp_path / "a.npy", "--jsonl", tmp_path / "a.jsonl")
-    for frames, end, keyword in (
-        ([], None, "walk.mp4: nobody"),
-        ([None] * 5, None, "walk.mp4: nobody"),
-        (landmarks(5), UserError("damaged"), "damaged"),
-    ):
+def test_nobody_or_a_damaged_video_leave_no_files(tmp_path):
+    for frames, end, keyword in ([None] * 5, None, "walk.mp4: nobody"), (landmarks(5), UserError("damaged"), "damaged"):
         with pytest.raises(UserError, match=keyword):
+            flags = "--out", tmp_path / "a.npy", "--jsonl", tmp_path / "a.jsonl"
             convert("walk.mp4", *flags, frames=frames, end=end)
-    for wrong in (["--out", "a.txt"], ["--jsonl", "a.txt"], ["--fov", "180"], ["--fov", "0"]):
-        with pytest.raises(SystemExit) as error:
-            convert("walk.mp4", *wrong, frames=landmarks())
-        assert error.value.code == 2
     assert not list(tmp_path.iterdir())
 
 
@@ -93,31 +82,21 @@ def test_without_mediapipe_it_says_how_to_install_it(monkeypatch):
         next(video_to_skeleton.read_landmarks("0"))
 
 
-def test_it_needs_none_of_the_project_s_packages_and_ends_with_its_reader():
-    """Its environment has NumPy, and neither torch nor h5py nor tqdm; `video_to_skeleton.py walk.mp4 | head -n 1`."""
-    code = "import sys; sys.path[:0] = ['tools']; import itertools, numpy, video_to_skeleton\n"
-    code += "assert not {'torch', 'h5py', 'sklearn', 'scipy', 'tqdm'} & set(sys.modules)\n"
-    code += "read = lambda source, fov: (numpy.ones((33, 4)) for _ in itertools.count())\n"
-    code += "with video_to_skeleton.program.exit_on_error(): video_to_skeleton.main(['0'], read)"
-    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=-1, stderr=-1, text=True)
-    assert process.stdout.readline().startswith("[{")
-    process.stdout.close()
-    assert len(process.stderr.read().splitlines()) == 1 and process.wait() == 2
-    process.stderr.close()
+def test_it_needs_none_of_the_project_s_packages():
+    """Its environment has NumPy, and neither torch nor h5py nor tqdm."""
+    code = "import sys; sys.path[:0] = ['tools']; import video_to_skeleton\n"
+    code += "sys.exit(bool({'torch', 'h5py', 'sklearn', 'scipy', 'tqdm'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
-def test_a_person_is_placed_where_the_pictures_say():
+@pytest.mark.parametrize("origin", [(-0.4, 0.1, 3.0), (0.5, -0.2, 2.0)])
+def test_a_person_is_placed_where_the_pictures_say(origin):
     """World landmarks, moved and projected by a camera of 70 degrees: the way is found again; noise moves it little."""
-    size, fov, way = (640, 360), 70, np.array([[-0.4, 0.1, 3.0], [0.5, -0.2, 2.0]])
-    for origin in way:
-        world = RNG.normal(size=(33, 4)) * 0.3
-        world[:, 3] = 0.9
-        points = world[:, :3] + origin
-        focal = 320 / np.tan(np.radians(35))
-        picture = focal * points[:, :2] / points[:, 2:] + [320, 180]
-        np.testing.assert_allclose(place(world, picture, size, fov), origin, atol=1e-9)
-        picture += RNG.normal(size=(33, 2)) * 2
-        picture[5], world[5, 3] = (1e4, 1e4), 0  # not visible: it does not count
-        np.testing.assert_allclose(place(world, picture, size, fov), origin, atol=0.15)
-    placed = np.stack([frame[:, :3] + origin for frame, origin in zip(landmarks(2), way, strict=True)])
-    assert np.array_equal(from_mediapipe(placed), placed * [-1, -1, 1])  # accepted, though the hips are elsewhere
+    world = RNG.normal(size=(33, 4)) * 0.3
+    world[:, 3] = 0.9
+    points = world[:, :3] + origin
+    picture = 320 / np.tan(np.radians(35)) * points[:, :2] / points[:, 2:] + [320, 180]
+    np.testing.assert_allclose(video_to_skeleton.place(world, picture, (640, 360), 70), origin, atol=1e-9)
+    picture += RNG.normal(size=(33, 2)) * 2
+    picture[5], world[5, 3] = (1e4, 1e4), 0  # not visible: it does not count
+    np.testing.assert_allclose(video_to_skeleton.place(world, picture, (640, 360), 70), origin, atol=0.15)

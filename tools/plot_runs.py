@@ -1,35 +1,36 @@
-"""Pictures of training runs and of test results (matplotlib: pip install -r requirements-extra.txt).
+"""Training curves (matplotlib: pip install -r requirements-extra.txt).
 
     python tools/plot_runs.py curves pretrained/NUCLA/logs/plus_seed*.csv --out curves.png   # mean over seeds
-    python tools/plot_runs.py confusion --dataset NUCLA --out confusion.png                  # tests the checkpoint
-    python tools/plot_runs.py classes --dataset NUCLA --out classes.png                      # accuracy of each class
 
 The end of --out decides the format: .png, .svg or .pdf.
 """
 
 import re
 import sys
-import textwrap
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
+import util
 from engine.logs import read_log
-from pictures import COLOURS, GREY, Figure, add_command, add_data, open_checkpoint, open_data, run
 from safe import arguments, program
-from train import test_checkpoint
 from util import UserError
 
-with suppress(ModuleNotFoundError):  # `run` says so
+try:
+    from matplotlib import style
+    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
+except ModuleNotFoundError:  # `main` says so
+    Figure = None
 
-FEW = 20  # classes: a confusion matrix of more has no room for numbers in its cells
-
-
-# ---- training curves
+KINDS = (".png", ".svg", ".pdf")
+# Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+GREY = "#777777"
+STYLE = {"font.size": 9, "axes.titlesize": 10, "axes.spines.top": False, "axes.spines.right": False}
+STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn"}
 
 
 def find_logs(sources, case):
@@ -97,116 +98,35 @@ def curves(args):
     return fig
 
 
-# ---- test results
-
-
-def read_test(args):
-    """Confusion counts, class names and a title, from a test of the checkpoint."""
-    _, name, clips = open_data(args)
-    logits, label = test_checkpoint(open_checkpoint(args, name, clips), clips, args.seed)
-    counts = confusion_counts(label.cpu().numpy(), logits.cpu().numpy())
-    title = f"{name} case {args.case}: top-1 {100 * counts.trace() / len(label):.2f}% of {len(label)} clips"
-    return counts, clips.class_names, title
-
-
-def confusion_counts(label, logits):
-    """How many clips of class i (row) were classified as j (column): (classes, classes) int64."""
-    n = logits.shape[1]
-    return np.bincount(label * n + logits.argmax(axis=1), minlength=n * n).reshape(n, n)
-
-
-def percent_of_rows(counts):
-    return 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-
-
-def confused_pairs(counts):
-    """The errors: [(true class, predicted class, clips, percent of the true class's clips)], most frequent first."""
-    percent = percent_of_rows(counts)
-    pairs = [(i, j, int(counts[i, j]), float(percent[i, j])) for i, j in zip(*counts.nonzero(), strict=True) if i != j]
-    return sorted(pairs, key=lambda pair: (-pair[3], -pair[2], pair[:2]))
-
-
-def shorten_names(names, longest):
-    return [textwrap.shorten(name, longest, placeholder="…") for name in names]
-
-
-def confusion(args):
-    counts, names, title = read_test(args)
-    n, few = len(counts), len(counts) <= FEW
-    side = 0.36 * n if few else 0.15 * n
-    fig = Figure(figsize=(max(5, side + 3.2), max(4.2, side + (2.2 if few else 0.9))), layout="compressed")
-    ax = fig.subplots()
-    percent, names = percent_of_rows(counts), shorten_names(names, 34)
-    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    if few:
-        ax.set_xticks(range(n), names, rotation=45, ha="right", rotation_mode="anchor", fontsize=8)
-        ax.set_yticks(range(n), names, fontsize=8)
-        for i, j in zip(*counts.nonzero(), strict=True):
-            colour = "white" if percent[i, j] > 55 else "black"
-            ax.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color=colour)
-    else:
-        ax.set_xticks(range(n), range(n), rotation=90, fontsize=6)
-        ax.set_yticks(range(n), [f"{name}  {i}" for i, name in enumerate(names)], fontsize=6)
-    ax.spines[:].set_visible(False)
-    ax.tick_params(length=0)
-    ax.set(xlabel="predicted class", ylabel="true class")
-    fig.colorbar(image, shrink=0.6, label="% of the true class's clips")
-    fig.suptitle(title)
-    return fig
-
-
-def classes(args):
-    counts, names, title = read_test(args)
-    clips, percent = counts.sum(axis=1), percent_of_rows(counts).diagonal()
-    order = [i for i in np.argsort(percent, kind="stable") if clips[i]]
-    pairs = confused_pairs(counts)[: len(order)]
-    of_class = shorten_names([names[i] for i in order], 40)
-    of_pair = [" → ".join(shorten_names([names[i], names[j]], 28)) for i, j, *_ in pairs]
-    rows = max(len(order), len(pairs))
-    width = 6 + 0.07 * (max(map(len, of_class)) + max(map(len, of_pair), default=0))
-    fig = Figure(figsize=(width, max(3, 0.21 * rows + 1.3)), layout="constrained")
-    left, right = fig.subplots(1, 2)
-    total = 100 * counts.trace() / clips.sum()
-    notes = [f"{percent[i]:.0f}% of {clips[i]}" for i in order]
-    _draw_bars(left, percent[order], of_class, notes, COLOURS[0], rows, 100)
-    left.axvline(total, color=GREY, lw=1, ls="--")
-    left.set(title=f"accuracy of each class (all: {total:.1f}%, dashed)", xlabel="top-1 of the class's clips (%)")
-    notes = [f"{share:.0f}% ({n} of {clips[i]})" for i, _, n, share in pairs]
-    longest = max([pair[3] for pair in pairs], default=1)
-    _draw_bars(right, [pair[3] for pair in pairs], of_pair, notes, COLOURS[1], rows, longest)
-    right.set(title="most frequent errors: true → predicted", xlabel="of the true class's clips (%)")
-    if not pairs:
-        right.text(0.5, 0.5, "no errors", transform=right.transAxes, ha="center")
-    fig.suptitle(title)
-    return fig
-
-
-def _draw_bars(ax, values, names, notes, colour, rows, longest):
-    """Horizontal bars, from the top down and as high as if there were `rows` of them, with notes to their right."""
-    ax.barh(range(len(values)), values, color=colour, height=0.7)
-    for y, note in enumerate(notes):
-        ax.text(1.04 * longest, y, note, va="center", fontsize=7)
-    ax.set_yticks(range(len(values)), names, fontsize=8)
-    ax.tick_params(axis="y", length=0)
-    ax.set(xlim=(0, 1.35 * longest), ylim=(rows - 0.4, -0.6))
-    ax.set_xticks([tick for tick in MaxNLocator(5).tick_values(0, longest) if tick <= longest])
-
-
 def parse_args(argv=None):
+    argv = sys.argv[1:] if argv is None else argv
     parser = arguments.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="picture")
-    command = add_command(commands, curves, "training curves: mean and spread over the seeds of each setting")
-    command.add_argument("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
-    command.add_argument("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    command.add_argument("--label", action="append", help="name of a setting, one for each in their order")
-    for function, what in (
-        (confusion, "confusion matrix of the test clips"),
-        (classes, "accuracy of each class, and the most frequent errors"),
-    ):
-        add_data(add_command(commands, function, what))
-    return parser.parse_args(argv)
+    if argv[:1] in (["confusion"], ["classes"]):
+        parser.error(f"{argv[0]}: tools/view.py --dataset shows the matrix, each class's accuracy, and the clips")
+    add = parser.add_argument
+    add("command", choices=["curves"], help="mean and spread over the seeds of each setting")
+    add("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    add("--label", action="append", help="name of a setting, one for each in their order")
+    add("--out", type=Path, required=True, help=f"file to write ({', '.join(KINDS)})")
+    args = parser.parse_args(argv)
+    if args.out.suffix not in KINDS:
+        parser.error(f"--out {args.out}: must end in {', '.join(KINDS)}")
+    return args
+
+
+def main(argv=None):
+    args = parse_args(argv)
+    if Figure is None:
+        raise UserError("matplotlib is missing: pip install -r requirements-extra.txt")
+    with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+        figure = curves(args)
+        with util.atomic_write(args.out) as part:
+            options = {"pil_kwargs": {"optimize": True}} if args.out.suffix == ".png" else {}
+            figure.savefig(part, format=args.out.suffix[1:], dpi=150, **options)
+    print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
     with program.exit_on_error():
-        run(parse_args())
+        main()

@@ -1,0 +1,297 @@
+"""A page to look at: skeletons that turn, the classes over time, and a test set's confusion matrix.
+
+    python tools/view.py clip.skeleton --out view.html
+    python tools/view.py recordings/ --checkpoint results/NTU/SGN/0_best.pth --out view.html
+    python tools/view.py --dataset NUCLA --out view.html          # the test clips, and the checkpoint's test of them
+
+Recordings are what tools/predict.py reads. The page is one file that needs no network. With a checkpoint it has the
+probabilities of the likeliest classes: of the whole recording as predict.py gives them for this seed, and over time, of
+the frames around each moment; and marks the frames of the first sample. Of a data set, whose clips may be many, it
+holds --clips: of each cell of the confusion matrix the first, then of each the second, and so on, errors first.
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
+
+import util
+from clips import recordings
+from clips.h5 import SPLITS
+from clips.poses import Poses
+from clips.recordings import find_recordings, flags_of, read_any
+from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file, unknown_skeleton
+from data import Clips
+from engine.checkpoint import find_checkpoint, load_checkpoint
+from engine.classifier import Classifier
+from engine.datasets import DATASETS, find_h5
+from engine.distributed import pick_device
+from safe import arguments, program, progress
+from safe.h5 import open_h5
+from train import predict_logits
+from util import UserError, readable
+
+LINES = 5  # classes over time
+POINTS = 40  # of a line
+ABSENT = -(2**15)  # in place of coordinates
+
+
+# ---- a data set and its checkpoint, for tools/plot_clips.py too
+
+
+def add_data(parser, required=False):
+    """Adds the flags of `open_data`."""
+    add = parser.add_argument
+    add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
+    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
+    add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
+    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
+    add("--seed", type=arguments.seed, help="of the samples (the checkpoint's)")
+
+
+def open_data(args):
+    """The data set of the flags: the path of its h5, its name, its Clips, and a Checkpoint that fits them, if any."""
+    path, name = find_h5(args.dataset, args.case, args.data)
+    clips = Clips.read(path).to(pick_device(args.device))
+    file = args.checkpoint or find_checkpoint(args.results, name, "SGN", args.case)
+    if not args.checkpoint and not file.is_file():
+        return path, name, clips, None
+    checkpoint = load_checkpoint(file)
+    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    return path, name, clips.resplit(checkpoint.split), checkpoint
+
+
+def predict(checkpoint, clips, ids, seed):
+    """Logits of clips as a test has them, (n, classes), and the frames of each clip's first sample, (n, seg)."""
+    seed = checkpoint.seed if seed is None else seed
+    net, recipe = checkpoint.net.to(ids.device), checkpoint.recipe
+    frames = clips.sample_frames(ids, torch.Generator(ids.device).manual_seed(seed), net.seg, recipe.whole_clip)
+    return predict_logits(net, clips, ids, recipe, seed).cpu(), frames.cpu().numpy()
+
+
+def read_frames(path, clips, i):
+    """A clip as the h5 has it, between its first and last frame with a person: (frames, persons, joints, 3) float32.
+
+    clips: the Clips of that h5, in any split; i: the clip's number among them. Raises UserError for an empty clip.
+    """
+    k = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
+    with open_h5(path) as file:
+        for split in SPLITS:
+            if k < len(file[f"{split}x"]):
+                break
+            k -= len(file[f"{split}x"])
+        if not clips.length[i]:
+            raise UserError(f"{path}: {split}x: clip {k} is empty; tools/check_h5.py lists such clips")
+        dense = file[f"{split}x"][k].reshape(-1, clips.persons, clips.joints, 3)
+    present = np.flatnonzero(dense.any(axis=(1, 2, 3)))
+    return dense[present[0] : present[-1] + 1]
+
+
+# ---- what the page holds of a clip
+
+
+def pack(clip, is_2d):
+    """Coordinates, (frames, persons, joints, 3), as 16 bits each: {"offset": (3,), "unit": metres, "xyz": base64}."""
+    points = clip.astype(np.float64)
+    present = np.broadcast_to(clip.any(axis=-1 if is_2d else (-2, -1), keepdims=True), clip.shape)
+    if is_2d:
+        points[..., 2] = 0
+    there = points[present].reshape(-1, 3)
+    low, high = there.min(axis=0), there.max(axis=0)
+    offset, unit = (low + high) / 2, max(high - low) / 2 / -(ABSENT + 1) or 1
+    values = np.where(present, np.rint((points - offset) / unit), ABSENT).astype("<i2")
+    return {"offset": offset.tolist(), "unit": unit, "xyz": base64.b64encode(values.tobytes()).decode()}
+
+
+def without_absent(poses):
+    """Poses without persons who are in no frame."""
+    return poses._replace(clip=poses.clip[:, poses.clip.any(axis=(0, 2, 3))])
+
+
+def shown(path):
+    """How a page that others may get names a file."""
+    return path.relative_to(util.ROOT) if path.is_relative_to(util.ROOT) else path
+
+
+def describe(skeleton):
+    """A Skeleton for the page. side: of each joint 0 in the middle, 1 left, 2 right."""
+    names = [joint.lower() for joint in skeleton.joints]
+    side, sides = [1 if "left" in name else 2 if "right" in name else 0 for name in names], ["left", "right"]
+    if not any(side) and skeleton.pairs:  # which side is which is not known
+        side, sides = [(i < j) + 2 * (i > j) for i, j in enumerate(skeleton.pairs)], ["one side", "the other"]
+    about = {"name": skeleton.name, "joints": [*map(readable, skeleton.joints)], "bones": skeleton.bones().tolist()}
+    return about | {"side": side, "sides": sides, "flat": skeleton.is_2d}
+
+
+def explain(classifier, poses, logits, sampled, window, samples):
+    """What a network says of a clip, for the page. logits: (classes,). sampled: frames, (seg,), as Clips count them.
+
+    Over time, a moment's probabilities are those of `samples` of the `window` frames around it, as of a live feed.
+    """
+    rows, frames, seg = np.argwhere(poses.clip.any(axis=(2, 3))), len(poses.clip), classifier.seg
+    sampled = rows[sampled[sampled < len(rows)]]  # each a frame and a person
+    window = min(window or classifier.window, max(seg, frames // seg * seg))  # a sample leaves out what is left over
+    at = np.unique(np.linspace(0, frames - 1, POINTS).round().astype(int))
+    lines, rng = np.full((len(at), len(logits)), np.nan), torch.Generator().manual_seed(1)
+    for line, start in zip(lines, np.clip(at - window // 2, 0, max(0, frames - window)), strict=True):
+        part = poses.clip[start : start + window]
+        if part.any(axis=(2, 3)).sum() >= min(seg, len(rows)):
+            clip = classifier.adapt(poses._replace(clip=part, centered=False))
+            line[:] = classifier.logits(clip, rng, samples).softmax(dim=-1)
+    highest = np.fmax.reduce(lines, axis=0)
+    likeliest = np.argsort(-np.nan_to_num(highest), kind="stable")[:LINES].tolist()
+    top = classifier.top(logits.softmax(dim=-1).numpy(), LINES)
+    return {
+        "top": [[entry["label"], entry["probability"]] for entry in top],
+        "at": at.tolist(),
+        "lines": [[i, [None if np.isnan(p) else round(p, 3) for p in lines[:, i].tolist()]] for i in likeliest],
+        "sampled": [sampled[sampled[:, 1] == p, 0].tolist() for p in range(poses.clip.shape[1])],
+        "note": f"Lines: {samples} x {seg} of the {window} frames around each moment. Ticks: the first sample.",
+    }
+
+
+def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
+    """A clip for the page. skeletons: those of the page, a list to which the clip's is added if it is another."""
+    skeleton = known_skeleton(poses.skeleton) or unknown_skeleton(poses.clip.shape[2])
+    if (about := describe(skeleton)) not in skeletons:
+        skeletons.append(about)
+    (frames, persons), (width, height) = poses.clip.shape[:2], size or (4, 3)
+    entry = {"name": readable(str(name)), "skeleton": skeletons.index(about), "truth": truth, "frames": frames}
+    entry |= {"persons": persons, "aspect": width / height, "top": [], "at": [], "lines": [], "sampled": [], "note": ""}
+    return entry | (explained or {}) | pack(poses.clip, skeleton.is_2d)
+
+
+# ---- recordings, and data sets
+
+
+def view_files(args, data):
+    """Fills data, what the page holds. Returns the exit code."""
+    classifier = Classifier(args.checkpoint) if args.checkpoint else None
+    known = classifier.skeleton.name if classifier else args.skeleton or "unknown"
+    files, notes = [(path, source) for source in args.files for path in find_recordings(source)], set()
+    for path, source in progress.progress(files[: args.clips], unit="file", leave=False, disable=len(files) < 2):
+        try:
+            poses = without_absent(read_any(path, known, **flags_of(args)))
+            explained = explain_file(classifier, poses, args) if classifier else None
+        except (UserError, OSError) as error:
+            if len(files) == 1:
+                raise
+            print(f"skipped: {error}", file=sys.stderr)
+            continue
+        notes.update(poses.notes)
+        if classifier and poses.skeleton == classifier.skeleton.name:  # perhaps one of its own
+            poses = poses._replace(skeleton=classifier.skeleton)
+        name = path.absolute().relative_to(source.absolute().parent)
+        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, explained=explained))
+    done, some = len(data["clips"]), min(len(files), args.clips)
+    if not done:
+        raise UserError(f"none of the {some} files could be read")
+    for note in sorted(notes):
+        print(f"note: {note}", file=sys.stderr)
+    data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
+    if some < len(files):
+        data["about"].append(f"the first {some} of {len(files)} recordings (--clips)")
+    if classifier:
+        data["classes"] = [*classifier.names]
+        data["about"].append(f"classes by {shown(args.checkpoint)}")
+    return 0 if done == some else 3
+
+
+def explain_file(classifier, poses, args):
+    clip, seed = classifier.adapt(poses), 1 if args.seed is None else args.seed
+    logits = classifier.logits(clip, torch.Generator().manual_seed(seed))
+    ids, rng = torch.zeros(classifier.recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(seed)
+    frames = Clips.from_clip(clip).sample_frames(ids, rng, classifier.seg, classifier.recipe.whole_clip)
+    return explain(classifier, poses, logits, frames[0].numpy(), args.window, samples=5)
+
+
+def choose(label, predicted, n):
+    """The numbers of at most n clips: the first of each cell of the confusion matrix, then the second, errors first."""
+    seen, order = {}, []
+    for i, cell in enumerate(zip(label.tolist(), predicted.tolist(), strict=True)):
+        seen[cell] = seen.get(cell, 0) + 1
+        order.append((seen[cell], cell[0] == cell[1], i))
+    return sorted(i for *_, i in sorted(order)[:n])
+
+
+def view_dataset(args, data):
+    """As view_files."""
+    path, title, clips, checkpoint = open_data(args)
+    ids = clips.ids(args.split)
+    label = predicted = clips.label[ids].cpu().numpy()
+    data["about"].append(f"{args.split} clips of {shown(path)}")
+    if checkpoint:
+        classifier, about = Classifier(checkpoint.path), [f"tested with {shown(checkpoint.path)}"]
+        logits, sampled = predict(checkpoint, clips, ids, args.seed)
+        predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
+        data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
+        data["about"].append(", that ".join([*about, *checkpoint.differences(clips)]))
+    for i in progress.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
+        if not clips.length[ids[i]]:
+            continue  # tools/check_h5.py lists empty clips
+        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton.name, clips.axes, True))
+        explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], args.window, samples=1)
+        poses, name = poses._replace(skeleton=clips.skeleton), f"{args.split} clip {i}"
+        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, int(label[i]), explained))
+    if not data["clips"]:
+        raise UserError(f"{path}: no {args.split} clips")
+    if len(data["clips"]) < len(ids):
+        data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
+    data |= {"title": f"{title}, case {args.case}", "classes": [*clips.class_names]}
+    return 0
+
+
+def own_skeleton(text):
+    return known_skeleton(text) or read_skeleton_file(text)
+
+
+def parse_args(argv=None):
+    parser = arguments.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
+    add("--out", type=Path, required=True, help="page to write (.html)")
+    add_data(parser)
+    add("--split", choices=("train", "valid", "test"), default="test", help="of the data set (%(default)s)")
+    add("--clips", type=arguments.positive_int, default=200, help="most clips in the page (%(default)s)")
+    add("--window", type=arguments.positive_int, help="frames around a moment (about a training clip's length)")
+    add("--fps", type=arguments.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
+    skeleton = f"of an .npy: {', '.join(SKELETONS)}, or a .json of your own"
+    add("--skeleton", type=arguments.argument_type(own_skeleton), metavar="SKELETON", help=skeleton)
+    recordings.add_arguments(parser)
+    args = parser.parse_args(argv)
+    if args.out.suffix != ".html":
+        parser.error(f"--out {args.out}: must end in .html")
+    if len(args.files) == 1 and args.files[0].suffix in (".h5", ".hdf5") and not args.dataset:
+        args.dataset, args.files = str(args.files[0]), []
+    if bool(args.files) == bool(args.dataset):
+        parser.error("give recordings, or a --dataset")
+    if args.skeleton and (args.checkpoint or args.dataset):
+        parser.error("--skeleton: that of the checkpoint or data set is taken")
+    return args
+
+
+def main(argv=None):
+    """Returns the exit code."""
+    args = parse_args(argv)
+    data = {"title": "", "about": [], "classes": [], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
+    code = (view_dataset if args.dataset else view_files)(args, data)
+    if any(skeleton["flat"] for skeleton in data["skeletons"]) and not args.size:
+        data["about"].append("pictures are taken to be 4:3 (--size)")
+    text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name ends the script
+    page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("$DATA", text)
+    with util.atomic_write(args.out) as part:
+        part.write_text(page, encoding="utf-8")
+    print(f"{args.out}: {len(page) / 1000:,.0f} kB, clips: {len(data['clips'])}")
+    return code
+
+
+if __name__ == "__main__":
+    with program.exit_on_error("--clips"):
+        sys.exit(main())
