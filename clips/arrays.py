@@ -8,32 +8,32 @@ import numpy as np
 
 from clips.skipped import BadFile
 from safe.mat import read_mat
-from util import UserError, regular, shorten
+from util import regular, shorten
 
 LETTERS = "TMVC"  # frames, persons, joints, and the values of a joint: x, y, z and perhaps a score
-SUFFIXES = (".mat", ".txt", ".csv")
 LARGEST = 2**28  # bytes of a text
+NAN = "; --nan absent takes a joint with NaN for absent"
 
 
 def read_array(path):
-    """The array of numbers in a .mat, or in a .txt or .csv: a row a line, numbers parted by blanks or commas. Raises
-    BadFile, OSError."""
-    if path.suffix == ".mat":
-        try:
-            found = read_mat(path, regular(path).read_bytes())
-            found = {name: array for name, array in found.items() if array.size > 1}
-        except UserError as error:
-            raise BadFile(None, str(error).removeprefix(f"{path}: ")) from None
-        if len(found) != 1:
-            raise BadFile(None, f"arrays of numbers in it: {shorten(', '.join(found)) or 'none'}; one is read")
-        return next(iter(found.values()))
-    if regular(path).stat().st_size > LARGEST:
-        raise BadFile(None, f"larger than {LARGEST >> 20} MB")
+    """The array in a .npy; in a .mat, of numbers; or in a .txt or .csv, a row a line, numbers parted by blanks or
+    commas. Raises BadFile, OSError."""
     try:
-        text = path.read_text(encoding="utf-8-sig").replace(",", " ")
-        return np.loadtxt(text.splitlines(), ndmin=2)
-    except ValueError as error:
-        raise BadFile(None, f"not lines of as many numbers each ({shorten(error, 150)})") from None
+        if regular(path).suffix == ".npy":  # mapped: no memory is allocated by the header alone
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == ".mat":
+            found = {name: array for name, array in read_mat(path, path.read_bytes()).items() if array.size > 1}
+            if len(found) != 1:
+                raise ValueError(f"arrays of numbers in it: {', '.join(found) or 'none'}; one is wanted")
+            return next(iter(found.values()))
+        if path.stat().st_size > LARGEST:
+            raise ValueError(f"it has more than {LARGEST >> 20} MB")
+        return np.loadtxt(path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines(), ndmin=2)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # NumPy raises many types for a damaged header
+        why = shorten(str(error).removeprefix(f"{path}: "), 150)
+        raise BadFile(None, f"not an array of numbers ({why})") from None
 
 
 def arrange(array, joints=None, axes=None):
@@ -75,7 +75,7 @@ def _sizes(shape, groups, known):
         free = [letter for letter in "TVM" if letter in group and letter not in known]
         sizes |= dict.fromkeys(free, 1)
         fixed = prod(sizes[letter] for letter in group)
-        if size % fixed or not free and size != fixed:
+        if not size or size % fixed or not free and size != fixed:
             return None
         if free:
             sizes[free[0]] = size // fixed
@@ -83,10 +83,11 @@ def _sizes(shape, groups, known):
 
 
 def _is_plausible(groups, sizes):
-    """Whether axes are as people write them: more frames than persons, x, y, z of one joint after those of another, and
-    what shares an axis in the usual order."""
+    """Whether axes are as people write them: more frames than persons, x, y, z of one joint after those of another,
+    what shares an axis in the usual order, and x, y, z alone there."""
     usual = all("".join(sorted(group, key=LETTERS.index)) == group for group in groups)
     alone = len(groups) == 4 or "M" not in "".join(groups) or groups == ["T", "MVC"]
+    alone &= sizes["C"] == 3 or "C" in groups
     return usual and alone and "TC" not in "".join(groups)[-2:] and sizes["M"] <= sizes["T"]
 
 
@@ -96,5 +97,5 @@ def absent_if_nan(clip, flag=None):
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
         counts = f"{bad.sum():,} of {bad.size:,} joints"
-        raise BadFile(None, f"NaN or infinity in {counts}; --nan absent takes such a joint for absent")
+        raise BadFile(None, f"NaN or infinity in {counts}{NAN}")
     return np.where(bad[..., None], clip.dtype.type(np.nan), clip) if bad.any() else clip

@@ -48,38 +48,17 @@ LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 def _text(value):
     if not isinstance(value, str):
         raise TypeError
-    return value
+    return util.readable(value)
 
 
-def _texts(value):
-    if not isinstance(value, list):
-        raise TypeError
-    return [util.readable(_text(item)) for item in value]
-
-
-def _axes(value):
-    if _text(value) not in (AXES_3D, AXES_2D):
-        raise ValueError
-    return value
-
-
-def _numbers(value):
-    return [index(item) for item in value]
-
-
-# Each attribute: what it must be, and the function that reads it, of which TypeError or ValueError says that it is not
-ATTRIBUTES = {
-    "joints": ("a whole number", index),
-    "persons": ("a whole number", index),
-    "class_names": ("a list of text", _texts),
-    "protocol": ("a text", lambda value: util.readable(_text(value))),
-    "axes": (f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}", _axes),
-    "skeleton": ("a text", _text),
-    "joint_names": ("a list of text", _texts),
-    "parents": ("a list of whole numbers", _numbers),
-    "flip_pairs": ("a list of whole numbers", _numbers),
-    "origin": ("a whole number", index),
-}
+NUMBER, TEXT, NUMBERS, TEXTS = "a whole number", "a text", "a list of whole numbers", "a list of text"
+# How each is read; TypeError says that a value is another
+KINDS = {NUMBER: index, TEXT: _text, NUMBERS: lambda value: [*map(index, value)]}
+KINDS[TEXTS] = lambda value: [*map(_text, [None] if isinstance(value, str) else value)]
+ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), NUMBER) | dict.fromkeys(("parents", "flip_pairs"), NUMBERS)
+ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), TEXT) | dict.fromkeys(
+    ("class_names", "joint_names"), TEXTS
+)
 
 
 # ---- writing
@@ -292,13 +271,16 @@ def _read_attributes(file):
     if width == 150 and "joints" not in file.attrs and "persons" not in file.attrs:
         header |= {"joints": 25, "persons": 2}
         known = KINECT_V2.to_attributes()
-    for name, (wanted, read) in ATTRIBUTES.items():
+    for name, kind in ATTRIBUTES.items():
         if name in file.attrs:
             value = _decode(file.attrs[name])
             try:
-                header[name] = read(value)
-            except (TypeError, ValueError):
-                problems.append(f"attribute {name}: {util.shorten([value])}, not {wanted}")
+                header[name] = KINDS[kind](value)
+            except TypeError:
+                problems.append(f"attribute {name}: {util.shorten([value])}, not {kind}")
+    if header["axes"] not in (AXES_3D, AXES_2D):
+        axes = f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
+        problems.append(f"attribute axes: {util.shorten([header['axes']])}, not {axes}")
     joints, persons = header.get("joints"), header.get("persons")
     if problems or None in (joints, persons):
         missing = f"attributes joints and persons: they must say how the {width} values of a frame are made up"

@@ -49,13 +49,14 @@ def place(clip, args, what):
     """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
     h5, float32. what: how an error names the clip. Raises UserError."""
     try:
-        clip = as_poses(absent_if_nan(clip, args.nan), args.skeleton, args.up, args.scale).clip
+        clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
+        clip = as_poses(clip, args.skeleton, args.up, args.scale).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
     except BadFile as error:
         raise UserError(f"{what}: {error.args[1]}") from None
     clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
-    return clip.reshape(len(clip), -1)
+    return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
 
 
 def origin_of(skeleton, args):

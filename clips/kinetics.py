@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from clips.arrays import NAN
 from clips.skipped import BadFile
 from util import regular
 
@@ -12,11 +13,12 @@ JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
 LARGEST = 2**26  # bytes of a json; one of 300 frames has 250,000
 
 
-def parse(text, labelled=True):
+def parse(text, labelled=True, nan=None):
     """Reads one json, its text or what is in it: (frames, 108) float32, the class index and name. Raises BadFile.
 
     A row is x, y, score of the 18 joints of person 1, then of person 2, zeros for an absent one.
     labelled: False for a clip of any length that need not have a label; index and name are then None.
+    nan: of poses.Flags.
     """
     try:
         clip = text if isinstance(text, dict) else json.loads(text)
@@ -28,6 +30,9 @@ def parse(text, labelled=True):
         frame = np.repeat(np.arange(len(frames)), [len(frame["skeleton"]) for frame in frames])
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise BadFile(None, f"not a clip of Kinetics-Skeleton ({type(error).__name__}: {error})"[:200]) from None
+    if nan and pose.shape == (len(persons), JOINTS * 2) and pose.dtype.kind == "f":
+        score = np.where(np.isfinite(pose.reshape(-1, JOINTS, 2)).all(axis=2), score, 0)
+        pose, score = np.nan_to_num(pose), np.nan_to_num(score)
     if labelled and (type(label) is not int or not 0 <= label < CLASSES):
         raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
     if labelled and (not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100):
@@ -38,7 +43,7 @@ def parse(text, labelled=True):
         if values.dtype.kind not in "fi" or values.shape != (len(persons), width):
             raise BadFile(None, f"{what} is not {width} numbers for each person")
         if not (np.abs(values) < 1e6).all():
-            raise BadFile(None, f"a number in {what} is not finite, or too large")
+            raise BadFile(None, f"a number in {what} is not finite, or too large{'' if labelled else NAN}")
     joints = np.concatenate([pose.reshape(-1, JOINTS, 2) - 0.5, score[..., None]], axis=2)
     joints[score == 0] = 0
     order = np.lexsort((-score.mean(axis=1), frame))  # frame by frame, the highest mean score first; stable

@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from clips.arrays import NAN
 from clips.h5 import AXES_2D, AXES_3D
 from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
@@ -99,8 +100,7 @@ def _to_clip(found, flags, notes):
     found = found._replace(frame=found.frame[there], identity=found.identity[there])
     identities = found.identities()
     if identities is None and np.isfinite(found.identity).any():
-        why = f"{found.tool.identity} is missing for some, or the same for two in a frame"
-        notes = *notes, f"persons are told apart by their poses: {why}"
+        notes = *notes, SAME.format(found.tool.identity)
     person = assign_persons(found.frame, points, seen, flags.persons, identities)
     clip = np.zeros((found.frames, flags.persons, *values.shape[1:]), np.float32)
     clip[found.frame[person >= 0], person[person >= 0]] = values[person >= 0]
@@ -142,7 +142,8 @@ class LivePoses:
         place = self.places.step(self.frames, points, seen, identities if self.trusted else None)
         clip = np.zeros((self.flags.persons, *values.shape[1:]), np.float32)
         clip[place[place >= 0]] = values[place >= 0]
-        poses = _describe(found, clip[None], self.flags, ())
+        notes = () if self.trusted else (SAME.format(found.tool.identity),)
+        poses = _describe(found, clip[None], self.flags, notes)
         return poses._replace(clip=poses.clip[0])
 
 
@@ -172,6 +173,7 @@ def _locate(found, flags):
     seen = np.isfinite(values).all(axis=2)
     if tool.is_2d:
         points, seen = values[..., :2], seen & (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
+        points = np.where(seen[..., None], points, 0)
         values = _normalize(values, seen, flags.size)
     else:
         seen &= (seen[..., None] & (values != 0)).any(axis=(1, 2))[:, None]  # not of a person of zeros
@@ -196,6 +198,7 @@ def _normalize(values, seen, size):
     return np.where(seen[..., None], values, 0)
 
 
+SAME = "persons are told apart by their poses, as {} is missing for some, or the same for two in a frame"
 ABSENT = "joints that are absent (NaN) are put where they are in the frames around, or at the joint they hang on"
 
 
@@ -323,10 +326,10 @@ def _which(persons, axes):
     if axes in ("T", "M"):
         return axes == "T", ()
     identities = {identity_of(tool_of(person), person) for person in persons}
-    if tool.identity and np.isfinite([*identities]).all():
+    if np.isfinite([*identities]).all() and len(identities) in (1, n):
         if len(identities) == n:
             return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
-        return True, ("a list of persons is taken for frames of one person, as identities come again",)
+        return True, ("a list of persons is taken for frames of one person, whose identity they have",)
     if tool.name != "MediaPipe":
         why = "is each a frame of one person (--axes T), or are they those of one frame (--axes M)?"
         raise BadFile(None, f"a list of {n} persons: {why}")
@@ -375,14 +378,14 @@ def _collect(frames, nan):
             for person in _persons(frame):
                 tool = tool_of(person)
                 if tool is None:
-                    keys = ", ".join(person) if isinstance(person, dict) else type(person).__name__
-                    raise ValueError(f"no tool that is known writes a person with {shorten(keys)}")
+                    found = shorten(", ".join(person) if isinstance(person, dict) else type(person).__name__)
+                    raise ValueError(f"{', '.join(row.name for row in TOOLS)} write no person with {found}")
                 pose = tool.pose(person)
                 if pose.ndim != 2 or pose.shape[1] != 3 or pose.dtype.kind not in "fiu":
                     raise ValueError("not three numbers for each joint")
                 absent = ~np.isfinite(pose).all(axis=1)
                 if absent.any() and not (tool.gaps or nan):
-                    raise ValueError("a joint is not finite; --nan absent takes such for absent")
+                    raise ValueError(f"a joint is not finite{NAN}")
                 if (abs(pose[~absent]) >= 1e6).any():
                     raise ValueError("a number is too large")
                 kinds.setdefault((tool, len(pose)), number)
@@ -391,7 +394,7 @@ def _collect(frames, nan):
                 poses.append(np.where(absent[:, None], np.nan, pose))
         except WRONG as error:
             why = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            why = f"not a frame of a pose tool that is known ({why}{shorten(error, 100)})"
+            why = f"not a frame of a pose tool that is known ({why}{shorten(error, 250)})"
             raise BadFile(None, f"frame {number}: {why}") from None
     if not poses:
         return Found(None, 0, len(frames), np.zeros(0, int), np.zeros(0), np.zeros((0, 0, 3)))
@@ -400,8 +403,7 @@ def _collect(frames, nan):
         raise BadFile(None, f"{names[0]}, and in frame {list(kinds.values())[1]} {names[1]}")
     ((tool, joints),) = kinds
     if joints not in tool.skeletons:
-        known = ", ".join(f"{' or '.join(map(str, row.skeletons))} of {row.name}" for row in TOOLS)
-        raise BadFile(None, f"{names[0]}; those that can be read are {known}")
+        raise BadFile(None, f"{names[0]}, of which {', '.join(map(str, tool.skeletons))} can be read")
     first, last = min(number for number, _ in frames), max(number for number, _ in frames)
     if last - first >= FRAMES:
         raise BadFile(None, f"frames {shorten(first)} to {shorten(last)}: more than {FRAMES:,}")
@@ -415,10 +417,12 @@ def _collect(frames, nan):
 
 def _persons(frame):
     """The persons of a frame, as in JSON."""
+    if isinstance(frame, str):  # as to_json() gives it
+        frame = json.loads(frame)
     if not frame:
         return []
     if isinstance(frame, dict) and (key := next((key for key in PERSONS if key in frame), None)):
         return _persons(frame[key])
     if isinstance(frame, dict) and not frame.keys().isdisjoint(PICTURE):
         raise ValueError("only landmarks of the picture: save pose_world_landmarks (worldLandmarks)")
-    return [frame] if isinstance(frame, dict) or tool_of(frame) else frame
+    return frame if isinstance(frame, list) and not tool_of(frame) else [frame]

@@ -22,7 +22,7 @@ GROUP = 64  # clips that a worker reads at a time
 
 # The order of the performers is the order of the clips in the h5
 CS_TRAIN = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
-CS_TEST = (3, 6, 7, 10, 11, 12, 20, 21, 22, 23, 24, 26, 29, 30, 32, 33, 36, 37, 39, 40)
+CS_TEST = tuple(sorted(set(range(1, 41)) - set(CS_TRAIN)))
 CSUB_TRAIN = (
     *CS_TRAIN,
     *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89),
@@ -68,11 +68,9 @@ class NtuDataset(NamedTuple):
 
     def count(self, clips):
         """The number of clips in words, and whether these are all."""
-        if self.full is None:
-            return f"{clips:,} clips"
         known = "NTU60" if self.name == "NTU" else self.name
-        if clips == self.full:
-            return f"{clips:,} clips: the full {known}"
+        if self.full in (None, clips):
+            return f"{clips:,} clips" + (f": the full {known}" if self.full else "")
         return f"{clips:,} clips: not the full {known}, which has {self.full:,}"
 
 
@@ -106,8 +104,7 @@ def dataset(name):
     words = "cross-subject: 53 performers train, 53 test"
     csub = Protocol("CS", "performer", CSUB_TRAIN, CSUB_TEST, (63026, 50919), words)
     even, odd = tuple(range(2, 33, 2)), tuple(range(1, 33, 2))
-    words = "cross-setup: even setups train, odd setups test"
-    cset = Protocol("CSet", "setup", even, odd, (54468, 59477), words)
+    cset = Protocol("CSet", "setup", even, odd, (54468, 59477), "cross-setup: even setups train, odd setups test")
     return NtuDataset(name, actions, missing, (csub, cset), 113945)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from clips import kinetics
-from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes
+from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes, read_array
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
@@ -19,9 +19,10 @@ from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
 from safe.arguments import argument_type, positive_float, up_to
-from util import UserError, regular, shorten
+from util import UserError
 
-SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
+SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
+ARRAYS = (".npy", ".mat", ".txt", ".csv")
 
 
 def add_arguments(parser):
@@ -50,21 +51,22 @@ def flags_of(args):
     return {name: getattr(args, name) for name in Flags._fields}
 
 
-def read_any(path, skeleton="unknown", **flags):
+def read_any(path, skeleton="unknown", trained=None, **flags):
     """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
     path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA or Kinetics-Skeleton,
-    with or without a label; a file or folder of a pose tool (poses.py); or a `.npy`, (frames, joints, 3) or (frames,
-    persons, joints, 3): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score; zeros for an absent person.
-    skeleton: of a `.npy`, which does not say (`as_poses`). flags: poses.Flags.
+    with or without a label; a file or folder of a pose tool (poses.py); or an array (`arrays.read_array`), (frames,
+    joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
+    zeros for an absent person.
+    skeleton: of an array, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
     path, flags = Path(path), Flags(**flags)
     try:
-        if path.suffix == ".npy":
-            poses = _read_npy(path, skeleton, flags)
+        if path.suffix in ARRAYS:
+            poses = _read_array(path, skeleton, flags)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
@@ -72,10 +74,10 @@ def read_any(path, skeleton="unknown", **flags):
             poses = _read_json(path, flags)
         else:
             path.stat()
-            raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
+            raise BadFile(None, "not a .skeleton, .json, .jsonl, .npy, .mat, .txt or .csv file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
-        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale)
+        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
     return poses
@@ -84,11 +86,12 @@ def read_any(path, skeleton="unknown", **flags):
 def _read_json(path, flags):
     content = None if path.is_dir() else load_json(path)
     if isinstance(content, dict) and "skeletons" in content:
-        clip, _ = read_json(content, path, labelled=False)
+        clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
-        clip, *_ = kinetics.parse(content, labelled=False)
-        return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
+        clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
+        clip = clip.reshape(len(clip), kinetics.PERSONS, kinetics.JOINTS, 3)
+        return Poses(clip, "openpose18", AXES_2D, centered=True)
     return read_poses(path, content=content, **flags._asdict())
 
 
@@ -112,18 +115,14 @@ def _walk(path):
             yield from _walk(entry)
 
 
-def _read_npy(path, skeleton, flags):
-    try:  # mapped: no memory is allocated by the header alone
-        array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
-        shape, dtype = array.shape, array.dtype
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # NumPy raises many types for a damaged header
-        raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
-    if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "fiu":
-        raise BadFile(None, f"{dtype} of shape {shape}, not (frames, joints, 3) or (frames, persons, joints, 3)")
+def _read_array(path, skeleton, flags):
+    array = read_array(path)
+    if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+        raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
+    if array.ndim == 5:
+        raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
-    clip = absent_if_nan(np.array(array, np.promote_types(dtype, np.float32)), flags.nan)
+    clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)
     return poses._replace(notes=(*notes, *poses.notes))
 
@@ -133,14 +132,12 @@ def _order(array, known, axes):
     joints, shape = known and len(known.joints), array.shape
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    ends = [size == 3 for size in (shape[-1], shape[0])]  # which may be x, y, z
-    order = {3: ("TVC", "CTV"), 4: ("TMVC", "CTVM")}.get(array.ndim, (None, None))[not ends[0]] if any(ends) else None
+    order = {3: {3: "TVC", 4: "TMVC"}}.get(shape[-1], {3: "CTV", 4: "CTVM"} if shape[0] == 3 else {}).get(array.ndim)
     if order:
         frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
         if joints and found not in (joints, 33):
-            raise BadFile(
-                None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
-            )
+            why = f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            raise BadFile(None, why)
         if persons > 1 and persons >= frames:
             why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
             raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
@@ -148,7 +145,7 @@ def _order(array, known, axes):
     name, _, sizes = find_axes(shape, joints, order)
     note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
     note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
-    return arrange(array, joints, order)[0], (note,) * (not ends[0])
+    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clips.skeletons import SKELETONS
 from clips.skipped import BadFile
 
 UP = {  # rotations that turn the axis that points up to y
@@ -33,7 +34,10 @@ class Tool:
     identity: str | None = None  # key of a person: a number from 0 that stays the same over the frames
     turn: Callable | None = None  # of 3D joints, to metres in Kinect's axes; None if the files do not say what they are
     gaps: bool = False  # whether joints that were not seen are NaN
-    is_2d: bool = True
+
+    @property
+    def is_2d(self):
+        return SKELETONS[next(iter(self.skeletons.values()))].is_2d
 
 
 def tool_of(person):
@@ -63,6 +67,11 @@ def from_mediapipe(landmarks):
     if len(hips) and np.median(np.abs(hips).max(axis=1)) > 0.1 and np.median(hips[:, 2]) < NEAREST:
         raise BadFile(None, "the origin is not between the hips: save pose_world_landmarks, not pose_landmarks")
     return to_kinect(landmarks, "-y")
+
+
+def from_azure(joints):
+    """Azure Kinect's millimetres in Kinect's axes and metres."""
+    return to_kinect(joints, "-y", 0.001)
 
 
 def _has(*keys):
@@ -131,38 +140,15 @@ WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "landma
 PICTURE = {"landmarks", "pose_landmarks", "poseLandmarks"}  # of MediaPipe, which are no metres
 TOOLS = (  # the first that recognises a person is taken
     Tool(
-        "OpenPose",
-        _has("pose_keypoints_2d"),
-        _openpose,
-        {18: "openpose18", 25: "openpose25"},
-        persons=("people",),
-        identity="person_id",
+        "OpenPose", _has("pose_keypoints_2d"), _openpose, {18: "openpose18", 25: "openpose25"}, ("people",), "person_id"
     ),
-    Tool("MMPose 3D", _is_lifted, _mmpose, {17: "h36m17"}, identity="track_id", is_2d=False),
-    Tool("MMPose", _has("keypoint_scores"), _mmpose, COCO, persons=("instances",), identity="track_id"),
-    Tool("AlphaPose", _is_alphapose, _alphapose, COCO | {18: "openpose18"}, persons=("bodies",), identity="idx"),
-    Tool("Ultralytics", _is_ultralytics, _ultralytics, {17: "coco17"}, identity="track_id"),
-    Tool("Kinetics-Skeleton", _has("pose", "score"), _kinetics, {18: "openpose18"}, persons=("skeleton",)),
-    Tool("MediaPipe", _is_mediapipe, _mediapipe, {33: "mediapipe33"}, persons=WORLD, turn=from_mediapipe, is_2d=False),
-    Tool(
-        "Azure Kinect",
-        _has("joint_positions"),
-        _azure,
-        {32: "azure_kinect"},
-        persons=("bodies",),
-        identity="body_id",
-        turn=lambda joints: to_kinect(joints, "-y", 0.001),
-        is_2d=False,
-    ),
-    Tool(
-        "ZED",
-        _has("keypoint"),
-        _zed,
-        {18: "zed18", 34: "zed34", 38: "zed38"},
-        persons=("body_list",),
-        identity="id",
-        gaps=True,
-        is_2d=False,
-    ),
+    Tool("MMPose 3D", _is_lifted, _mmpose, {17: "h36m17"}, (), "track_id"),
+    Tool("MMPose", _has("keypoint_scores"), _mmpose, COCO, ("instances",), "track_id"),
+    Tool("AlphaPose", _is_alphapose, _alphapose, COCO | {18: "openpose18"}, ("bodies",), "idx"),
+    Tool("Ultralytics", _is_ultralytics, _ultralytics, {17: "coco17"}, (), "track_id"),
+    Tool("Kinetics-Skeleton", _has("pose", "score"), _kinetics, {18: "openpose18"}, ("skeleton",)),
+    Tool("MediaPipe", _is_mediapipe, _mediapipe, {33: "mediapipe33"}, WORLD, turn=from_mediapipe),
+    Tool("Azure Kinect", _has("joint_positions"), _azure, {32: "azure_kinect"}, ("bodies",), "body_id", from_azure),
+    Tool("ZED", _has("keypoint"), _zed, {18: "zed18", 34: "zed34", 38: "zed38"}, ("body_list",), "id", gaps=True),
 )
 PERSONS = tuple(dict.fromkeys(key for tool in TOOLS for key in tool.persons))

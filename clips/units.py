@@ -12,7 +12,7 @@ from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
-SAMPLE, FRAMES = 300, 16  # clips of a set that are looked at, and frames of a person in one
+SAMPLE, FRAMES = 200, 8  # clips of a set that are looked at, and frames of a person in one
 USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some sit, and some are children
 # Bones are judged by their lengths in multiples of the person's mean bone over the clip. In N-UCLA, UTD-MHAD and
 # MSRAction3D, in the right order, the quartiles of a bone are up to 0.23 apart, left and right differ by up to 4%, and
@@ -20,10 +20,11 @@ USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some 
 # clips: up to 0.37, and 45%.) With joints in other orders it was 0.41 to 1.4; 1.7 to 10 times; or 6.8% to 13%, and from
 # 2% on of two exchanged joints, but for a wrist with its hand and an ankle with its foot. The change in relation to the
 # bone itself tells less: a thumb's length in correct data of a Kinect varies by half.
-PEOPLE = 30  # fewer say too little
+JOINTS, LARGEST = 500, 2**24  # of a skeleton that is looked at; distances of joints in memory
+PEOPLE = 30  # fewer say little
 SPREAD = 0.4  # between a bone's quartiles, of the mean bone, or of this one if it is longer
 RATIO = 1.5  # of a bone's median length to that of its counterpart
-SHORTER = 0.02  # by an exchange
+SHORTER = 0.02, 0.05  # by an exchange; of few persons: single clips of N-UCLA reach 0.04, UTD-MHAD 0.01
 
 
 def pick(clip):
@@ -44,21 +45,17 @@ def person_size(people):
     return float(max(find_extent(np.concatenate(people)))) if people else None
 
 
-def _feet_to_head(frames, skeleton):
-    """The median way from an ankle to the head, (3,), of persons (n, joints, 3); None if these joints are not known."""
-    ends = [skeleton.find("head", "nose"), skeleton.find("left ankle", "left foot")]
-    if None in ends or not len(frames := frames[frames[:, ends].any(axis=2).all(axis=1)]):
-        return None
-    return np.median(frames[:, ends[0]] - frames[:, ends[1]], axis=0)
-
-
-def find_up(clip, skeleton):
-    """The median of the way from an ankle to the head, (3,); None in 2D, or if these joints are not known.
+def find_up(clip, skeleton, in_2d=False):
+    """The median way from an ankle to the head, (3,); None if these joints are not known, and in 2D without in_2d.
 
     clip: (frames, persons, joints, 3). skeleton: its name, or a Skeleton.
     """
-    skeleton = known_skeleton(skeleton)
-    return _feet_to_head(clip[clip.any(axis=(2, 3))], skeleton) if skeleton and not skeleton.is_2d else None
+    known = known_skeleton(skeleton)
+    ends = [known.find("head", "nose"), known.find("left ankle", "left foot")] if known else [None]
+    if None in ends or known.is_2d and not in_2d:
+        return None
+    people = clip[clip[:, :, ends].any(axis=3).all(axis=2)]
+    return np.median(people[:, ends[0]] - people[:, ends[1]], axis=0) if len(people) else None
 
 
 def check_size(clip, skeleton, scale=None, trained=None):
@@ -97,17 +94,19 @@ def _show(height):
     return f"{height:{',.0f' if height > 10 else '.2g'}} high{unit}"
 
 
-def describe_up(up, flag, skeleton):
-    """What is odd about the way up, as from `find_up`, if y does not point from feet to heads; else None.
+def odd_clip(clip, skeleton, flag=None, trained="y"):
+    """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
 
-    flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes.
+    clip, skeleton: as in `find_up`. flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned
+    to Kinect's axes. trained: the way up of the clips that a network was trained on, as of `towards`.
     """
-    if towards(up) == "y":
-        return None
-    name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
-    if flag:
-        return f"with --up={flag} heads lie towards {name} from the feet, not y, if people stand in most clips"
-    return f"heads lie towards {name} from the feet, not y; use --up={name}, if people stand in most clips"
+    up, known = find_up(clip, skeleton), known_skeleton(skeleton)
+    if up is not None and towards(up) != trained:
+        name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
+        use, what = "" if flag or trained != "y" else f"; use --up={name}", f"with --up={flag} " if flag else ""
+        yield "up", f"{what}heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
+    if known and not known.is_2d:
+        yield from (("order", line) for line in find_odd_order(pick(clip), known))
 
 
 def towards(way):
@@ -119,16 +118,26 @@ def towards(way):
 # ---- a set of clips
 
 
+def of_people(people, skeleton):
+    """What a checkpoint keeps of the persons in 3D that it was trained on: {"person_size": "1.6", "up": "y"}."""
+    if not people:
+        return {}
+    up = find_up(np.concatenate(people)[:, None], skeleton)
+    return {"person_size": f"{person_size(people):.3g}"} | ({} if up is None else {"up": towards(up)})
+
+
 def find_odd(people, skeleton, is_2d=False):
     """What is odd about a set of clips: a list of lines.
 
     people: of a sample of its clips, as from `pick`. skeleton: a Skeleton. is_2d: whether a joint is x, y and a score.
     """
+    if len(skeleton.joints) > JOINTS:
+        return []
     odd = [*_odd_pairs(skeleton)]
     if not people:
         return odd
     frames = np.concatenate(people)
-    extent, up = find_extent(frames), _feet_to_head(frames, skeleton)
+    extent, up = find_extent(frames), find_up(frames[:, None], skeleton, in_2d=True)
     if is_2d:
         if extent[1] > 10:
             odd.append(f"persons are about {extent[1]:,.0f} high: expected are parts of the picture, not pixels")
@@ -137,11 +146,12 @@ def find_odd(people, skeleton, is_2d=False):
         return odd
     height, (lowest, highest) = max(extent), HEIGHTS if up is not None else (0, 10)
     if not lowest <= height <= highest:
-        odd.append(f"persons are about {_show(height)}: expected are metres")
+        odd.append(f"persons are about {_show(height)}: expected are metres (importers: --scale)")
     if up is not None and towards(up) != "y":
-        odd.append(f"heads lie towards {towards(up)} from the feet: expected is y, if people stand in most clips")
-    name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
-    return odd + [f"are the joints in the order of {name}? {line}" for line in _odd_order(people, skeleton)]
+        odd.append(
+            f"heads lie towards {towards(up)} from the feet, not y, if people stand in most clips (importers: --up)"
+        )
+    return [*odd, *find_odd_order(people, skeleton)]
 
 
 def _odd_pairs(skeleton):
@@ -176,39 +186,42 @@ def _counterparts(skeleton):
     return [number.get(frozenset(sides[joint] for joint in bone)) for bone in skeleton.bones().tolist()]
 
 
-def _odd_order(people, skeleton):
-    """At most three lines: the bone that changes most, the pair that differs most, the exchange that helps most.
+def find_odd_order(people, skeleton):
+    """At most three lines: the bone that changes most, the pair that differs most, the exchange that helps most; of few
+    persons the last alone. people, skeleton: as in `find_odd`.
 
     Left and right exchanged altogether cannot be seen so: all lengths stay the same.
     """
     bones = skeleton.bones()
-    if len(people) < PEOPLE or not len(bones):
+    people = people[:: 1 + sum(map(len, people)) * len(skeleton.joints) ** 2 // LARGEST]
+    if not people or not len(bones):
         return
     low, median, high = _distances(people, bones)
     from_, to = bones.T
+    name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
 
-    def line(what, count):
-        return f"{what} ({count} bones like this)" if count > 1 else what
+    def line(what, count=1):
+        more = f" ({count} bones like this)" if count > 1 else ""
+        return f"are the joints in the order of {name}? {what}{more}"
 
     spread = (high - low)[from_, to] / np.maximum(median[from_, to], 1)
-    if count := int((spread > SPREAD).sum()):
+    if (count := int((spread > SPREAD).sum())) and len(people) >= PEOPLE:
         i = np.nanargmax(spread)
         quartiles = " and ".join(f"{value[from_[i], to[i]]:.2f}" for value in (low, high))
-        yield line(
-            f"{skeleton.bone_name(bones[i])} changes its length: its quartiles are {quartiles} of the mean bone", count
-        )
+        what = f"changes its length: its quartiles are {quartiles} of the mean bone"
+        yield line(f"{skeleton.bone_name(bones[i])} {what}", count)
     pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
     pairs = np.array(pairs, np.int64).reshape(-1, 2)
     length = median[from_, to][pairs]
     ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
-    if count := int((ratio > RATIO).sum()):
+    if (count := int((ratio > RATIO).sum())) and len(people) >= PEOPLE:
         i = np.nanargmax(ratio)
         one, other = (skeleton.bone_name(bones[bone]) for bone in pairs[i][np.argsort(-length[i])])
         yield line(f"{one} is {ratio[i]:.1f} times as long as {other}", count)
     gain, i, k = max(_exchanges(median, skeleton), default=(0, 0, 0))
-    if gain > SHORTER:
+    if gain > SHORTER[len(people) < PEOPLE]:
         one, other = skeleton.joints[i], skeleton.joints[k]
-        yield f"with {one} and {other} exchanged, all bones together would be {gain:.0%} shorter"
+        yield line(f"with {one} and {other} exchanged, all bones together would be {gain:.0%} shorter")
 
 
 def _distances(people, bones):
@@ -234,14 +247,9 @@ def _exchanges(distance, skeleton):
     Not of the left arm or leg with the right one: such joints can be close to each other.
     """
     bones, joints = skeleton.bones(), len(skeleton.joints)
-    pairs, limb = skeleton.pairs or range(joints), [*range(joints)]
-    for joint in range(joints):  # the limb is its first joint
-        top = joint
-        while pairs[top] != top:
-            limb[joint] = top
-            if skeleton.parents[top] == top:
-                break
-            top = skeleton.parents[top]
+    pairs, parents, limb = np.array(skeleton.pairs or range(joints)), np.array(skeleton.parents), np.arange(joints)
+    for _ in range(joints):  # the limb is its first joint
+        limb = np.where(pairs[parents] != parents, limb[parents], np.arange(joints))
     total = np.nansum(distance[bones[:, 0], bones[:, 1]])
     order = np.arange(joints)
     for i, k in zip(*np.triu_indices(joints, 1), strict=True):

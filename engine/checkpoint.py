@@ -71,6 +71,11 @@ class Checkpoint:
             return None
         return size if 0 < size < FARTHEST else None
 
+    @property
+    def up(self):
+        """The axis from feet to heads in the clips that it was trained on, as of units.towards."""
+        return self.about.get("up", "y")
+
     def check_fits(self, joints, classes, skeleton=None):
         """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
 

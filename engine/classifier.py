@@ -62,7 +62,7 @@ class Classifier:
 
         Raises UserError if the skeleton does not fit.
         """
-        source, target = poses.skeleton, self.skeleton.name
+        source, target = getattr(poses.skeleton, "name", poses.skeleton), self.skeleton.name
         if (source, target) in MAPS:
             return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
         if source != target and "unknown" not in (source, target):

@@ -8,7 +8,7 @@ import time
 import torch
 
 import util
-from clips.units import person_size
+from clips import units
 from engine import answers, distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
@@ -46,8 +46,8 @@ class RunState:
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
         self.about = logs.provenance(command, device, **self.settings)
-        if clips.spatial and (size := person_size(sample_people(clips))):
-            self.about["person_size"] = f"{size:.3g}"
+        if clips.spatial:
+            self.about |= units.of_people(sample_people(clips), clips.skeleton)
         self.eval_split = "valid" if config.select == "val" else "test"
         self.log, self.best, self.results = [], math.inf, {}
 

@@ -13,7 +13,7 @@ import struct
 
 import numpy as np
 
-from util import regular, shorten
+from util import UserError, regular, shorten
 
 
 def load(path):
@@ -23,6 +23,17 @@ def load(path):
     """
     with _File(io.FileIO(regular(path))) as file:
         return _Unpickler(file).load()
+
+
+def read(path, of):
+    """As `load`, for a program. of: what the pickle is of. Raises UserError for what is wrong with the file."""
+    try:
+        return load(path)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a damaged pickle can raise anything
+        why = shorten(error, 150) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as a pickle of {of} ({why})") from None
 
 
 class _File(io.BufferedReader):

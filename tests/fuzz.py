@@ -8,6 +8,7 @@ refusal is one line. Anything else is a fault: another exception, a crash, more 
 memory. The file is kept in --keep and named, and the exit code is 1. Needs Linux or macOS.
 """
 
+import io
 import os
 import resource
 import signal
@@ -15,7 +16,7 @@ import sys
 import tempfile
 import traceback
 from collections import Counter
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +24,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
-sys.path.extend(
-    str(Path(__file__).resolve().parents[1] / f"data/{name}") for name in ("ntu", "pyskl", "kinetics", "nucla")
-)
+sys.path.extend(str(Path(__file__).resolve().parents[1] / f"data/{name}") for name in ("arrays", "pyskl", "nucla"))
 
 import damage
 import from_arrays
@@ -89,13 +88,13 @@ def kinds(folder):
 
     def read_npz(path):
         (folder / "out.h5").unlink(missing_ok=True)
-        with redirect_stdout(None):
+        with redirect_stdout(None), redirect_stderr(io.StringIO()):
             from_arrays.main([str(path), "--out", str(folder / "out.h5")])
 
     def read_pickle(path):
         for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
             clip = from_pyskl.read_clip(annotation, path, i)
-            if clip.keypoint.any():
+            if clip.keypoint.any() and clip.keypoint.shape[2:] in ((25, 3), (17, 2)):
                 clip.rows()
 
     shared = [*damage.ODD, damage.SHARED]

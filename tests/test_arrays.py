@@ -27,6 +27,7 @@ def arrays(train=70, test=6, frames=60, classes=60, dtype=np.float32):
         for i, clip in enumerate(x):
             clip[10 + i % 40 :] = 0
             clip[:, 1] *= i % 3 == 0
+        x[5:6] = 0  # nobody is in it
         found[f"x_{side}"] = x.reshape(n, frames, 150).astype(dtype)
         found[f"y_{side}"] = np.eye(classes)[np.arange(n) % classes]
     return found
@@ -107,6 +108,7 @@ AXES = {  # shape, joints, --axes: the order that it is taken for, or what to sa
     "one frame": ((20, 3), 20, None, "VC"),
     "told": ((20, 3, 20), 20, "VCT", "VCT"),
     "as many frames as joints": ((20, 3, 20), 20, None, None),
+    "nothing": ((0, 20, 3), 20, None, None),
     "frames last but one": ((20, 50, 3), 20, None, None),
     "joints unknown": ((20, 3, 50), None, None, None),
     "no such number of joints": ((40, 61), 20, None, None),

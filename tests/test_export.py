@@ -14,7 +14,7 @@ import torch
 
 import benchmark
 import export
-from model import SGN
+from model import ABLATIONS, SGN, VARIANTS
 from util import ROOT, UserError
 
 CLASSES, JOINTS, SEG = 3, 4, 5
@@ -39,15 +39,6 @@ def checkpoint(net, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module", autouse=True)
-def traced_once():
-    """Both kinds of file from one trace of the folded form, which takes torch longer than all else here."""
-    with pytest.MonkeyPatch.context() as patch:
-        trace, traced = export.trace, []
-        patch.setattr(export, "trace", lambda net: (traced or traced.append(trace(net)) or traced)[0])
-        yield
-
-
 def export_to(name, checkpoint, *words):
     """The file, and what was printed."""
     path, said = checkpoint.with_name(name), io.StringIO()
@@ -65,35 +56,56 @@ def close(logits, net, x):
         torch.testing.assert_close(logits, net(x), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_onnx_gives_the_logits_of_the_module_at_any_batch_size_and_says_what_it_is(net, checkpoint):
     for name in ("onnx", "onnxscript", "onnxruntime"):
         pytest.importorskip(name)
+    import onnx
     import onnxruntime
 
     names = checkpoint.with_name("names.txt")
     names.write_text("sit\nstand\nwalk\n")
-    path, said = export_to("sgn.onnx", checkpoint, "--classes", str(names))
+    path, said = export_to("sgn.onnx", checkpoint, "--classes", str(names), "--opset", "18")
     session = onnxruntime.InferenceSession(path)
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.shape) == ("clips", ["batch", SEG, 3 * JOINTS])
     assert (given.name, given.shape) == ("logits", ["batch", CLASSES])
-    for n in (1, 2, 7):
+    for n in (1, 7):
         close(torch.from_numpy(session.run(["logits"], {"clips": clips(n).numpy()})[0]), net, clips(n))
+    assert onnx.load(path).opset_import[0].version == 18
     about = session.get_modelmeta().custom_metadata_map
     assert json.loads(about["class_names"]) == ["sit", "stand", "walk"]
     assert json.loads(about["trained"]) == {"epoch": 7, "recipe": "paper", "dataset": "mine"}
-    assert about["input"].startswith(f"clips: float32 (batch, {SEG}, {3 * JOINTS})")
     assert about["checkpoint_sha256"] == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert said.startswith(str(path)) and "sit, stand, walk" in said and "Warning" not in said
+    with pytest.raises(UserError, match="opset 9"):
+        export_to("older.onnx", checkpoint, "--opset", "9")
 
 
-def test_pt2_gives_the_logits_of_the_module_at_any_batch_size(net, checkpoint):
-    path, _ = export_to("sgn.pt2", checkpoint)
+@pytest.mark.parametrize(
+    "form, more, tolerance",
+    [
+        ("folded", [], 1e-4),
+        pytest.param("folded, float16", ["--fp16"], 1e-2, marks=pytest.mark.slow),
+        pytest.param("module", ["--form", "module"], 1e-4, marks=pytest.mark.slow),
+        *(pytest.param("module", name, 1e-4, marks=pytest.mark.slow) for name in (*ABLATIONS, *VARIANTS)),
+    ],
+)
+def test_pt2_gives_the_logits_of_the_module_at_any_batch_size(net, checkpoint, form, more, tolerance):
+    """In each form; and of each ablation and variant, which has none but the module's."""
+    if isinstance(more, str):
+        variant = {"variant": more} if more in VARIANTS else {}
+        ablate, edges = () if variant else (more,), [(0, 1)] if more == "skeleton-graph" else None
+        net = SGN(CLASSES, JOINTS, SEG, ablate, edges, **variant).eval()
+        checkpoint, more = checkpoint.with_name(f"{more}.pth"), []
+        torch.save({"state_dict": net.state_dict(), "ablate": ablate, "seg": SEG} | variant, checkpoint)
+    path, _ = export_to(f"{checkpoint.stem}.pt2", checkpoint, *more)
     extra = {"about.json": ""}
     module = torch.export.load(path, extra_files=extra).module()
-    assert json.loads(extra["about.json"])["form"] == "folded"
-    for n in (1, 2, 7):
-        close(module(clips(n)), net, clips(n))
+    assert json.loads(extra["about.json"])["form"] == form
+    for n in (1, 7):
+        with torch.no_grad():
+            torch.testing.assert_close(module(clips(n)), net(clips(n)), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("wrong", [lambda y: y + 2e-4 * y.abs().max(), lambda y: y * float("nan"), lambda y: y[:1]])
@@ -113,8 +125,9 @@ def test_bad_arguments_are_one_clear_line(checkpoint, monkeypatch):
     for name, file, more, why in (
         ("sgn.tflite", checkpoint, [], "sgn.tflite"),
         ("sgn.onnx", checkpoint, ["--classes", str(names)], "2 names, but there are 3 classes"),
-        ("sgn.onnx", checkpoint, ["--classes", str(checkpoint)], "0_best.pth"),
-        ("sgn.onnx", checkpoint.with_name("none.pth"), [], "none.pth: no such checkpoint"),
+        ("sgn.pt2", checkpoint, ["--opset", "20"], "--opset"),
+        ("sgn.pt2", checkpoint, ["--fp16", "--form", "module"], "--fp16"),
+        ("sgn.onnx", checkpoint.with_name("none.pth"), [], "none.pth"),
     ):
         with pytest.raises(UserError, match=why):
             export.main([str(file), "--out", str(file.with_name(name)), *more])

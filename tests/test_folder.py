@@ -2,15 +2,17 @@
 
 import csv
 import json
+from itertools import product
 
 import h5py
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 import main
 import make_dataset
-from clips import recordings
 from clips.h5 import read_header, validate
+from clips.tools import UP
 from util import UserError
 
 CLASSES, SIZE = ("jump", "sit", "wave"), ("--size", "640x480")
@@ -82,9 +84,9 @@ def test_npy_in_millimetres_with_z_up(tmp_path):
         np.testing.assert_allclose(file["test_x"][0, :20].reshape(20, 25, 3), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("up", recordings.UP)
+@pytest.mark.parametrize("up", UP)
 def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up):
-    rotation = np.array(recordings.UP[up])
+    rotation = np.array(UP[up])
     axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up[0] == "-" else 1)
     assert (rotation @ axis).tolist() == [0, 1, 0] and np.linalg.det(rotation) == 1
 
@@ -95,10 +97,46 @@ def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up)
 
     folder = write_tree(tmp_path, write, suffix="npy")
     make(folder, "--skeleton", "kinect_v2")
-    assert (f"--up={up}" in capsys.readouterr().err) == (up != "y")
+    assert (f"towards {up} from the feet" in capsys.readouterr().err) == (up != "y")
     make(folder, "--skeleton", "kinect_v2", f"--up={up}")
     make(folder, "--skeleton", "unknown")
-    assert "note" not in capsys.readouterr().err
+    assert "heads" not in capsys.readouterr().err
+
+
+def write_text(path, values, **more):
+    np.savetxt(path, values.reshape(-1, values.shape[-1]), **more)
+
+
+FILES = {  # how people write (frames, 5 joints, 3): suffix, and a function of path and clip
+    "UTD-MHAD": ("mat", lambda path, clip: savemat(path, {"d_skel": clip.transpose(1, 2, 0)})),
+    "MSRAction3D": ("txt", lambda path, clip: write_text(path, np.concatenate([clip, clip[..., :1] * 0], axis=2))),
+    "a frame a line": ("csv", lambda path, clip: write_text(path, clip.reshape(len(clip), -1), delimiter=",")),
+}
+
+
+@pytest.mark.parametrize("form", FILES)
+def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(tmp_path, capsys, form):
+    suffix, save = FILES[form]
+    for side, label in product(("train", "test"), range(3)):
+        folder = tmp_path / side / f"a{(1, 2, 10)[label]}"
+        folder.mkdir(parents=True)
+        for i in range(3):
+            clip = standing(label, i, joints=5)
+            if i == 2:
+                clip[3, 0, 2] = np.nan
+            save(folder / f"{i}.{suffix}", clip)
+    skeleton = {"joints": ["foot", "knee", "hip", "neck", "head"], "parents": [0, "foot", "knee", "hip", 3]}
+    (tmp_path / "mine.json").write_text(json.dumps(skeleton))
+    flags = ["--skeleton", tmp_path / "mine.json", "--origin", 1]
+    assert make(tmp_path, *flags) == 3  # a joint of NaN loses a clip
+    assert "--nan absent" in capsys.readouterr().out
+    assert make(tmp_path, *flags, "--nan", "absent") == 0
+    with h5py.File(tmp_path / "my.h5") as file:
+        header = read_header(file)
+        assert header["class_names"] == ("a1", "a2", "a10") and header["skeleton"].joints[4] == "head"
+        assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [8, 1, 9]
+        wanted = standing(2, 1, joints=5)
+        np.testing.assert_allclose(file["test_x"][7, :21].reshape(-1, 5, 3), wanted + [0, 0.8, 0], atol=1e-6)
 
 
 def test_clips_of_mediapipe_are_the_same_from_json_and_npy(tmp_path):
@@ -182,8 +220,8 @@ def test_wrong_folders_are_one_line_and_nothing_is_written(tmp_path, case):
     folder = write_tree(tmp_path, write_mmpose)
     change(folder)
     with pytest.raises(UserError, match=keyword) as error:
-        make(folder, *more)
-    assert "\n" not in str(error.value) and not list(tmp_path.glob("*.h5"))
+        make(folder, "--out", tmp_path / "new" / "my.h5", *more)
+    assert "\n" not in str(error.value) and not (tmp_path / "new").exists()
 
 
 def test_npy_need_a_skeleton_that_fits_them(tmp_path):

@@ -7,9 +7,9 @@ import socket
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 
-import make_sysu
 from clips import h5 as layout
 from clips.ntu import read_file
 from clips.poses import read_poses
@@ -23,7 +23,7 @@ from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
 from make_nucla import read_all
 from model import SGN
-from safe import pickles
+from safe import mat, pickles
 from safe.h5 import open_h5
 from safe.torch_files import copy_tensors
 from util import UserError, readable, regular, shorten
@@ -225,13 +225,13 @@ def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):
 
     for path in (tmp_path / name for name in ("a.pth", "a.pkl", "a.npy", "a.mat")):
         path.write_bytes(b"")
-    for owner, name in ((torch, "load"), (pickles, "load"), (np, "load"), (make_sysu, "loadmat")):
+    for owner, name in ((torch, "load"), (pickles, "load"), (np, "load"), (scipy.io, "loadmat")):
         monkeypatch.setattr(owner, name, short_of_memory)
     for read, path in (
         (load_checkpoint, "a.pth"),
         (read_pickle, "a.pkl"),
         (read_recording, "a.npy"),
-        (make_sysu.read_mat, "a.mat"),
+        (lambda path: mat.load(path, b""), "a.mat"),
     ):
         with pytest.raises(MemoryError, match="array of 9 GB"):
             read(tmp_path / path)

@@ -1,4 +1,4 @@
-"""Frames that arrive live: each prediction is that of its window; and the lines that predict --live reads."""
+"""Frames that arrive live, of which each prediction is that of its window; long recordings; lines of --live."""
 
 import json
 import re
@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from clips.h5 import trim_and_center
-from engine.classifier import Classifier, LiveClassifier
-from helpers import run_script
-from predict_run import predict, run, save
+from engine.classifier import Classifier, LiveClassifier, find_stretches, resample
+from predict_run import run, save
 from util import UserError
 
 SEG, WINDOW = 4, 6
@@ -28,11 +27,10 @@ def frames(n, persons=1):
 def expected(small, clips):
     """Probabilities of each window, in turn."""
     classifier, rng = Classifier(small), torch.Generator().manual_seed(1)
-    return np.array([classifier.logits(trim_and_center(clip), rng, 1).softmax(-1).numpy() for clip in clips])
+    return np.array([classifier.probabilities(trim_and_center(clip), rng, 1) for clip in clips])
 
 
-@pytest.mark.parametrize("persons", [1, 2])
-@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("persons, stride", [(1, 1), (2, 4)])
 def test_each_prediction_is_of_the_last_window(small, persons, stride):
     given, live = frames(20, persons), LiveClassifier(small, WINDOW, stride)
     said = [live.update(frame[0] if persons == 1 else frame) for frame in given]
@@ -42,13 +40,6 @@ def test_each_prediction_is_of_the_last_window(small, persons, stride):
     assert np.array_equal([one for one in said if one is not None], windows)
     assert np.ptp(windows, axis=0).max() > 1e-4
     np.testing.assert_allclose(windows.sum(axis=1), 1, rtol=1e-5)
-
-
-def test_where_the_camera_stands_does_not_matter(small):
-    a, b = LiveClassifier(small, WINDOW), LiveClassifier(small, WINDOW)
-    for frame in frames(9):
-        one, other = a.update(frame), b.update(frame + np.float32([1, -2, 3]))
-        assert one is other is None or np.allclose(one, other, atol=1e-5)
 
 
 def test_nobody_is_no_frame_and_an_old_person_leaves_the_window(small):
@@ -72,17 +63,73 @@ def test_a_frame_that_is_refused_has_not_come(small):
                 live.update(wrong)
         one, right = live.update(frame), other.update(frame)
         assert one is right is None or np.array_equal(one, right)
-    for wrong in (dict(window=3), dict(origin=6), dict(origin=-1)):
+    for wrong in (dict(window=3), dict(window=6, fps=60), dict(window=10**18), dict(origin=6), dict(origin=-1)):
         with pytest.raises(UserError):
             LiveClassifier(small, **wrong)
 
 
-def test_the_default_window_is_about_the_mean_clip_in_whole_segments(tmp_path):
-    for name, seg, window in (
-        *(("NTU", 5, 80), ("DEMO", 5, 60), ("NUCLA", 5, 40), ("mine", 5, 80)),
-        *(("NTU", 30, 60), ("NTU", 100, 100)),
-    ):
-        assert LiveClassifier(save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name})).window == window
+@pytest.mark.parametrize(
+    "name, seg, fps, window",
+    [
+        ("NTU", 5, None, 80),
+        ("NUCLA", 5, None, 40),
+        ("mine", 5, None, 80),
+        ("NTU", 30, None, 60),
+        ("NTU", 100, None, 100),
+    ]
+    + [("NUCLA", 5, 15, 20), ("NUCLA", 5, 24, 32), ("NUCLA", 5, 60, 80)],
+)
+def test_the_default_window_is_as_long_as_the_mean_clip_in_whole_segments(tmp_path, name, seg, fps, window):
+    path = save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name})
+    assert LiveClassifier(path, fps=fps).window == window
+
+
+# ---- other rates, and long recordings
+
+
+@pytest.mark.parametrize("fps, n", [(10, 30), (15, 20), (30, 10), (60, 5), (24, 12)])
+def test_at_any_rate_a_steady_movement_keeps_its_speed(fps, n):
+    """Of 1 m/s; a joint that is absent stays so, and one that appears does not come from 0."""
+    clip = np.zeros((10, 1, 3, 3))
+    clip[:, 0, 0] = 5 + np.arange(10)[:, None] / fps
+    clip[5:, 0, 1] = 2
+    at_30 = resample(clip, fps)
+    assert len(at_30) == n and not at_30[:, :, 2].any() and set(at_30[:, 0, 1].ravel()) == {0, 2}
+    inside = at_30[: 9 * 30 // fps, 0, 0]  # after the last frame nothing is known
+    np.testing.assert_allclose(np.diff(inside, axis=0), 1 / 30)
+
+
+class Known:
+    """In place of a network: up while the joints are above 0, else down, with 0.9."""
+
+    seg, window, names = 2, 5, ("down", "up")
+    joints, origin, top = 3, lambda *_: 0, Classifier.top
+
+    def probabilities(self, clip, rng, samples):
+        return np.float32([0.1, 0.9] if clip.mean() > 0 else [0.9, 0.1])
+
+
+@pytest.mark.parametrize("unknown, label", [(0, "up"), (0.95, "unknown")])
+def test_a_long_recording_is_stretches_of_one_answer(monkeypatch, unknown, label):
+    monkeypatch.setattr("engine.classifier.Classifier", Known)
+    clip = np.ones((43, 2, 3, 3)) * [1, 1, -2] + [0, 0, 1.9]  # up
+    clip[:20] *= -1
+    clip[30:, 1] = 0  # person 2 leaves
+
+    def found(clip, **options):
+        stretches = find_stretches(LiveClassifier(Known(), stride=1, **options), clip, unknown)
+        return [
+            (one.person, one.start, one.end, Known().top(one.probabilities, 1, unknown)[0]["name"]) for one in stretches
+        ]
+
+    if label == "unknown":
+        assert found(clip) == [(None, 0, 43, label)]
+    else:
+        assert found(clip) == [(None, 0, 20, "down"), (None, 20, 43, "up")]
+        each = [(1, 0, 20, "down"), (2, 0, 20, "down"), (1, 20, 43, "up"), (2, 20, 33, "up")]
+        assert found(clip, per_person=True) == each
+        clip[10:20] = 0
+        assert found(clip) == [(None, 0, 13, "down"), (None, 17, 43, "up")]  # nobody is no stretch
 
 
 # ---- lines
@@ -107,8 +154,6 @@ def test_live_lines_in_every_form(small, capsys):
     for row, right in zip(said[0], windows, strict=True):
         assert [one["probability"] for one in row["top"]] == pytest.approx(sorted(right)[::-1], abs=1e-6)
         assert row["top"][0]["label"] == right.argmax()
-    code, out, err = run(capsys, "--stream", *flags, lines=as_lines(given))  # as it was called
-    assert code == 0 and list(map(json.loads, out)) == said[0] and len(err) == 1 and "--live" in err[0]
 
 
 BAD_LINES = {
@@ -118,9 +163,7 @@ BAD_LINES = {
     b"1 " * 45: "2 persons",
     b'["a"]': "numbers",
     b"[1, 2": "JSON",
-    b'{"people": [3]}': "pose estimator",
     b'{"people": [{"pose_keypoints_2d": [0.1, 0.1, 1]}]}': "OpenPose",
-    b"[[1, 2, 3, 4, 5], [1, 2, 3, 4, 5], [1, 2, 3, 4, 5]]": r"\(3, 5\)",
     b"\xff\xfe": "numbers",
 }
 
@@ -136,21 +179,7 @@ def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, caps
         run(capsys, *flags, lines=[wrong, *good])
 
 
-def test_a_feed_that_is_too_short_or_empty_says_so(small, capsys):
-    for lines in ([], as_lines(frames(5)), [b"\n"] * 50):
-        with pytest.raises(UserError, match="window"):
-            run(capsys, "--live", "--checkpoint", small, "--window", WINDOW, lines=lines)
-
-
-@pytest.mark.parametrize("words", [[], ["a.npy", "--live"], ["a.npy", "--window", "9"], ["a.npy", "--origin", "-1"]])
-def test_wrong_flags(words, small):
-    with pytest.raises(SystemExit) as end:
-        predict.main([*words, "--checkpoint", str(small)])
-    assert end.value.code == 2
-
-
-def test_as_it_is_run(small, tmp_path):
-    (tmp_path / "in").write_bytes(b"word")
-    with open(tmp_path / "in", "rb") as stdin:
-        code, out, err = run_script("tools/predict.py", "--live", "--checkpoint", small, stdin=stdin)
-    assert (code, out, len(err)) == (2, [], 1) and "line 1" in err[0]
+@pytest.mark.parametrize("lines", [[], as_lines(frames(5)), [b"\n"] * 50])
+def test_a_feed_that_is_too_short_or_empty_says_so(small, capsys, lines):
+    with pytest.raises(UserError, match="window"):
+        run(capsys, "--live", "--checkpoint", small, "--window", WINDOW, lines=lines)

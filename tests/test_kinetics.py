@@ -10,7 +10,7 @@ import pytest
 import main
 import make_kinetics
 from clips.h5 import read_header, split_validation, validate
-from clips.kinetics import parse
+from clips.kinetics import read_json
 from clips.skipped import BadFile
 from util import UserError
 
@@ -45,16 +45,7 @@ def make(folder, *more):
     return make_kinetics.main([str(folder), "--out", str(folder / "out"), "--workers", "1", *more])
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    folder = write_set(tmp_path_factory.mktemp("kinetics"))
-    for path in ("kinetics_train/empty.json", "kinetics_val/empty2.json"):
-        (folder / path).write_text(EMPTY)
-    assert make(folder) == 0
-    return folder
-
-
-def test_the_two_persons_of_the_highest_mean_score_by_hand():
+def test_the_two_persons_of_the_highest_mean_score_by_hand(tmp_path):
     low, high, mid = ({"pose": [k] * 36, "score": [k] * 18} for k in (0.25, 0.75, 0.5))
     half = {"pose": [0.0, 1.0] * 18, "score": [0] + [0.125] * 17}
     text = {"label": "abseiling", "label_index": 0}
@@ -63,7 +54,8 @@ def test_the_two_persons_of_the_highest_mean_score_by_hand():
         {"frame_index": 1, "skeleton": [low, high, mid]},
         {"frame_index": 2, "skeleton": []},
     ]
-    rows, label, name = parse(json.dumps(text))
+    (tmp_path / "a.json").write_text(json.dumps(text))
+    rows, label, name = read_json(tmp_path / "a.json")
     assert (label, name, rows.shape, rows.dtype) == (0, "abseiling", (3, 108), np.float32)
     rows = rows.reshape(3, 2, 18, 3)
     assert (rows[0, 0] == [0.25, 0.25, 0.75]).all()
@@ -73,27 +65,27 @@ def test_the_two_persons_of_the_highest_mean_score_by_hand():
     assert (rows[2, 0, 1:] == [-0.5, 0.5, 0.125]).all()
 
 
-def test_the_h5_has_every_clip_in_its_place(made):
-    assert [path.name for path in (made / "out").iterdir()] == ["KINETICS_val.h5"]
-    with h5py.File(made / "out" / "KINETICS_val.h5") as file:
+def test_every_clip_is_in_its_place_and_a_run_does_not_rotate(tmp_path, capsys):
+    write_set(tmp_path)
+    for path in ("kinetics_train/empty.json", "kinetics_val/empty2.json"):
+        (tmp_path / path).write_text(EMPTY)
+    assert make(tmp_path) == 0
+    assert "2 clips, for example kinetics_train/empty.json" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["KINETICS_val.h5"]
+    with h5py.File(tmp_path / "out" / "KINETICS_val.h5") as file:
         assert validate(file) == []
         assert (file["x"].shape, file["valid_x"].shape, file["test_x"].shape[0]) == ((28, 300, 108), (2, 300, 108), 9)
         header = read_header(file)
         assert (header["joints"], header["persons"], header["axes"]) == (18, 2, "x - 0.5, y - 0.5, score")
         assert header["class_names"][:4] == (*NAMES, "class 3") and len(header["class_names"]) == 400
-        train = sorted((made / "kinetics_train").glob("v*.json"))
-        test = sorted((made / "kinetics_val").glob("v*.json"))
+        train, test = (sorted((tmp_path / side).glob("v*.json")) for side in make_kinetics.SIDES)
         for split, ids in zip(("", "valid_"), split_validation(np.arange(1, 31)), strict=True):  # 0 is "empty"
             for x, y, k in zip(file[f"{split}x"], file[f"{split}y"], ids, strict=True):
-                rows, label, _ = parse(train[k - 1].read_bytes())
+                rows, label, _ = read_json(train[k - 1])
                 assert np.array_equal(x[: len(rows)], rows) and not x[len(rows) :].any() and y.argmax() == label
-        assert [y.argmax() for y in file["test_y"]] == [parse(path.read_bytes())[1] for path in test]
-
-
-def test_one_epoch_without_rotation(made, tmp_path, capsys):
-    flags = ["--epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path), "--json"]
-    main.main(["--dataset", "KINETICS", "--data", str(made / "out"), *flags])
-    assert json.loads(capsys.readouterr().out)["dataset"] == "KINETICS"
+        assert [y.argmax() for y in file["test_y"]] == [read_json(path)[1] for path in test]
+    flags = ["--epochs", "1", "-b", "8", "--device", "cpu", "--results", str(tmp_path)]
+    main.main(["--dataset", "KINETICS", "--data", str(tmp_path / "out"), *flags])
     assert "theta: 0.0;" in (tmp_path / "KINETICS" / "SGN" / "0_log.csv").read_text()
 
 
@@ -121,11 +113,12 @@ BAD = {
 }
 
 
-def test_bad_files_are_one_clear_line():
-    for text in BAD.values():
-        with pytest.raises(BadFile) as found:
-            parse(text)
-        assert "\n" not in found.value.args[1] and len(found.value.args[1]) <= 200
+@pytest.mark.parametrize("case", BAD)
+def test_a_bad_file_is_one_clear_line(tmp_path, case):
+    (tmp_path / "a.json").write_bytes(BAD[case])
+    with pytest.raises(BadFile) as found:
+        read_json(tmp_path / "a.json")
+    assert "\n" not in found.value.args[1] and len(found.value.args[1]) <= 200
 
 
 def test_bad_files_are_skipped_and_listed(tmp_path, monkeypatch):
@@ -145,17 +138,13 @@ def test_bad_files_are_skipped_and_listed(tmp_path, monkeypatch):
         make(folder, "--strict")
 
 
+JUGGLING = changed(label="juggling").decode()
 IMPOSSIBLE = {  # training clips, test clips, texts of files, what the line names
     "no folder": (None, None, {}, "kinetics_train: "),
-    "no json": (3, 0, {}, "kinetics_val: "),
+    "no json": (3, 0, {}, "KINETICS_val.h5 not written"),
     "nothing readable": (3, 1, {"*/*.json": "{}"}, "KINETICS_val.h5 not written"),
     "only empty clips": (3, 1, {"kinetics_val/v001.json": EMPTY}, "KINETICS_val.h5 not written"),
-    "two names": (
-        3,
-        1,
-        {"kinetics_val/v001.json": changed(label="juggling").decode()},
-        "'juggling' in kinetics_val/v001",
-    ),
+    "two names": (3, 1, {"kinetics_val/v001.json": JUGGLING}, "'juggling' in kinetics_val/v001"),
 }
 
 
@@ -169,4 +158,4 @@ def test_an_impossible_set_is_one_clear_line(tmp_path, case):
             path.write_text(text)
     with pytest.raises(UserError, match=message):
         make(tmp_path)
-    assert not list(tmp_path.glob("out/*"))
+    assert not (tmp_path / "out").exists()

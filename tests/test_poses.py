@@ -209,7 +209,8 @@ def test_other_forms_of_the_same(tmp_path):
     by_number = {f"frame_{i}": [person] for i, person in zip(frames, persons, strict=True)}
     lines = [json.dumps(person) for person in (persons[0], None, None, persons[1])]
     small = [[ultralytics(0.25, 0.75)], [], None, [ultralytics(0.5, 0.75)]]
-    for content in (by_number | {"frame_1": []}, "\n".join(lines), small):
+    texts = [json.dumps([person] if person else []) for person in (persons[0], None, None, persons[1])]
+    for content in (by_number | {"frame_1": []}, "\n".join(lines), small, texts):
         read = read_poses(save(tmp_path / f"a.json{'l' * isinstance(content, str)}", content), SIZE)
         assert np.array_equal(read.clip[:, 0], joints) and "scores" in read.notes[0]
     person = [{"x": 0.1 * i * (i not in (23, 24)), "y": -0.25, "z": 0.0} for i in range(33)]
@@ -239,6 +240,8 @@ def test_a_list_of_persons_is_of_frames_or_one_frame(tmp_path):
         shape([None] * 3)
     assert shape([None] * 3, axes="T") == (3, 1, 0) and shape([None] * 3, axes="M") == (1, 3, 0)
     assert shape([5, 5, 5]) == (3, 1, 1) and shape([5, 6, 7]) == (1, 3, 1)
+    with pytest.raises(UserError, match="--axes T"):
+        shape([5, 6, 5])
 
 
 def test_the_axes_of_an_array_are_those_that_fit_or_are_asked_for(tmp_path):

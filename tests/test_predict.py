@@ -11,13 +11,12 @@ import torch
 import make_nucla
 from clips.h5 import write_h5
 from clips.recordings import read_any, read_recording
-from conftest import run as train
-from conftest import toy_clips, write_toy
+from conftest import toy_clips
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.classifier import Classifier, LiveClassifier
 from engine.config import PAPER
-from ntu_text import CLIPS, FILES, text, write_root
+from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 from train import predict_logits
 from util import UserError
@@ -49,29 +48,23 @@ def same_as_tested(path, checkpoint, clips, i):
     """The file and the h5 give the same frames, samples and logits, in testing and of the network itself."""
     classifier, net = Classifier(checkpoint), load_checkpoint(checkpoint).net
     clip = read_recording(path)
-    one, ids = Clips.from_clip(clip), torch.full((5,), i)
-    assert torch.equal(one.frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]])
-    frames = clips.sample_frames(ids, torch.Generator().manual_seed(7), net.seg)
-    with torch.no_grad():
-        logits = net(clips.gather(ids, frames))
+    assert torch.equal(
+        Clips.from_clip(clip).frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]]
+    )
     mean = classifier.logits(clip, torch.Generator().manual_seed(7))
-    torch.testing.assert_close(mean, logits.mean(0), rtol=1e-4, atol=1e-4)
-    tested = predict_logits(net, clips, ids[:1], PAPER, seed=7)[0]
+    tested = predict_logits(net, clips, torch.tensor([i]), PAPER, seed=7)[0]
     torch.testing.assert_close(mean, tested, rtol=1e-4, atol=1e-4)
-    assert mean.std() > 0.01 and logits.std(dim=0).max() > 0.001
+    assert mean.std() > 0.01
 
 
-def test_a_skeleton_file_gets_the_logits_of_testing(ntu):
+def test_a_skeleton_file_becomes_the_clip_of_the_release_and_gets_the_logits_of_testing(ntu):
     clips = Clips.read(ntu / "ntu.h5")
-    for name in (TWO, ONE):
-        at = clips.splits["test"][list(CLIPS).index(name)]
-        same_as_tested(ntu / f"nturgb+d_skeletons/{name}.skeleton", ntu / "ntu.pth", clips, at)
-
-
-def test_every_skeleton_file_becomes_the_clip_that_the_release_makes_of_it(ntu):
-    for name, golden in CLIPS.items():
-        clip = read_recording(ntu / f"nturgb+d_skeletons/{name}.skeleton")
+    for at, (name, golden) in zip(clips.splits["test"], CLIPS.items(), strict=True):
+        path = ntu / f"nturgb+d_skeletons/{name}.skeleton"
+        clip = read_recording(path)
         assert clip.reshape(len(clip), -1).tobytes() == golden["moved"].tobytes()
+        if name in (TWO, ONE):
+            same_as_tested(path, ntu / "ntu.pth", clips, at)
 
 
 def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
@@ -87,9 +80,6 @@ def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
     checkpoint = save(tmp_path / "a.pth", 10, 20, about={"dataset": "NUCLA"})
     for path, i in zip(paths[-2:], clips.splits["test"], strict=True):
         same_as_tested(path, checkpoint, clips, i)
-    labelled = read_recording(paths[-1])
-    paths[-1].write_text(json.dumps({"skeletons": skeletons}))
-    assert np.array_equal(read_recording(paths[-1]), labelled)
 
 
 def test_an_npy_of_the_same_frames_is_the_same_clip(tmp_path):
@@ -101,30 +91,16 @@ def test_an_npy_of_the_same_frames_is_the_same_clip(tmp_path):
         assert np.array_equal(read.reshape(len(clip), -1), CLIPS[name]["moved"])
     assert np.array_equal(read_recording(tmp_path / "a.npy", origin=0)[:, 0], clip[:, 0])
     assert not read_recording(tmp_path / "a.npy", origin=5)[0, 0, 4].any()
-    clip = np.zeros((4, 2, 5, 3))
-    clip[1:, 1] = np.arange(1, 46).reshape(3, 5, 3) / 8
-    np.save(tmp_path / "b.npy", clip)
-    assert np.array_equal(read_recording(tmp_path / "b.npy"), clip[1:, 1:] - clip[1, 1, 1])  # there is no person 1
-
-
-def test_a_few_odd_joints_are_allowed(tmp_path):
-    """As NTU RGB+D's files have them, on which the release trains."""
-    frames = np.random.default_rng(0).normal(0, 0.4, (30, 25, 3))
-    frames[3:9, 7] = 900
-    (tmp_path / "a.skeleton").write_bytes(text([[(1, frame)] for frame in frames]))
-    assert read_recording(tmp_path / "a.skeleton").max() > 800
 
 
 def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
-    h5 = write_toy(tmp_path / "toy.h5", origin=3)
-    assert Clips.read(h5).origin == 3
-    path = train(h5, tmp_path, epochs=1) / "0_best.pth"
+    stated = {"recipe": "paper", "origin": 3, "class_names": list("abc"), "skeleton": {"parents": [0] * 5}, "about": {}}
+    path = save(tmp_path / "a.pth", 3, 5, **stated)
     classifier = Classifier(path)
     assert classifier.origin() == LiveClassifier(classifier).origin == 3 and classifier.origin(0) == 0
     np.save(tmp_path / "a.npy", toy_clips(1, 5)[0][0].reshape(-1, 5, 3))
-    capsys.readouterr()
     origins = (), ("--origin", 3), ("--origin", 1)
-    printed = [run(capsys, tmp_path / "a.npy", "--checkpoint", path, "--json", *more) for more in origins]
+    printed = [run(capsys, tmp_path / "a.npy", "--checkpoint", path, "--json", *more)[1] for more in origins]
     assert printed[0] == printed[1] != printed[2]
 
 
@@ -132,15 +108,11 @@ def test_class_names(ntu, tmp_path):
     def names(*shape, classes=None):
         return Classifier(save(tmp_path / "a.pth", *shape), classes).names
 
-    assert names(60)[9] == "clapping" and len(names(60)) == 60  # the release's checkpoints
-    assert names(120)[119] == "finger-guessing game (playing rock-paper-scissors)"
+    assert names(60)[9] == "clapping"  # the release's checkpoints
     assert names(3, 5)[2] == "class 2"
     (tmp_path / "names").write_text("walk\nsit\nstand\n")
     assert names(3, 5, classes=tmp_path / "names") == ("walk", "sit", "stand")
     assert names(60, classes=ntu / "ntu.h5") == tuple(f"class {i}" for i in range(60))
-    for wrong in ("names", "a.pth"):  # three names for 60 classes; no text
-        with pytest.raises(UserError, match=wrong):
-            names(60, classes=tmp_path / wrong)
 
 
 # ---- the program
@@ -176,21 +148,17 @@ def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
     assert run(capsys, one, *flags, "--json", "--seed", 2)[1] != [said[str(one)]]
 
 
-def far_skeleton(factor):
-    return text([[(1, np.random.default_rng(0).normal(1, 0.1, (25, 3)).round(3) * factor)]] * 30)
-
-
 BAD = {
     "cut.skeleton": (FILES[ONE][:5000], "line"),
     "text.npy": (b"not an array", "numbers"),
-    "flat.npy": (np.ones((30, 75)), "shape"),
+    "flat.npy": (np.ones((30, 74)), "shape"),
+    "set.npy": (np.ones((5, 3, 30, 25, 2)), "from_arrays.py"),
     "nan.npy": (np.full((30, 25, 3), np.nan), "NaN"),
     "zeros.npy": (np.zeros((30, 25, 3)), "nobody"),
     "giant.npy": (np.arange(2250).reshape(30, 25, 3) * 100, "7,200"),
-    "far.skeleton": (far_skeleton(1e10), "line 5"),
     "far.json": (json.dumps({"skeletons": (np.ones((30, 20, 3)) * 1e10).tolist()}).encode(), "coordinate"),
     "b.json": (b"[" * 100000, "JSON"),
-    "a.csv": (b"1,2,3", "not a .skeleton"),
+    "a.log": (b"1,2,3", "not a .skeleton"),
     "none.npy": (None, "No such file"),
 }
 
@@ -211,7 +179,8 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         ((*files[:2], *flags), "none of the 2 files"),
         ((files[0], *flags), "cut.skeleton"),
         ((good, *flags, "--scale", 0.001), "--scale"),
-        ((good, "--checkpoint", tmp_path / "none.pth"), "none.pth"),
+        ((good, *flags, "--windows", "--window", 19), "window"),
+        ((good, *flags, "--windows", "--window", 20, "--stride", 21), "stride"),
         ((good, "--checkpoint", files[0]), "cut.skeleton"),
     ):
         with pytest.raises(UserError, match=keyword):
@@ -270,36 +239,40 @@ def test_poses_in_files_in_folders_and_live(tmp_path, capsys):
         run(capsys, "--live", *flags[:3], lines=lines)
 
 
-@pytest.mark.parametrize("name, joints", [("custom", 17), ("kinect_v1", 20)])
-def test_a_file_of_another_skeleton_is_refused(tmp_path, capsys, name, joints):
-    lines = [json.dumps(mmpose(i)).encode() for i in range(40)]
-    (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
-    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", name, joints), "--size", "640x480")
-    with pytest.raises(UserError, match=f"a.jsonl: .*{name}, not coco17"):
-        run(capsys, tmp_path / "a.jsonl", *flags)
-    with pytest.raises(UserError, match=f"line 1: .*{name}, not coco17"):
-        run(capsys, "--live", *flags, lines=lines)
+def standing(joints, factor=1):
+    """40 frames of somebody 1.7 high, times a factor."""
+    clip = np.zeros((40, joints, 3)) + 0.5
+    clip[..., 1] = np.linspace(0, 1.7, joints)
+    return clip * factor
 
 
 @pytest.mark.parametrize(
-    "skeleton, joints, factor, keyword",
+    "skeleton, given, keyword",
     [
-        ("kinect_v1", 20, 1000, "--scale 0.001"),
-        ("kinect_v1", 20, 100, "--scale 0.01"),
-        ("kinect_v1", 20, 0.001, "--scale"),
-        ("coco17", 17, [600, 400, 1], "pixels"),
-        ("coco17", 17, [1, 1, -1], "score"),
+        ("custom", None, "custom, not coco17"),
+        ("kinect_v1", None, "kinect_v1, not coco17"),
+        ("kinect_v1", standing(20, 1000), "--scale 0.001"),
+        ("kinect_v1", standing(20, 100), "--scale 0.01"),
+        ("kinect_v1", standing(20, 0.001), "--scale"),
+        ("coco17", standing(17, [600, 400, 1]), "pixels"),
+        ("coco17", standing(17, [1, 1, -1]), "score"),
     ],
 )
-def test_numbers_in_another_unit_are_refused(tmp_path, capsys, skeleton, joints, factor, keyword):
-    clip = np.zeros((40, joints, 3)) + 0.5
-    clip[..., 1] = np.linspace(0, 1.7, joints)
-    np.save(tmp_path / "a.npy", clip * factor)
-    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", skeleton, joints))
-    with pytest.raises(UserError, match=f"a.npy: .*{keyword}"):
-        run(capsys, tmp_path / "a.npy", *flags)
+def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, given, keyword):
+    """In files and live; given: numbers, or None for MMPose's."""
+    path, lines = tmp_path / "a.npy", [json.dumps(mmpose(i)).encode() for i in range(40)]
+    if given is None:
+        path = tmp_path / "a.jsonl"
+        path.write_bytes(b"\n".join(lines))
+    else:
+        np.save(path, given)
+        lines = as_lines(given)
+    joints = 20 if skeleton == "kinect_v1" else 17
+    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", skeleton, joints), "--size", "640x480")
+    with pytest.raises(UserError, match=f"{path.name}: .*{keyword}"):
+        run(capsys, path, *flags)
     with pytest.raises(UserError, match=f"standard input, line 1: .*{keyword}"):
-        run(capsys, "--live", *flags, lines=as_lines(clip * factor))
+        run(capsys, "--live", *flags, lines=lines)
 
 
 def test_other_units_and_axes(tmp_path, capsys):
@@ -316,4 +289,90 @@ def test_other_units_and_axes(tmp_path, capsys):
     live = ("--live", "--window", 40, *flags)
     assert run(capsys, *live, lines=as_lines(clip)) == run(capsys, *live, *turned, lines=as_lines(other))
     _, _, err = run(capsys, tmp_path / "c.npy", tmp_path / "d.npy", *flags)
-    assert len(err) == 1 and err[0].startswith("note: ") and "c.npy" in err[0] and "--up=z" in err[0]
+    (odd,) = (line for line in err if "--up=z" in line)
+    assert odd.startswith("note: ") and "c.npy" in odd
+
+
+# ---- persons, windows, unknown
+
+
+@pytest.fixture
+def small(tmp_path):
+    return save(tmp_path / "small.pth", 3, 5, 4)
+
+
+def moving(tmp_path, frames=60):
+    """Two persons of 5 joints, the second from frame 10 on, also as both.npy, 1.npy and 2.npy."""
+    rng = np.random.default_rng(0)
+    both = rng.normal(size=(2, 5, 3)) + 0.05 * rng.normal(size=(frames, 2, 5, 3)).cumsum(axis=0)
+    both[:10, 1] = 0
+    for name, clip in (("both", both), ("1", both[:, 0]), ("2", both[:, 1])):
+        np.save(tmp_path / f"{name}.npy", clip)
+    return both
+
+
+def test_each_person_alone_gets_what_it_gets_in_a_recording_of_its_own(small, tmp_path, capsys):
+    both, flags = moving(tmp_path, 30), ("--checkpoint", small, "--json", "--samples", 500)
+    rows = [json.loads(line) for line in run(capsys, tmp_path / "both.npy", *flags, "--per-person")[1]]
+    assert [row["person"] for row in rows] == [1, 2] and rows[0]["top"] != rows[1]["top"]
+    for row in rows:
+        (alone,) = run(capsys, tmp_path / f"{row['person']}.npy", *flags)[1]
+        assert dict(top_of(json.dumps(row))) == pytest.approx(dict(top_of(alone)), abs=0.01)
+    live = ("--live", "--window", 20, "--per-person", "--json")
+    rows = [json.loads(line) for line in run(capsys, *live, *flags[:2], lines=as_lines(both))[1]]
+    assert [row["frame"] for row in rows if row["person"] == 1] == [*range(20, 31)]
+    assert [row["frame"] for row in rows if row["person"] == 2] == [*range(20, 31)]
+
+
+def test_windows_in_frames_or_in_seconds_as_a_table_or_as_json(small, tmp_path, capsys):
+    moving(tmp_path)
+    flags = (tmp_path / "both.npy", "--checkpoint", small, "--windows", "--unknown", 1)
+    for more, end, unit in (
+        (("--window", 20), 60, "frames"),
+        (("--window", 100), 60, "frames"),
+        (("--window", "1.5s", "--fps", 15), 4.0, "s"),
+    ):
+        (line,) = run(capsys, *flags, *more, "--json")[1]
+        row = json.loads(line)
+        assert (row["start"], row["end"], row["unit"]) == (0, end, unit)
+        assert [(one["label"], one["name"]) for one in row["top"]] == [(None, "unknown")]
+        (header, row) = run(capsys, *flags, *more)[1]
+        assert header.split() == ["file", "start", "end", "unit", "probability", "class"]
+        assert row.split()[1:4] == ["0" if unit == "frames" else "0.0", str(end), unit]
+
+
+def test_below_a_probability_the_answer_is_unknown(small, tmp_path, capsys):
+    lines, flags = as_lines(moving(tmp_path)[:20]), ("--checkpoint", small)
+    (line,) = run(capsys, tmp_path / "1.npy", *flags, "--json")[1]
+    top = json.loads(line)["top"]
+    for p, expected in ((-0.01, top), (0.01, [top[0] | {"label": None, "name": "unknown"}])):
+        given = ("--unknown", top[0]["probability"] + p, *flags)
+        (line,) = run(capsys, tmp_path / "1.npy", *given, "--json")[1]
+        assert json.loads(line)["top"] == expected
+        assert run(capsys, tmp_path / "1.npy", *given)[1][1].endswith(expected[0]["name"])
+    (line,) = run(capsys, "--live", "--window", 20, "--unknown", 1, *flags, lines=lines)[1]
+    assert line.endswith("% unknown")
+
+
+def test_the_probability_for_unknown_keeps_95_of_100_clips_that_are_right(toy, trained, capsys):
+    _, (line,), err = run(capsys, "--choose-unknown", toy, "--checkpoint", trained / "0_best.pth")
+    assert len(err) == 1  # trained on these clips
+    clips, checkpoint = Clips.read(toy), load_checkpoint(trained / "0_best.pth")
+    ids = clips.ids("valid")
+    p, label = predict_logits(checkpoint.net, clips, ids, checkpoint.recipe, 1).softmax(1).max(1)
+    right = p[label == clips.label[ids]].sort().values
+    assert 0 <= right[len(right) // 20].item() - float(line.split()[1]) < 0.001
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["--windows", "--window", value] for value in ("1" + "0" * 18, "0", "2s", "1e999s", "xs")),
+        *(["--persons", "1" + "0" * 18], ["--samples", "1" + "0" * 25], ["--fps", "0"], ["--fps", "nan"]),
+        *(["--unknown", "1.5"], ["--top", "0"], ["--stride", "3"], ["--live"], ["--origin", "-1"]),
+    ],
+)
+def test_numbers_out_of_bounds_and_flags_that_do_not_go_together(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(capsys, "a.npy", "--checkpoint", "a.pth", *words)
+    assert end.value.code == 2 and len(capsys.readouterr().err.splitlines()) == 1

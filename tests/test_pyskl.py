@@ -77,8 +77,7 @@ def test_persons_and_frames_that_pyskl_leaves_in_a_clip():
 
     def rows_of(keypoint):
         holder = SimpleNamespace(array=keypoint)
-        clip = from_pyskl.read_clip(annotation("a", 0, keypoint) | {"keypoint": holder}, "a.pkl", 0)
-        return clip.rows(SimpleNamespace(as_ntu=True))
+        return from_pyskl.read_clip(annotation("a", 0, keypoint) | {"keypoint": holder}, "a.pkl", 0).rows()
 
     clip = np.zeros((3, 6, 25, 3), np.float16)
     clip[0, [2, 3]] = 1 + np.arange(75).reshape(25, 3) / 64

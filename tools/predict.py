@@ -5,13 +5,14 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
-Ultralytics or MediaPipe (.json, .jsonl), or an .npy of (frames, joints, 3) or (frames, persons, joints, 3): x, y, z in
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
+AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
 metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
 are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
 
-The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
-the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
+The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
+the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
+joints MediaPipe's.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
@@ -40,7 +41,7 @@ from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
-from clips.units import check_size, describe_up, find_up
+from clips.units import check_size, odd_clip
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -111,24 +112,31 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(**flags_of(args))
-        self.noted = set()
+        self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
+        self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
+        self.noted, self.judged = set(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
-        poses = read_any(path, self.skeleton, **flags_of(self.args))
-        self.note(poses, f"{path}: ")
-        up = None if poses.stated else find_up(poses.clip, poses.skeleton)
-        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
-            self.note_once("up", f"{path}: {odd}")
+        poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
+        self.note(poses, f"{path}: ", poses.clip)
         return poses
 
-    def note(self, poses, where=""):
+    def note(self, poses, where, clip):
+        """Prints what a user should know of Poses, each once. clip: whose persons are judged, or None."""
         for text in poses.notes:
             self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
             what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
             self.note_once("map", what)
+        if clip is not None and not poses.stated:
+            for kind, odd in odd_clip(clip, poses.skeleton, self.args.up, self.trained.up):
+                self.note_once(kind, f"{where}{odd}")
+
+    def note_live(self, poses):
+        """Prints the same of a live frame, of which the first with a person is judged."""
+        self.note(poses, "", None if self.judged else poses.clip[None])
+        self.judged = True
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -151,8 +159,9 @@ class Inputs:
             poses = self.live.update(content)
             if poses is None:
                 return None
-            self.note(poses)
-            check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
+            self.note_live(poses)
+            scale = None if poses.stated else self.args.scale
+            check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -168,10 +177,10 @@ class Inputs:
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
         values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
-        poses = as_poses(values, self.skeleton, self.args.up, scale)
-        self.note(poses)
+        poses = as_poses(values, self.own, self.args.up, scale)
         if poses.clip.any():
-            check_size(poses.clip, poses.skeleton, scale)
+            self.note_live(poses._replace(clip=poses.clip[0]))
+            check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 
 

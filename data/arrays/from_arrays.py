@@ -3,9 +3,9 @@
     python data/arrays/from_arrays.py NTU60_CS.npz --out data/ntu/NTU_CS.h5          # x_train, y_train, x_test, y_test
     python data/arrays/from_arrays.py xsub --out data/ntu/NTU_CS.h5                  # a folder:
         # train_data.npy or train_data_joint.npy, train_label.pkl or .npy, and val_... or test_...
-    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes NTVC
+    python data/arrays/from_arrays.py mine --out mine.h5 --skeleton mine.json --axes TVC
 
-Clips are (clips, C, T, V, M) = NCTVM, (clips, frames, persons * joints * 3), or what --axes says; labels one-hot, class
+Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
 kinect_v1 and 18 for openpose18 (x - 0.5, y - 0.5, score), and a note says so. Frames without a person are dropped, and
 3D clips centered. 5% of the training clips are for validation. Clips are read one at a time, compressed or not, and
@@ -116,33 +116,25 @@ def open_folder(path):
     def rows(path):
         return Rows(str(path), regular(path).stat().st_size, lambda: open(path, "rb"))
 
-    sides = {}
-    for side, names in (("train", ("train",)), ("test", ("val", "test"))):
-        labels = find(*(f"{name}_label{end}" for name in names for end in (".pkl", ".npy")))
-        data = find(*(f"{name}_data{end}.npy" for name in names for end in ("", "_joint")))
+    sides, test = {}, "val" if [*path.glob("val_data*.npy")] else "test"
+    for side, name in (("train", "train"), ("test", test)):
+        data, labels = (
+            find(f"{name}_data.npy", f"{name}_data_joint.npy"),
+            find(f"{name}_label.pkl", f"{name}_label.npy"),
+        )
         sides[side] = rows(data), *(rows(labels).labels() if labels.suffix == ".npy" else (read_pickle(labels), None))
     return sides
 
 
 def read_pickle(path):
     """The class indices of a pickle of them, or of (names, class indices). Raises UserError."""
-    try:
-        content = pickles.load(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        raise UserError(f"{path}: cannot be read as a pickle of labels ({shorten(error, 150)})") from None
-    if isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int):
-        content = content[1]
-    labels = getattr(content, "array", content)
-    if not isinstance(labels, np.ndarray) and not (
-        isinstance(labels, list | tuple) and all(type(label) is int and 0 <= label < 2**31 for label in labels)
-    ):
+    content = pickles.read(path, "labels")
+    is_pair = isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int)
+    labels = content[1] if is_pair else content
+    labels = labels.array.tolist() if isinstance(getattr(labels, "array", None), np.ndarray) else labels
+    if not isinstance(labels, list | tuple) or not all(type(label) is int and 0 <= label < 10_000 for label in labels):
         raise UserError(f"{path}: not a pickle of (names, class indices)")
-    labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise UserError(f"{path}: {labels.dtype} {labels.shape}, not class indices")
-    return labels.astype(np.int64)
+    return np.array(labels, np.int64)
 
 
 # ---- the set

@@ -3,18 +3,15 @@
     python data/folder/make_dataset.py FOLDER --out my.h5
     python main.py --dataset my.h5
 
-The classes are the folders' names. FOLDER/valid/<class>/<clip> has the validation clips; without it they are 5% of the
-training clips. A clip is one of these:
+The classes are the folders' names, 2 before 10. FOLDER/valid/<class>/<clip> has the validation clips; without it they
+are 5% of the training clips. A clip is a recording as in docs/inference.md: a .skeleton of NTU RGB+D, a .json or .jsonl
+of N-UCLA, Kinetics or a pose tool, a folder of OpenPose's .json, or an array in a .npy, .mat, .txt or .csv: frames,
+joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score, in widths and
+heights of the picture.
 
-    .skeleton          of NTU RGB+D
-    .json              of N-UCLA, MMPose, Ultralytics or MediaPipe; .jsonl has a frame a line (clips/poses.py)
-    a folder of .json  of OpenPose, one file a frame
-    .npy               (frames, joints, 3) or (frames, persons, joints, 3), zeros for an absent person: x, y, z in
-                       metres with y up; of a 2D skeleton x - 0.5, y - 0.5, score, in widths and heights of the picture
-
-All clips must have the same skeleton; --skeleton names that of the .npy files. With --skeleton mediapipe33 they hold
-MediaPipe's world landmarks as they are, unless --up says which axis points up. Frames without a person are dropped.
-Clips that cannot be read are skipped, reported, and listed in <name of the h5>_skipped.csv beside it.
+All clips must have the same skeleton; --skeleton names that of arrays. With --skeleton mediapipe33 they hold world
+landmarks as they are, unless --up says which axis points up. Frames without a person are dropped. Clips that cannot be
+read are skipped, reported, and listed in <name of the h5>_skipped.csv beside it.
 """
 
 import os
@@ -26,13 +23,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips import h5 as layout
-from clips.h5 import ORIGIN, trim_and_center
-from clips.recordings import add_arguments, default_origin, flags_of, read_any
-from clips.skeletons import SKELETONS
+from clips import h5
+from clips.importing import named_skeleton, natural, note, origin_of, write_set
+from clips.recordings import ARRAYS, add_arguments, flags_of, read_any
+from clips.skeletons import known_skeleton
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
-from clips.units import describe_up, find_up
-from safe.arguments import ArgumentParser
+from safe.arguments import ArgumentParser, argument_type
 from safe.program import exit_on_error
 from safe.progress import progress
 from util import UserError, __version__
@@ -49,9 +45,8 @@ class Clip(NamedTuple):
     frames: int
     persons: int
     joints: int
-    skeleton: str
+    skeleton: object  # a name, or a Skeleton
     axes: str
-    up: np.ndarray | None  # (3,) from an ankle to the head; None if these joints are not known
     stated: bool  # whether the format says the unit and the axis that points up
 
 
@@ -60,28 +55,21 @@ class Clip(NamedTuple):
 
 def read_clip(path, args):
     """Reads one clip as Poses, trimmed and centered. Raises UserError, OSError."""
-    if path.suffix == ".npy" and args.skeleton is None:
-        raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
+    if path.suffix in ARRAYS and args.skeleton is None:
+        raise UserError(f"{path}: say which skeleton the {path.suffix} files have, with --skeleton NAME or FILE.json")
     poses = read_any(path, args.skeleton, **flags_of(args))
-    origin = origin_of(poses, args)
+    origin = origin_of(poses.skeleton, args)
     if origin > poses.clip.shape[2]:
         raise UserError(f"{path}: {poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
-    clip = poses.clip if poses.centered else trim_and_center(poses.clip, origin)
+    clip = poses.clip if poses.centered else h5.trim_and_center(poses.clip, origin)
     if clip.shape[1] > args.persons:
         raise UserError(f"{path}: {clip.shape[1]} persons, more than --persons {args.persons}")
     return poses._replace(clip=clip)
 
 
-def origin_of(poses, args):
-    """The joint, from 1, that becomes the origin of Poses or of a Clip, or 0."""
-    if poses.axes == layout.AXES_2D or args.origin is None:
-        return default_origin(poses.skeleton)
-    return args.origin
-
-
 def entries(folder):
-    """The paths in a folder that are not hidden, in name order. Raises UserError."""
-    names = sorted(name for name in os.listdir(folder) if not name.startswith("."))
+    """The paths in a folder that are not hidden, in name order, 2 before 10. Raises UserError."""
+    names = sorted((name for name in os.listdir(folder) if not name.startswith(".")), key=natural)
     for name in names:
         if not name.isprintable():
             raise UserError(f"{folder}: {name!r} is not a printable name")
@@ -104,9 +92,11 @@ def read_all(folder, args):
         try:
             if label is None:
                 raise UserError(f"{path}: not in the folder of a class")
-            clip, skeleton, axes, _, stated, notes = read_clip(path, args)
-            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton), stated))
-            noted = {text: path for text in notes} | noted
+            poses = read_clip(path, args)
+            shape, about = poses.clip.shape[:3], (poses.skeleton, poses.axes, poses.stated)
+            clips.append(Clip(path, split, label, *shape, *about))
+            for text in poses.notes:
+                noted.setdefault(text, []).append(path)
         except (UserError, OSError) as error:
             reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
             reason = reason.removeprefix(str(path)).lstrip(":, ")
@@ -115,41 +105,31 @@ def read_all(folder, args):
                 raise UserError(str(skipped[0])) from None
     if not clips:
         raise UserError(f"{folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
-    for text, path in noted.items():
-        note(f"{path}: {text}")
+    for text, paths in noted.items():
+        note(f"{len(paths)} clips, such as {paths[0].relative_to(folder)}: {text}")
     return clips, skipped
 
 
 # ---- checking
 
 
-def note(text):
-    if text:
-        print(f"note: {text}", file=sys.stderr)
-
-
 def check(clips, skipped, folder, args):
     """Raises UserError if the clips do not make a data set, and notes what is odd about it."""
-    groups = {(clip.skeleton, clip.joints): clip.path for clip in clips}
+    groups = {(name_of(clip.skeleton), clip.joints): clip.path for clip in clips}
     if len(groups) > 1:
         some = "; ".join(f"{name}, {n} joints, such as {path}" for (name, n), path in groups.items())
         raise UserError(f"{folder}: the clips have several skeletons ({some}); leave one kind of them")
-    skeleton, is_2d = clips[0].skeleton, clips[0].axes == layout.AXES_2D
-    is_open = not is_2d and not all(clip.stated for clip in clips)
+    skeleton, is_2d = clips[0].skeleton, clips[0].axes == h5.AXES_2D
     if args.skeleton not in (None, skeleton):
-        raise UserError(f"--skeleton {args.skeleton}: {clips[0].path} has {skeleton}")
-    if (args.up or args.scale != 1) and not is_open:
+        raise UserError(f"--skeleton {name_of(args.skeleton)}: {clips[0].path} has {name_of(skeleton)}")
+    if (args.up or args.scale != 1) and (is_2d or all(clip.stated for clip in clips)):
         raise UserError("--scale, --up: only for 3D files whose format does not say these, and there are none")
     if args.origin is not None and (is_2d or all(clip.path.suffix == ".skeleton" for clip in clips)):
-        raise UserError("--origin: only for 3D files of pose tools and .npy, and there are none")
-    if is_open and clips[0].up is not None:
-        note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up, skeleton))
-    classes = {split: {clip.label for clip in clips if clip.split == split} for split in layout.SPLITS}
+        raise UserError("--origin: only for 3D files of pose tools and arrays, and there are none")
+    classes = {split: {clip.label for clip in clips if clip.split == split} for split in h5.SPLITS}
     if unknown := sorted({label for labels in classes.values() for label in labels} - classes[""]):
         why = next((f" that can be read ({row})" for row in skipped if f"train/{unknown[0]}/" in row.file), "")
         raise UserError(f"{folder}: no clip of the class {unknown[0]} in train{why}")
-    if len(classes[""]) < 2:
-        raise UserError(f"{folder / 'train'}: {len(classes[''])} class; at least two are needed")
     for side in ("train", "test"):
         folders = {entry.name for entry in entries(folder / side) if entry.is_dir()}
         if missing := sorted((classes[""] | folders) - classes[SPLITS[side]]):
@@ -158,39 +138,43 @@ def check(clips, skipped, folder, args):
         note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
 
 
+def name_of(skeleton):
+    known = known_skeleton(skeleton)
+    return known.name if known else skeleton
+
+
 # ---- writing
 
 
 def write(clips, folder, args):
     """Writes the h5; the clips are read once more, so that memory holds one at a time."""
-    classes, first = sorted({clip.label for clip in clips}), clips[0]
-    index = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split]) for split in layout.SPLITS}
-    words = "valid/ is for validation" if (folder / "valid").is_dir() else "5% of train/ is for validation"
-    if words.startswith("5%") and len(index[""]) > 1:
-        index[""], index["valid_"] = layout.split_validation(index[""])
-    for side, split in SPLITS.items():
-        if not len(index[split]):
-            raise UserError(f"{folder}: {len(clips)} clips can be read, too few: none is left for {side}")
-    header = {
-        "frames": max(clip.frames for clip in clips),
-        "joints": first.joints,
-        "persons": max(clip.persons for clip in clips),
-        "class_names": classes,
-        "protocol": f"train/ trains, test/ tests, {words}",
-        "axes": first.axes,
-        "skeleton": first.skeleton,
-        "origin": origin_of(first, args),
-        "made_by": f"make_dataset.py {__version__}",
-    }
-    labels = {split: np.array([classes.index(clips[i].label) for i in ids]) for split, ids in index.items()}
-    places = [(split, place, i) for split, ids in index.items() for place, i in enumerate(ids)]
-    with layout.open_writer(args.out, labels, **header) as write_clip:
-        for split, place, i in progress(places, desc=args.out.name, unit="clip"):
-            clip = read_clip(clips[i].path, args).clip
-            write_clip(split, place, clip.reshape(len(clip), -1), what=clips[i].path)
-    sizes = "{:,} training, {:,} validation and {:,} test clips".format(*map(len, index.values()))
-    persons = "1 person" if header["persons"] == 1 else f"up to {header['persons']} persons"
-    print(f"{args.out}: {sizes} of {len(classes)} classes; {first.skeleton}, {persons}")
+    classes, first = sorted({clip.label for clip in clips}, key=natural), clips[0]
+    sides = {"": "train", "test_": "test"} | ({"valid_": "valid"} if (folder / "valid").is_dir() else {})
+    known, origin = known_skeleton(first.skeleton), origin_of(first.skeleton, args)
+
+    def rows():
+        for i, clip in enumerate(clips):
+            values = read_clip(clip.path, args).clip
+            yield i, values.reshape(len(values), -1)
+
+    write_set(
+        args.out,
+        rows(),
+        [classes.index(clip.label) for clip in clips],
+        {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides},
+        classes,
+        what=lambda i: clips[i].path,
+        frames=max(clip.frames for clip in clips),
+        joints=first.joints,
+        persons=max(clip.persons for clip in clips),
+        protocol=f"train/ trains, test/ tests, {'valid/' if 'valid_' in sides else '5% of train/'} is for validation",
+        axes=first.axes,
+        skeleton=first.skeleton,
+        origin=origin,
+        made_by=f"make_dataset.py {__version__}",
+    )
+    if origin and known and not all(clip.path.suffix == ".skeleton" for clip in clips):
+        print(f"  joint {origin}, {known.joints[origin - 1]}, is the origin of each clip; --origin takes another")
 
 
 def main(argv=None):
@@ -198,21 +182,19 @@ def main(argv=None):
     add = parser.add_argument
     add("folder", type=Path, help="contains train/ and test/, with a folder for each class")
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
-    add("--skeleton", choices=(*SKELETONS, "unknown"), help="of the .npy files; of the others it is known")
+    of = "of arrays; of others it is known. docs/data.md has the form of one's own"
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=of)
     add_arguments(parser)
-    origin = "joint, from 1, of the first frame that becomes the origin of a 3D .npy or MediaPipe clip; 0: none"
-    add("--origin", type=int, help=f"{origin} ({ORIGIN}; of MediaPipe 0: it is between the hips already)")
+    origin = "joint, from 1, of the first frame that becomes the origin of a 3D clip; 0: none"
+    add("--origin", type=int, help=f"{origin} ({h5.ORIGIN}; of MediaPipe 0: it is between the hips already)")
     add("--strict", action="store_true", help="stop at the first clip that would be skipped")
     args = parser.parse_args(argv)
     if args.out.suffix not in (".h5", ".hdf5"):
         raise UserError(f"--out {args.out}: must end in .h5")
-    if args.origin is not None and args.origin < 0:
-        raise UserError(f"--origin {args.origin}: a joint from 1, or 0")
     clips, skipped = read_all(args.folder, args)
     check(clips, skipped, args.folder, args)
     write(clips, args.folder, args)
-    table = args.out.with_name(f"{args.out.stem}_skipped.csv")
-    return report_skipped(skipped, table)
+    return report_skipped(skipped, args.out.with_name(f"{args.out.stem}_skipped.csv"))
 
 
 if __name__ == "__main__":

@@ -55,12 +55,9 @@ def find_files(folder):
     for side in SIDES:
         if not (folder / side).is_dir():
             raise UserError(f"{folder / side}: no such folder; {SIDES[0]} and {SIDES[1]} must be in {folder}")
-        found = sorted(f"{side}/{path.name}" for path in (folder / side).glob("*.json"))
-        if not found:
-            raise UserError(f"{folder / side}: no .json in it")
-        if bad := next((name for name in found if not name.isprintable()), None):
-            raise UserError(f"{folder}: {bad!r} is not a printable name")
-        files += found
+        files += sorted(f"{side}/{path.name}" for path in (folder / side).glob("*.json"))
+    if bad := next((name for name in files if not name.isprintable()), None):
+        raise UserError(f"{folder}: {bad!r} is not a printable name")
     return files
 
 

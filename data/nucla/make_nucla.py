@@ -19,7 +19,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.h5 import SPLITS, split_validation, write_h5
+from clips.importing import note, write_set
 from clips.nucla import ACTIONS, JOINTS, read_json
 from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
@@ -127,22 +127,21 @@ def main(argv=None):
     if len(train) < 2 or not len(test):
         found = f"of {len(clips)} clips {len(train)} would train and {len(test)} test" + " (--distinct)" * args.distinct
         raise UserError(f"{args.source}: {found}; at least two and one are needed")
-    splits = dict(zip(SPLITS, (*split_validation(train), test), strict=True))
-    labels = np.array(labels)
-    write_h5(
+    write_set(
         args.out,
-        {split: ((clips[i] for i in ids), labels[ids]) for split, ids in splits.items()},
+        ((i, clips[i]) for i in (*train, *test)),
+        labels,
+        {"": train, "test_": test},
+        ACTIONS,
         frames=max(map(len, clips)),
         joints=JOINTS,
         persons=1,
         skeleton="kinect_v1",
-        class_names=ACTIONS,
         protocol=protocol,
         made_by=f"make_nucla.py {__version__}",
     )
     if copies.any() and not args.distinct:
-        print(f"note: copies of training clips among the test clips: {copies.sum()}; see --distinct", file=sys.stderr)
-    print("{}: {} training, {} validation and {} test clips".format(args.out, *map(len, splits.values())))
+        note(f"copies of training clips among the test clips: {copies.sum()}; see --distinct")
 
 
 if __name__ == "__main__":

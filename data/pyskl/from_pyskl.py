@@ -8,11 +8,11 @@
 
 Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split as from .skeleton files. Of 2D files
 (17 joints of COCO) a joint is x - 0.5, y - 0.5 (in widths and heights of the picture) and its score, and zeros if its
-score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept. 5%
-of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons, are
-left out. A name in a list may have folders and an ending that the clip's own lacks, or the other way round. What is odd
-about lists and labels is noted. Nothing in the file is run: it may hold NumPy arrays, numbers, text and containers, and
-anything else is refused. docs/data.md says how such files differ from what the .skeleton files give.
+score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept.
+--skeleton names any other. 5% of the training clips are for validation. Clips without a person, and those of NTU that
+are known to lack skeletons, are left out. A name in a list may differ from the clip's own in folders and endings. What
+is odd about lists and labels is noted. Nothing in the file is run: it may hold NumPy arrays, numbers, text and
+containers, and anything else is refused. docs/data.md says how such files differ from what .skeleton files give.
 """
 
 import re
@@ -47,13 +47,7 @@ ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|mkv|mov|webm|mpe?g|npy)$", re.I
 
 def read_pickle(path):
     """(split lists or {}, annotations) of a file: {name: [frame_dir]} and [dict]. Raises UserError."""
-    try:
-        content = pickles.load(path)
-    except (OSError, MemoryError):
-        raise
-    except Exception as error:  # a damaged pickle can raise anything
-        why = shorten(error, 150) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as a pickle of pyskl ({why})") from None
+    content = pickles.read(path, "pyskl")
     content = content if isinstance(content, dict) else {"annotations": content}
     splits, annotations = content.get("split", {}), content.get("annotations")
     if not isinstance(annotations, list) or not annotations or not isinstance(splits, dict):
@@ -82,26 +76,24 @@ class Clip(NamedTuple):
     def is_empty(self):
         return not (self.score > 0 if self.is_2d else np.nan_to_num(self.keypoint)).astype(np.float32).any()
 
-    def rows(self, args):
-        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons."""
+    def rows(self, args=None):
+        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons. args: None for NTU's clips."""
         keypoint = self.keypoint.astype(np.float32)
         if self.is_2d:
-            best = np.sort(np.argsort(-self.score.astype(np.float32).mean(axis=(1, 2)), kind="stable")[:2])
-            keypoint, score = keypoint[best], self.score[best].astype(np.float32)[..., None]
-            height, width = self.size
+            score, (height, width) = np.nan_to_num(self.score.astype(np.float32)), self.size
+            score[np.isnan(keypoint).any(axis=3)] = 0
+            best = np.sort(np.argsort(-score.mean(axis=(1, 2)), kind="stable")[:2])
+            keypoint, score = keypoint[best], score[best][..., None]
             keypoint = np.concatenate([keypoint / np.float32([width, height]) - np.float32(0.5), score], axis=3)
-            return flat(np.where(score > 0, keypoint, np.float32(0)).swapaxes(0, 1))
+            keypoint = np.where(score > 0, keypoint, np.float32(0))
+            return keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1)
         keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
-        if not args.as_ntu:
+        if args and not args.as_ntu:
             return place(keypoint.swapaxes(0, 1), args, f"{args.pickle}: {shorten(self.name)}")
         keypoint = np.nan_to_num(keypoint)
         if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
             keypoint = keypoint[:, keypoint.any(axis=(0, 2, 3))]
-        return center_clip(flat(keypoint.swapaxes(0, 1)))
-
-
-def flat(clip):
-    return clip.reshape(len(clip), -1)
+        return center_clip(keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1))
 
 
 def read_clip(annotation, path, i, nan=None):
@@ -129,18 +121,18 @@ def read_clip(annotation, path, i, nan=None):
     is_2d = keypoint.shape[3] == 2
     if is_2d and (not is_numbers(score) or score.shape != keypoint.shape[:3]):
         raise error(f"has no keypoint_score of shape {keypoint.shape[:3]}")
-    values = np.concatenate([keypoint, score[..., None]], axis=3) if is_2d else keypoint
     try:
-        values = absent_if_nan(values, nan)
+        keypoint = absent_if_nan(keypoint, nan)
+        score = absent_if_nan(score[..., None], nan)[..., 0] if is_2d else None
     except BadFile as found:
         raise error(f"has {found.args[1]}") from None
-    if (np.abs(values) >= np.float32(FARTHEST)).any():
+    if any((np.abs(values) >= np.float32(FARTHEST)).any() for values in (keypoint, score) if values is not None):
         raise error("has too large a number in it")
-    if not is_2d:
-        return Clip(name, label, values, None, None)
-    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)):
+    if is_2d and not (
+        isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)
+    ):
         raise error("has no img_shape (height, width)")
-    return Clip(name, label, np.nan_to_num(values[..., :2]), np.nan_to_num(values[..., 2]), tuple(size))
+    return Clip(name, label, keypoint, score, tuple(size) if is_2d else None)
 
 
 def read_clips(path, args):
@@ -154,7 +146,8 @@ def choose_skeleton(clips, args):
     (joints, values), *others = {clip.keypoint.shape[2:]: clip for clip in clips}
     if others:
         raise UserError(f"{args.pickle}: clips of {joints} joints of {values} values are in it, and of {others[0]}")
-    args.as_ntu = not args.skeleton and args.origin is None and not args.up and args.scale == 1
+    placed = args.origin is not None or args.up or args.scale != 1
+    args.as_ntu = args.skeleton in (None, "kinect_v2") and not placed
     args.skeleton = args.skeleton or {(25, 3): "kinect_v2", (17, 2): "coco17"}.get((joints, values))
     if not (known := known_skeleton(args.skeleton)):
         found = f"{joints} joints of {values} values"
@@ -162,7 +155,7 @@ def choose_skeleton(clips, args):
     if len(known.joints) != joints or known.is_2d != (values == 2):
         wanted = f"{len(known.joints)} joints in {'2D' if known.is_2d else '3D'}"
         raise UserError(f"--skeleton {known.name}: {wanted}; {args.pickle} has {joints} of {values} values")
-    if known.is_2d and (args.up or args.scale != 1 or args.origin):
+    if known.is_2d and placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
 
 
@@ -269,7 +262,7 @@ def write(path, words, classes, clips, train, test, dropped, args):
     )
 
 
-def read_arguments(argv):
+def main(argv=None):
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("pickle", type=Path, metavar="FILE.pkl")
@@ -277,11 +270,7 @@ def read_arguments(argv):
     test = "the test clips, if FILE.pkl is a list of the training clips alone"
     add("--test", type=Path, metavar="FILE.pkl", help=test)
     add_arguments(parser, "the joints", labels=True)
-    return parser.parse_args(argv)
-
-
-def main(argv=None):
-    args = read_arguments(argv)
+    args = parser.parse_args(argv)
     path = args.pickle
     splits, clips = read_clips(path, args)
     if args.test:
