@@ -37,8 +37,8 @@ def in_words(scores, which=""):
     """ "top-1 91.38%, top-5 99.57%, mean-class 91.20%", as far as they are known. which: "last_" of a run's results."""
     words = [f"{name} {scores[which + key]:.2f}%" for key, name in FIGURES.items() if which + key in scores]
     classes = scores.get("classes", [])
-    if empty := sum(not one["clips"] for one in classes):
-        words[-1] += f" (without the {empty} of {len(classes)} classes that have no test clips)"
+    if (tested := sum(one["clips"] > 0 for one in classes)) < len(classes):
+        words[-1] += f" (of the {tested} of {len(classes)} classes that have test clips)"
     return ", ".join(words)
 
 

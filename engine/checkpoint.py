@@ -107,26 +107,25 @@ class Checkpoint:
         if clips.skeleton.name == "unknown" != self.skeleton.name:
             yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
 
-    def check_network(self, config):
-        """Raises UserError if it was trained with other ablations, stream or segments than those of a Config."""
-        if self.net.ablate != config.ablate:
-            flag = f"--ablate {','.join(self.net.ablate)}" if self.net.ablate else "no --ablate"
-            raise UserError(f"{self.path}: trained with {flag}; use the same")
-        if self.stream != config.stream:
-            raise UserError(f"{self.path}: trained with --stream {self.stream}; use the same")
+    def check_config(self, config, testing=True):
+        """Raises UserError if it was trained with other ablations, stream or segments than those of a Config.
+
+        testing: also with another variant, recipe or random split.
+        """
+        pairs = {
+            "--ablate": (",".join(self.net.ablate), ",".join(config.ablate)),
+            "--stream": (self.stream, config.stream),
+        }
+        if testing:
+            pairs["--variant"] = self.net.variant, config.variant
+            pairs["--recipe"] = self.recipe.name, config.recipe.name
+            if config.split is not None and self.split not in (None, config.split):
+                raise UserError(f"{self.path}: trained on split {self.split}, not on split {config.split}")
+        for flag, (ours, theirs) in pairs.items():
+            if ours != theirs:
+                raise UserError(f"{self.path}: trained with {f'{flag} {ours}' if ours else f'no {flag}'}; use the same")
         if config.seg not in (None, self.net.seg):
             raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
-
-    def check_config(self, config):
-        """As check_network, and of another variant, recipe or random split."""
-        self.check_network(config)
-        if self.net.variant != config.variant:
-            flag = f"--variant {self.net.variant}" if self.net.variant else "no --variant"
-            raise UserError(f"{self.path}: trained with {flag}; test it with the same")
-        if self.recipe != config.recipe:
-            raise UserError(f"{self.path}: trained with --recipe {self.recipe.name}; test it with the same")
-        if config.split is not None and self.split not in (None, config.split):
-            raise UserError(f"{self.path}: trained on split {self.split}, not on split {config.split}")
 
 
 def find_checkpoint(results, dataset, network, case):

@@ -227,5 +227,5 @@ def make_config(args, clips, name, init=None, digest=None):
     config = Config(**own)
     if init:
         init.check_fits(clips.joints, None, clips.skeleton)
-        init.check_network(config)
+        init.check_config(config, testing=False)
     return config
