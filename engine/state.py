@@ -41,7 +41,7 @@ class RunState:
         device = clips.frames.device
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
-        self.about = logs.provenance(command, device, **self.settings)
+        self.about = logs.provenance(command, device, **self.settings, protocol=clips.protocol)
         self.eval_split = "valid" if config.select == "val" else "test"
         self.log, self.best, self.results = [], math.inf, {}
 
