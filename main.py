@@ -39,7 +39,7 @@ from clips.skeletons import STREAMS
 from engine import distributed, ensemble, finetune, runs
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
-from engine.datasets import DATASETS, find_h5
+from engine.datasets import DATASETS, find_h5, find_odd_training
 from engine.distributed import print_once, warn_once
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
@@ -150,7 +150,9 @@ def check(args):
 
 
 def warn(config, clips):
-    """Lines about what the recipe cannot do with these data."""
+    """Lines about what is odd about these data, and what the recipe cannot do with them."""
+    for line in find_odd_training(clips):
+        warn_once(line)
     if not clips.spatial:
         warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:

@@ -11,6 +11,7 @@ from data import augment
 from engine import distributed, finetune
 from engine.accelerate import training_step
 from engine.checkpoint import check_size, load_checkpoint
+from engine.distributed import CPU_BATCH
 from engine.logs import Progress
 from engine.runs import prepare, read_clips
 from engine.state import RunState
@@ -19,8 +20,7 @@ from safe.files import remove_stale_parts
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
-# Clips that are tested at a time; on a CPU what is between two layers then fits into its caches
-EVAL_BATCH, CPU_BATCH = 256, 8
+EVAL_BATCH = 256  # clips that a GPU tests at a time
 
 
 def criterion(logits, label):

@@ -9,7 +9,7 @@ import re
 import reprlib
 import socket
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __version__ = "0.2.0"
@@ -83,6 +83,7 @@ def atomic_write(path):
     So a reader sees the old file or the new one, never a part. The content is flushed to the disk before the rename.
     """
     path = Path(path)
+    made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
     try:
@@ -93,6 +94,9 @@ def atomic_write(path):
             os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that was made goes again, unless there is something in it
+            for folder in made:
+                folder.rmdir()
 
 
 # ---- numbers

@@ -128,7 +128,7 @@ def make_rows(device, compiled):
             yield Row(f"{what} --compile", BATCH, release, ours, training=True)
 
     net.eval()
-    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, amp=True)}
+    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, torch.bfloat16)}
     check_forms(net, forms, x[:BATCH])
     for form, n, repeat, runs in (
         ("the module", BATCH, 1, None),

@@ -149,7 +149,8 @@ def speed(args, report):
                     report.add("steps", precision=precision, batch=batch, **row)
             with report.attempt(f"testing, {precision}, batch {batch}"), torch.inference_mode():
                 net.eval()
-                forms = {"release": Release(net, batch), "ours": net, "folded": Folded(net, amp)}
+                folded = Folded(net, torch.bfloat16 if amp else None)
+                forms = {"release": Release(net, batch), "ours": net, "folded": folded}
 
                 def test(form, x=x, amp=amp):
                     with torch.autocast(device.type, torch.bfloat16, enabled=amp and not isinstance(form, Folded)):

@@ -1,4 +1,4 @@
-"""What can be wrong with the arrays of an h5: shapes, values, labels, copies, and bones that change their length.
+"""What can be wrong with the arrays of an h5: shapes, values, labels, empty classes, and copies.
 
 clips/h5.py calls these checks, data.py reads by `read_parts`, and tools/check_h5.py prints what they find.
 """
@@ -10,16 +10,10 @@ from itertools import compress
 import h5py
 import numpy as np
 
+from clips.units import FARTHEST, SAMPLE, pick
+
 BLOCK = 2**24  # bytes of x, or of y, in memory at a time
-FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
-# Bones are judged by their lengths in all frames, in multiples of the person's mean bone over the clip. In N-UCLA and
-# the demo set, which are in the right order, the quartiles of a bone are up to 0.23 apart, and left and right differ by
-# 1%; in 30 of their clips up to 0.37 and 45%. With joints in other orders it was 0.41 to 0.71, or 1.7 to 10 times. The
-# change in relation to the bone itself tells less: a thumb's length in correct data of a Kinect varies by half.
-CLIPS = 30  # fewer clips say too little
-SPREAD = 0.4  # between a bone's quartiles, of the mean bone, or of this one if it is longer
-RATIO = 1.5  # of a bone's median length to that of its counterpart
 
 
 def check_shapes(file, splits):
@@ -103,20 +97,20 @@ def describe(found):
         yield f"{array}: clip {clips[0]} {what}{more}"
 
 
-def check_values(file, splits, skeleton=None, step=lambda clips: None):
+def check_values(file, splits, header, step=lambda clips: None):
     """What is wrong with the values of an open h5 whose shapes and attributes are correct, and what is odd but allowed:
-    two lists of lines. Odd are empty clips, test clips that also train, and bones.
+    two lists of lines. Odd are empty clips and classes, and test clips that also train. Also returns a sample of its
+    persons, as from units.pick.
 
-    skeleton: of 3D joints, a Skeleton; None if lengths mean nothing. step: called with the clips of each part.
+    step: called with the clips of each part.
     """
-    bones = BoneLengths(skeleton) if skeleton and len(skeleton.bones()) else None
-    trained, bad, odd = set(), {}, {}  # digests of clips that train, without empty ones; {(array, what): clips}
+    trained, classes, people, bad, odd = set(), set(), [], {}, {}  # trained: digests; {(array, what): clips}
 
     def add(found, more):
         for key, clips in more.items():
             found.setdefault(key, []).extend(clips)
 
-    for split, i, x, _, wrong in read_parts(file, splits):
+    for split, i, x, label, wrong in read_parts(file, splits):
         add(bad, wrong)
         filled = x.any(axis=(1, 2))
         digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in x]
@@ -126,76 +120,21 @@ def check_values(file, splits, skeleton=None, step=lambda clips: None):
             add(odd, {(f"{split}x", "is also a training or validation clip"): copies})
         else:
             trained.update(compress(digests, filled))
-        if bones and not any(array.endswith("x") for array, _ in wrong):
-            bones.add(x)
+            classes.update(label.tolist())
+        if not any(array.endswith("x") for array, _ in wrong):
+            for at in range(-i % (every := max(1, len(file[f"{split}x"]) // SAMPLE)), len(x), every):
+                people += pick(x[at].reshape(len(x[at]), -1, header["joints"], 3))
         step(len(x))
-    notes = [*describe({key: clips for key, clips in odd.items() if clips})]
-    return [*describe(bad)], notes + ([*bones.notes()] if bones else [])
+    notes = [
+        *describe({key: clips for key, clips in odd.items() if clips}),
+        *describe_empty(classes, header["class_names"]),
+    ]
+    return [*describe(bad)], notes, people
 
 
-class BoneLengths:
-    """How long the bones of a skeleton are: a histogram for each, to which clips are added.
-
-    Finds joints in another order than the skeleton's. It cannot find left and right exchanged altogether, nor arms
-    with legs on both sides: the lengths stay the same on both sides.
-    """
-
-    BINS, STEP = 1200, 0.01  # of the logarithm of a length, from -6 to 6
-
-    def __init__(self, skeleton):
-        self.skeleton, self.bones, self.clips = skeleton, skeleton.bones(), 0
-        self.counts = np.zeros((len(self.bones), self.BINS), np.int64)
-
-    def add(self, x):
-        """x: (clips, frames, persons * joints * 3) float32, finite. A joint that is all zeros is absent."""
-        x = x.reshape(*x.shape[:2], -1, len(self.skeleton.joints), 3).swapaxes(1, 2)
-        clip, person, frame = x.any(axis=(3, 4)).nonzero()
-        x, track = x[clip, person, frame], clip * x.shape[1] + person
-        a, b = (x[:, joints] for joints in self.bones.T)
-        seen = a.any(axis=2) & b.any(axis=2)  # (frames, bones)
-        length = np.linalg.norm(a - b, axis=2) * seen
-        mean = np.bincount(track, length.sum(axis=1)) / np.maximum(np.bincount(track, seen.sum(axis=1)), 1)
-        relative = np.log(np.maximum(length / np.maximum(mean, 1e-9)[track, None], 1e-9))
-        bins = ((relative / self.STEP).round() + self.BINS // 2).clip(0, self.BINS - 1).astype(np.int64)
-        bins += np.arange(len(self.bones)) * self.BINS
-        self.counts += np.bincount(bins[seen], minlength=self.counts.size).reshape(self.counts.shape)
-        self.clips += len(np.unique(track))
-
-    def quantile(self, q):
-        """Of each bone's lengths, as multiples of the mean bone: (bones,), NaN if the bone was never seen."""
-        total = self.counts.cumsum(axis=1)
-        place = (total >= np.maximum(q * total[:, -1:], 1)).argmax(axis=1) - self.BINS // 2
-        return np.where(total[:, -1] > 0, np.exp(place * self.STEP), np.nan)
-
-    def notes(self):
-        """At most two lines, of the bone that changes most and the pair that differs most."""
-        if self.clips < CLIPS:
-            return
-        low, median, high = map(self.quantile, (0.25, 0.5, 0.75))
-        spread = (high - low) / np.maximum(median, 1)
-        if count := int((spread > SPREAD).sum()):
-            i = np.nanargmax(spread)
-            quartiles = f"its quartiles are {low[i]:.2f} and {high[i]:.2f} of the mean bone"
-            yield self._note(f"{self._name(i)} changes its length: {quartiles}", count)
-        pairs = self.pairs()
-        ratio = median[pairs[:, 0]] / median[pairs[:, 1]]
-        ratio = np.maximum(ratio, 1 / ratio)
-        if count := int((ratio > RATIO).sum()):
-            i = np.nanargmax(ratio)
-            one, other = sorted(pairs[i], key=lambda bone: -median[bone])
-            yield self._note(f"{self._name(one)} is {ratio[i]:.1f} times as long as {self._name(other)}", count)
-
-    def _note(self, what, count):
-        more = f" ({count} bones like this)" if count > 1 else ""
-        name = "the stated skeleton" if self.skeleton.name == "custom" else self.skeleton.name
-        return f"are the joints in the order of {name}? {what}{more}"
-
-    def _name(self, bone):
-        return " - ".join(self.skeleton.joints[joint] for joint in self.bones[bone])
-
-    def pairs(self):
-        """(pairs, 2): bones that are each other's counterpart, each pair once."""
-        other = {frozenset(bone): i for i, bone in enumerate(self.bones.tolist())}
-        sides = self.skeleton.pairs or range(len(self.skeleton.joints))
-        found = [other.get(frozenset(sides[joint] for joint in bone), -1) for bone in self.bones.tolist()]
-        return np.array([(i, k) for i, k in enumerate(found) if i < k], np.int64).reshape(-1, 2)
+def describe_empty(labels, class_names):
+    """A line that names the classes of which no clip trains, if there are any. labels: those of the clips that do."""
+    empty = [f"{i} ({name})" for i, name in enumerate(class_names) if i not in labels]
+    if empty:
+        from_1 = ": do its labels count from 1?" if 0 not in labels and max(labels, default=0) > 0 else ""
+        yield f"no clip of {len(empty)} classes trains, such as {empty[0]}{from_1}"

@@ -11,8 +11,10 @@ splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the tr
     axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
                         score"
     skeleton            a name of clips/skeletons.py; or
+    joint_names         a list of strings; and
     parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle), or one of the two. Without flip_pairs nothing is flipped
+                        number for a root, or in the middle). All three need not be there; without flip_pairs nothing
+                        is flipped
     origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
     made_by             program and version that wrote the file
 
@@ -20,6 +22,8 @@ A file from elsewhere may lack the attributes if its x are 150 wide: it then has
 Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
+import sys
+from collections import Counter
 from contextlib import contextmanager
 from operator import index
 
@@ -28,8 +32,8 @@ import numpy as np
 
 import util
 from clips import checks
-from clips.checks import FARTHEST
-from clips.skeletons import KINECT_V2, read_skeleton
+from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
+from clips.units import FARTHEST, SAMPLE, find_odd, pick
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
@@ -71,6 +75,7 @@ ATTRIBUTES = {
     "protocol": ("a text", lambda value: util.readable(_text(value))),
     "axes": (f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}", _axes),
     "skeleton": ("a text", _text),
+    "joint_names": ("a list of text", _texts),
     "parents": ("a list of whole numbers", _numbers),
     "flip_pairs": ("a list of whole numbers", _numbers),
     "origin": ("a whole number", index),
@@ -83,12 +88,14 @@ ATTRIBUTES = {
 def write_h5(path, splits, **header):
     """Writes an h5 in this layout, clip by clip; the file appears when it is complete.
 
-    splits: {"": (clips, labels), "valid_": ..., "test_": ...}: labels (n,) class indices, clips an iterable of n arrays
-    (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which are then zeros.
-    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (or
-    parents and flip_pairs) and axes, as above; origin: as above, and each clip is centered there
-    (`trim_and_center`). Without it clips stay as they are.
-    Raises UserError that names the clip for a wrong shape, label or value.
+    splits: {"": (clips, labels), "valid_": ..., "test_": ...}, perhaps without valid_: labels (n,) class indices, clips
+    an iterable of n arrays (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which
+    are then zeros.
+    header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (a name
+    or a Skeleton; or joint_names, parents, flip_pairs) and axes, as above; origin: as above, and each clip is centered
+    there (`trim_and_center`). Without it clips stay as they are.
+    Raises UserError that names the clip for a wrong shape, label or value. What is odd about the clips is printed to
+    standard error (units.find_odd), and classes of which none trains.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
         for split, (clips, _) in splits.items():
@@ -97,20 +104,30 @@ def write_h5(path, splits, **header):
 
 
 @contextmanager
-def open_writer(path, labels, *, frames, joints, persons, class_names, resplits=None, **more):
+def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=None, resplits=None, **more):
     """As `write_h5`, for clips in any order: yields write(split, i, clip, what=None), to be called once for each clip.
 
     labels: {"": (n,) class indices, "valid_": ..., "test_": ...}. resplits: (splits, clips), see above. more: the other
     attributes of the file. what: how an error names the clip, instead of its place in the h5.
     Padding is not written: a chunk of HDF5 that was never written reads as zeros and takes no space.
     """
-    names, more = list(class_names), {key: value for key, value in more.items() if value is not None}
+    skeleton = skeleton.to_attributes() if isinstance(skeleton, Skeleton) else {"skeleton": skeleton}
+    if skeleton.pop("is_2d", False):
+        more.setdefault("axes", AXES_2D)
+    names = [*map(util.readable, class_names)]
+    if twice := [name for name, n in Counter(names).items() if n > 1]:
+        raise util.UserError(f"class_names: {util.shorten(twice[0])} twice")
+    if unknown := [split for split in labels if split not in SPLITS]:
+        raise util.UserError(f"split {unknown[0]!r:.40}: not one of {', '.join(map(repr, SPLITS))}")
+    labels = {split: _checked_labels(labels.get(split, []), f"{split}y", len(names)) for split in SPLITS}
+    if empty := [split for split in ("", "test_") if not len(labels[split])]:
+        raise util.UserError(f"{empty[0]}x: no clips")
+    more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
-        file.attrs.update(joints=joints, persons=persons, class_names=list(map(util.readable, names)), **more)
-        missing = {}
-        for split in SPLITS:
-            y = _checked_labels(labels[split], f"{split}y", len(names))
+        file.attrs.update(joints=joints, persons=persons, class_names=names, **more)
+        missing, people = {}, []
+        for split, y in labels.items():
             one_hot = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
             for at in range(0, len(y), LABELS):
                 one_hot[at : at + LABELS] = y[at : at + LABELS, None] == np.arange(len(names))
@@ -119,20 +136,27 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, resplits=
             missing[split] = np.ones(len(y), bool)
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
-        if problems := [*_read_attributes(file)[1], *checks.check_resplits(file, SPLITS)]:
+        header, problems = _read_attributes(file)
+        if problems := problems or [*checks.check_resplits(file, SPLITS)]:
             raise util.UserError(problems[0])
 
         def write(split, i, clip, what=None):
             if i >= len(missing[split]):
                 raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
-            x, origin = file[f"{split}x"], more.get("origin")
-            _write_chunks(x, i, _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints, origin))
+            x = file[f"{split}x"]
+            clip = _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints, header["origin"])
+            _write_chunks(x, i, clip)
+            if i % max(1, len(x) // SAMPLE) == 0:
+                people.extend(pick(clip.reshape(len(clip), -1, joints, 3)))
             missing[split][i] = False
 
         yield write
         for split in SPLITS:
             if missing[split].any():
                 raise util.UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
+        trained = {*labels[""].tolist(), *labels["valid_"].tolist()}
+        for note in (*checks.describe_empty(trained, names), *_find_odd(people, header)):
+            print(f"note: {path}: {note}", file=sys.stderr)
 
 
 def _checked_labels(labels, what, classes):
@@ -236,17 +260,20 @@ def validate(file, step=lambda clips: None, notes=None):
     """What is wrong with an open h5: a list of lines, empty if it is in this layout.
 
     All arrays are read, a few MB at a time; step is called with the number of clips after each such part. notes: a list
-    to which what is odd but allowed is added: empty clips, test clips that also train, and bones whose lengths do not
-    look like those of the skeleton.
+    to which what is odd but allowed is added: empty clips and classes, test clips that also train, and persons that are
+    not in metres, not upright along y, or whose bones do not look like those of the skeleton.
     """
     header, problems = _read_layout(file)
     if problems:
         return problems
-    skeleton = header["skeleton"] if header["axes"] == AXES_3D else None
-    problems, odd = checks.check_values(file, SPLITS, skeleton, step)
+    problems, odd, people = checks.check_values(file, SPLITS, header, step)
     if notes is not None:
-        notes += odd
+        notes += odd + _find_odd(people, header)
     return problems
+
+
+def _find_odd(people, header):
+    return find_odd(people, header["skeleton"], header["axes"] == AXES_2D)
 
 
 def _read_layout(file):
@@ -284,10 +311,10 @@ def _read_attributes(file):
     if not 0 <= (header["origin"] or 0) <= joints:
         problems.append(f"attribute origin: {header['origin']}, not a joint from 1 to {joints}, or 0 for none")
     try:
-        stated = {key: header.pop(key) for key in ("skeleton", "parents", "flip_pairs") if key in header}
-        header["skeleton"] = read_skeleton(stated or known, joints)
+        stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
+        header["skeleton"] = read_skeleton((stated or known) | {"is_2d": header["axes"] == AXES_2D}, joints)
     except ValueError as error:
-        problems.append(f"attributes skeleton, parents, flip_pairs: {util.shorten(error, 150)}")
+        problems.append(f"attributes skeleton, joint_names, parents, flip_pairs: {util.shorten(error, 150)}")
     return header, problems
 
 

@@ -1,9 +1,11 @@
-"""MediaPipe's 33 joints as those of the two Kinects, for networks that were trained with a Kinect.
+"""Joints of one tool or camera as those of a Kinect, for networks that were trained with one.
 
     clip = map_joints(clip, "mediapipe33", "kinect_v2")      # (..., 33, 3) -> (..., 25, 3), metres, Kinect's axes
 
-Each joint is a weighted mean of MediaPipe's. Shoulders, elbows, wrists, knees and ankles are MediaPipe's own; all
-others are guessed:
+Each joint is a weighted mean. Joints that both have under one name are kept, among them shoulders, elbows, wrists,
+knees and ankles; all others are guessed.
+
+From MediaPipe's 33 joints:
 
 hips                 MediaPipe's, though Kinect's are higher and closer together (N-UCLA: 14 cm apart; MediaPipe: 22)
 head                 between the ears
@@ -18,13 +20,23 @@ feet                 on the way from the ankle to the toes, half of it (v1) or t
 The fractions of v1's trunk are those that fit N-UCLA's training clips best, rounded: the joint is then 16 mm (hip
 centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. The
 others are guesses.
+
+From Kinect v2 to v1: the trunk as from MediaPipe, with the base and the top of v2's spine for hips and shoulders; hips,
+head, hands and feet are v2's.
+
+From Azure Kinect's 32 joints, and the same of ZED's 34, to Kinect v2: the base of the spine is the pelvis, its middle
+half way from the navel to the chest, its top between the clavicles; hips, neck, head, hands and feet are Azure's. From
+there to v1 as above.
 """
 
 import numpy as np
 
-from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33
+from clips.skeletons import AZURE_KINECT, KINECT_V1, KINECT_V2, MEDIAPIPE33, ZED34
 
-POINTS = dict(zip(MEDIAPIPE33.joints, np.eye(33), strict=True))  # each as the weights of MediaPipe's joints
+
+def _points(skeleton):
+    """Each joint by name, as the weights of the skeleton's joints."""
+    return dict(zip(skeleton.joints, np.eye(len(skeleton.joints)), strict=True))
 
 
 def _between(a, b, share=0.5):
@@ -32,14 +44,15 @@ def _between(a, b, share=0.5):
     return (1 - share) * a + share * b
 
 
-def _kinect(foot, trunk):
+def _of_mediapipe(foot, trunk):
     """All joints by name. foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
-    middle = {name: _between(POINTS[f"left {name}"], POINTS[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
-    points = POINTS | {"head": middle["ear"]} | trunk(*middle.values())
+    points = _points(MEDIAPIPE33)
+    middle = {name: _between(points[f"left {name}"], points[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
+    points |= {"head": middle["ear"]} | trunk(*middle.values())
     for side in ("left", "right"):
-        hand = _between(POINTS[f"{side} index finger"], POINTS[f"{side} little finger"])
-        points |= {f"{side} hand": hand, f"{side} hand tip": _between(POINTS[f"{side} wrist"], hand, 2)}
-        points[f"{side} foot"] = _between(POINTS[f"{side} ankle"], POINTS[f"{side} foot"], foot)
+        hand = _between(points[f"{side} index finger"], points[f"{side} little finger"])
+        points |= {f"{side} hand": hand, f"{side} hand tip": _between(points[f"{side} wrist"], hand, 2)}
+        points[f"{side} foot"] = _between(points[f"{side} ankle"], points[f"{side} foot"], foot)
     return points
 
 
@@ -60,11 +73,33 @@ def _trunk_v2(hips, shoulders, head):
     }
 
 
+def _of_kinect_v2():
+    points = _points(KINECT_V2)
+    return points | _trunk_v1(*(points[name] for name in ("base of the spine", "spine at the shoulders", "head")))
+
+
+def _of_azure(skeleton):
+    points = _points(skeleton)
+    return points | {
+        "base of the spine": points["pelvis"],
+        "middle of the spine": _between(points["spine at the navel"], points["spine at the chest"]),
+        "spine at the shoulders": _between(points["left clavicle"], points["right clavicle"]),
+    }
+
+
+def _weights(points, skeleton):
+    return np.array([points[joint] for joint in skeleton.joints])
+
+
 # (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip), whose rows sum to 1
 MAPS = {
-    (MEDIAPIPE33.name, kinect.name): np.array([points[joint] for joint in kinect.joints])
-    for kinect, points in ((KINECT_V1, _kinect(1 / 2, _trunk_v1)), (KINECT_V2, _kinect(2 / 3, _trunk_v2)))
+    (MEDIAPIPE33.name, KINECT_V1.name): _weights(_of_mediapipe(1 / 2, _trunk_v1), KINECT_V1),
+    (MEDIAPIPE33.name, KINECT_V2.name): _weights(_of_mediapipe(2 / 3, _trunk_v2), KINECT_V2),
+    (KINECT_V2.name, KINECT_V1.name): _weights(_of_kinect_v2(), KINECT_V1),
 }
+for _skeleton in (AZURE_KINECT, ZED34):
+    MAPS[_skeleton.name, KINECT_V2.name] = _weights(_of_azure(_skeleton), KINECT_V2)
+    MAPS[_skeleton.name, KINECT_V1.name] = MAPS[KINECT_V2.name, KINECT_V1.name] @ MAPS[_skeleton.name, KINECT_V2.name]
 
 
 def map_joints(clip, source, target):

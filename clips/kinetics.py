@@ -12,26 +12,27 @@ JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
 LARGEST = 2**26  # bytes of a json; one of 300 frames has 250,000
 
 
-def parse(text):
-    """Reads the text of one json: (frames, 108) float32, the class index and the class name. Raises BadFile.
+def parse(text, labelled=True):
+    """Reads one json, its text or what is in it: (frames, 108) float32, the class index and name. Raises BadFile.
 
     A row is x, y, score of the 18 joints of person 1, then of person 2, zeros for an absent one.
+    labelled: False for a clip of any length that need not have a label; index and name are then None.
     """
     try:
-        clip = json.loads(text)
+        clip = text if isinstance(text, dict) else json.loads(text)
         frames = sorted(clip["data"], key=lambda frame: frame["frame_index"])
-        label, name = clip["label_index"], clip["label"]
+        label, name = (clip["label_index"], clip["label"]) if labelled else (None, None)
         persons = [person for frame in frames for person in frame["skeleton"]]
         pose = np.array([person["pose"] for person in persons] or np.empty((0, JOINTS * 2)))
         score = np.array([person["score"] for person in persons] or np.empty((0, JOINTS)))
         frame = np.repeat(np.arange(len(frames)), [len(frame["skeleton"]) for frame in frames])
     except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise BadFile(None, f"not a clip of Kinetics-Skeleton ({type(error).__name__}: {error})"[:200]) from None
-    if type(label) is not int or not 0 <= label < CLASSES:
+    if labelled and (type(label) is not int or not 0 <= label < CLASSES):
         raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
-    if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
+    if labelled and (not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100):
         raise BadFile(None, f"label {name!r:.30} is not a name")
-    if len(frames) > FRAMES:
+    if labelled and len(frames) > FRAMES:
         raise BadFile(None, f"{len(frames)} frames, more than {FRAMES}")
     for what, values, width in (("pose", pose, JOINTS * 2), ("score", score, JOINTS)):
         if values.dtype.kind not in "fi" or values.shape != (len(persons), width):

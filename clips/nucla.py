@@ -26,12 +26,12 @@ JOINTS = 20
 
 
 def read_json(text, name, labelled=True):
-    """Reads the text of one json: (frames, 60) float32, metres, and the class index. Raises UserError.
+    """Reads one json, its text or what is in it: (frames, 60) float32, metres, and the class index. Raises UserError.
 
     labelled: False for a clip that need not have a label; the index is then None.
     """
     try:
-        clip = json.loads(text)
+        clip = text if isinstance(text, dict) else json.loads(text)
         skeletons = np.asarray(clip["skeletons"], dtype=np.float64)
         label = int(clip["label"]) if labelled else None
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 
 from clips.checks import FARTHEST
-from clips.h5 import ORIGIN, SPLITS, split_validation, trim_and_center, write_h5
+from clips.h5 import ORIGIN, trim_and_center
+from clips.importing import write_set
 from clips.skeletons import KINECT_V1
 from util import UserError, shorten
 
@@ -17,9 +18,9 @@ def write_odd_even(out, source, clips, class_names, made_by):
 
     source: what they were read from, for errors. clips: iterable of (name, subject from 1, label from 0, clip), a clip
     (frames, 20, 3) metres, y up. Joint 2, the spine, becomes its origin; 5% of the training clips are for validation.
-    Clips without a person are left out, and named. Raises UserError.
+    Clips without a person are left out and counted, those with crossed legs named. Raises UserError.
     """
-    names, subjects, labels, arrays, empty, crossed = [], [], [], [], [], []
+    subjects, labels, arrays, empty, crossed = [], [], [], [], []
     for name, subject, label, joints in clips:
         if not 0 <= label < len(class_names):
             raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
@@ -31,29 +32,27 @@ def write_odd_even(out, source, clips, class_names, made_by):
             continue
         if has_crossed_legs(clip[:, 0]):
             crossed.append(name)
-        for values, value in zip((names, subjects, labels, arrays), (name, subject, label, clip), strict=True):
+        for values, value in zip((subjects, labels, arrays), (subject, label, clip), strict=True):
             values.append(value)
     odd = np.array(subjects) % 2 == 1
-    if odd.sum() < 2 or odd.all():
-        raise UserError(f"{source}: {odd.sum()} of {len(odd)} clips are of odd subjects; both kinds are needed")
-    splits = dict(zip(SPLITS, (*split_validation(np.flatnonzero(odd)), np.flatnonzero(~odd)), strict=True))
-    labels = np.array(labels)
-    write_h5(
+    write_set(
         out,
-        {split: ((arrays[i].reshape(len(arrays[i]), -1) for i in ids), labels[ids]) for split, ids in splits.items()},
-        frames=max(map(len, arrays)),
+        ((i, clip.reshape(len(clip), -1)) for i, clip in enumerate(arrays)),
+        labels,
+        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
+        class_names,
+        [(empty, "nobody is in them")],
+        frames=max(map(len, arrays), default=0),
         joints=len(KINECT_V1.joints),
         persons=1,
         skeleton=KINECT_V1.name,
-        class_names=class_names,
         protocol="cross-subject: odd subjects train, even subjects test",
         origin=ORIGIN,
         made_by=made_by,
     )
-    for some, what in ((empty, "left out, as nobody is in them"), (crossed, "have crossed legs, and are kept")):
-        if some:
-            print(f"note: {len(some)} clips {what}: {shorten(', '.join(some), 100)}", file=sys.stderr)
-    print("{}: {} training, {} validation and {} test clips".format(out, *map(len, splits.values())))
+    if crossed:
+        some = shorten(", ".join(crossed), 100)
+        print(f"note: {len(crossed)} clips have crossed legs, and are kept: {some}", file=sys.stderr)
 
 
 def has_crossed_legs(clip):

@@ -1,67 +1,95 @@
 """Reads recordings that are in no data set.
 
-clip, skeleton, axes = read_any("S001C001P001R001A010.skeleton")     # (frames, persons, 25, 3) float32, metres
-clip, skeleton, axes = read_any("walk.json", size=(1280, 720))       # of a pose estimator
+poses = read_any("S001C001P001R001A010.skeleton")          # of its clip: (frames, persons, 25, 3) float32, metres
+poses = read_any("walk.json", size=(1280, 720))            # of a pose tool
 """
 
-import json
 from pathlib import Path
 
 import numpy as np
 
-from clips.h5 import ORIGIN, trim_and_center
+from clips import kinetics
+from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes
+from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
-from clips.poses import AXES_2D, AXES_3D, LARGEST, Poses, from_mediapipe, is_folder_of_frames, read_poses
-from clips.skeletons import SKELETONS
+from clips.poses import ABSENT, Flags, Poses, fill_absent, is_folder_of_frames, load_json, picture_size, read_poses
+from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
+from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
+from safe.arguments import argument_type, positive_float, up_to
 from util import UserError, regular, shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
-# Rotations that turn the axis that points up to y
-UP = {
-    "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
-    "y": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "z": [[1, 0, 0], [0, 0, 1], [0, -1, 0]],
-    "-x": [[0, 1, 0], [-1, 0, 0], [0, 0, 1]],
-    "-y": [[-1, 0, 0], [0, -1, 0], [0, 0, 1]],
-    "-z": [[1, 0, 0], [0, 0, -1], [0, 1, 0]],
-}
 
 
-def read_any(path, skeleton="unknown", size=None, persons=2, up=None, scale=1.0):
-    """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU and N-UCLA are centered as in training; the
+def add_arguments(parser):
+    """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
+    add = parser.add_argument
+    add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
+    add("--persons", type=up_to(100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
+    axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
+    add("--axes", type=argument_type(read_axes), help=f"{axes}persons in a .json is frames of one, or one frame")
+    add("--up", choices=UP, help="the axis that points up, as in --up=-z, where a file's format does not say (y)")
+    add("--scale", type=positive_float, default=1.0, help="factor from such a file's unit to metres (%(default)s)")
+    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
+
+
+def read_axes(text):
+    """An order of axes for --axes. Raises ValueError."""
+    if text not in ("T", "M") and sorted(text) not in (sorted("TVC"), sorted(LETTERS)):
+        raise ValueError(
+            f"{text}: not T frames, V joints, C values and perhaps M persons in some order, nor T or M alone"
+        )
+    return text
+
+
+def flags_of(args):
+    """The Flags in a program's arguments, as keyword arguments."""
+    return {name: getattr(args, name) for name in Flags._fields}
+
+
+def read_any(path, skeleton="unknown", **flags):
+    """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
-    path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA, with or without a
-    label; a file or folder of a pose estimator (poses.py); or a `.npy`, (frames, joints, 3) or (frames, persons,
-    joints, 3): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score; zeros for an absent person.
-    skeleton, up, scale: of a `.npy`, which does not say (`as_poses`). size, persons: of poses, as in read_poses.
+    path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA or Kinetics-Skeleton,
+    with or without a label; a file or folder of a pose tool (poses.py); or a `.npy`, (frames, joints, 3) or (frames,
+    persons, joints, 3): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score; zeros for an absent person.
+    skeleton: of a `.npy`, which does not say (`as_poses`). flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
-    path = Path(path)
+    path, flags = Path(path), Flags(**flags)
     try:
         if path.suffix == ".npy":
-            poses = _read_npy(path, skeleton, up, scale)
+            poses = _read_npy(path, skeleton, flags)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
-        elif path.suffix == ".json" and _is_nucla(path):
-            clip, _ = read_json(path.read_bytes(), path, labelled=False)
-            poses = Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
         elif path.suffix in (".json", ".jsonl") or path.is_dir():
-            poses = read_poses(path, size, persons)
+            poses = _read_json(path, flags)
         else:
             path.stat()
             raise BadFile(None, "not a .skeleton, .json, .jsonl or .npy file, nor a folder")
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
-        check_size(poses.clip, poses.skeleton, scale if path.suffix == ".npy" else None)
+        check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
     return poses
+
+
+def _read_json(path, flags):
+    content = None if path.is_dir() else load_json(path)
+    if isinstance(content, dict) and "skeletons" in content:
+        clip, _ = read_json(content, path, labelled=False)
+        return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
+    if isinstance(content, dict) and "data" in content:
+        clip, *_ = kinetics.parse(content, labelled=False)
+        return Poses(clip.reshape(len(clip), -1, kinetics.JOINTS, 3), "openpose18", AXES_2D, centered=True)
+    return read_poses(path, content=content, **flags._asdict())
 
 
 def read_recording(path, origin=ORIGIN, **options):
@@ -84,18 +112,7 @@ def _walk(path):
             yield from _walk(entry)
 
 
-def _is_nucla(path):
-    """Whether a .json is a clip of N-UCLA. Only a file with its word in it is parsed for this."""
-    if not path.is_file() or path.stat().st_size > LARGEST or b'"skeletons"' not in (text := path.read_bytes()):
-        return False
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and "skeletons" in content
-
-
-def _read_npy(path, skeleton, up, scale):
+def _read_npy(path, skeleton, flags):
     try:  # mapped: no memory is allocated by the header alone
         array = np.load(regular(path), mmap_mode="r", allow_pickle=False)
         shape, dtype = array.shape, array.dtype
@@ -103,42 +120,75 @@ def _read_npy(path, skeleton, up, scale):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
         raise BadFile(None, f"not an array of numbers in NumPy's format ({shorten(error, 150)})") from None
-    if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape or dtype.kind not in "fiu":
-        wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
-        raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
-    clip = np.array(array, np.promote_types(dtype, np.float32)).reshape(len(array), -1, *shape[-2:])
-    if not (finite := np.isfinite(clip).all(axis=(1, 2, 3))).all():
-        raise BadFile(None, f"NaN or infinity in frame {finite.argmin() + 1}; use zeros for an absent person")
-    return as_poses(clip, skeleton, up, scale)
+    if len(shape) not in (3, 4) or 0 in shape or dtype.kind not in "fiu":
+        raise BadFile(None, f"{dtype} of shape {shape}, not (frames, joints, 3) or (frames, persons, joints, 3)")
+    array, notes = _order(array, known_skeleton(skeleton), flags.axes)
+    clip = absent_if_nan(np.array(array, np.promote_types(dtype, np.float32)), flags.nan)
+    poses = as_poses(clip, skeleton, flags.up, flags.scale)
+    return poses._replace(notes=(*notes, *poses.notes))
+
+
+def _order(array, known, axes):
+    """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
+    joints, shape = known and len(known.joints), array.shape
+    if axes and len(axes) > 1:
+        return arrange(array, joints, axes)[0], ()
+    ends = [size == 3 for size in (shape[-1], shape[0])]  # which may be x, y, z
+    order = {3: ("TVC", "CTV"), 4: ("TMVC", "CTVM")}.get(array.ndim, (None, None))[not ends[0]] if any(ends) else None
+    if order:
+        frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
+        if joints and found not in (joints, 33):
+            raise BadFile(
+                None, f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            )
+        if persons > 1 and persons >= frames:
+            why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
+            raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
+        joints = found
+    name, _, sizes = find_axes(shape, joints, order)
+    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
+    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    return arrange(array, joints, order)[0], (note,) * (not ends[0])
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):
     """Numbers that do not say of what they are, (frames, persons, joints, 3), as Poses.
 
-    skeleton: its name, or "unknown". Those of "mediapipe33" are MediaPipe's world landmarks, unless `up` is given, and
-    so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of UP. scale:
-    factor from their unit to metres. Raises BadFile if they do not fit the skeleton.
+    skeleton: its name, a Skeleton, or "unknown". Those of "mediapipe33" are MediaPipe's world landmarks, unless `up` is
+    given, and so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of
+    UP. scale: factor from their unit to metres. A joint of NaN is absent. Raises BadFile if they do not fit the
+    skeleton.
     """
-    joints, known = clip.shape[2], SKELETONS.get(skeleton)
+    joints, known = clip.shape[2], known_skeleton(skeleton)
+    notes = (ABSENT,) * bool(np.isnan(clip).any() and not (known and known.is_2d))
     if known and joints != len(known.joints):
         if joints != 33:
-            raise BadFile(None, f"{joints} joints, but {skeleton} has {len(known.joints)}")
+            raise BadFile(None, f"{joints} joints, but {known.name} has {len(known.joints)}")
         skeleton, known = "mediapipe33", SKELETONS["mediapipe33"]
     if known and known.is_2d:
         if up or scale != 1:
-            raise BadFile(None, f"{skeleton} has no unit and no axis that points up: leave out --up and --scale")
-        score = clip[clip.any(axis=(2, 3))][..., 2]
-        if len(score) and not 0 <= np.median(score) <= 1.5:
-            raise BadFile(None, f"the third value of a joint is not a score, but {skeleton} is 2D; is it another one?")
-        return Poses(clip, skeleton, AXES_2D)
+            raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
+        clip = fill_absent(clip, known)
+        people = clip[clip.any(axis=(2, 3))]
+        if len(people) and not 0 <= np.median(people[..., 2]) <= 1.5:
+            raise BadFile(None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another?")
+        if len(people) and 1.1 < np.median(np.ptp(people, axis=1)[:, :2].max(axis=1)) <= 10:
+            why = (
+                f"persons are larger than the picture, but {known.name} is 2D; are these 3D joints of another skeleton?"
+            )
+            raise BadFile(None, why)
+        taken = f"{known.name} is 2D, so the third value of a joint is taken for its score"
+        return Poses(clip, skeleton, AXES_2D, stated=False, notes=(taken,))
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)
-    elif up:
-        clip = clip @ np.array(UP[up], clip.dtype).T
-    return Poses(clip if scale == 1 else clip * clip.dtype.type(scale), skeleton, AXES_3D)
+    clip = to_kinect(clip, up, scale)
+    return Poses(fill_absent(clip, skeleton), skeleton, AXES_3D, stated=False, notes=notes)
 
 
 def default_origin(skeleton):
-    """The joint, from 1, that becomes the origin: the spine; 0 where clips are not moved: in pictures, and those of
-    MediaPipe, whose origin is between the hips already."""
-    return 0 if skeleton == "mediapipe33" or (skeleton in SKELETONS and SKELETONS[skeleton].is_2d) else ORIGIN
+    """The joint, from 1, that becomes the origin: the spine, or Human3.6M's pelvis; 0 where clips are not moved: in
+    pictures, and those of MediaPipe, whose origin is between the hips already."""
+    known = known_skeleton(skeleton)
+    if known and (known.name == "mediapipe33" or known.is_2d):
+        return 0
+    return 1 if known and known.name == "h36m17" else ORIGIN

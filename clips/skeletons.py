@@ -1,11 +1,16 @@
 """The skeletons of data sets and pose estimators: names of joints, which hangs on which, and what is left and right.
 
-An h5 and a checkpoint name their skeleton, or state its parents and flip pairs. Joints count from 0.
+An h5 and a checkpoint name their skeleton, or state its joint names, parents and flip pairs. Joints count from 0.
 """
 
+import json
+import re
 from dataclasses import dataclass
 
 import numpy as np
+
+from safe.schema import check_schema
+from util import UserError, readable, regular, shorten
 
 # What the input of a network may be, and so what several networks of an ensemble may differ in
 STREAMS = {
@@ -37,6 +42,14 @@ class Skeleton:
         """(joints,) int64: each joint's counterpart on the other side; None if unknown."""
         return None if self.pairs is None else np.array(self.pairs, np.int64)
 
+    def bone_name(self, bone):
+        return " - ".join(self.joints[joint] for joint in bone)
+
+    def find(self, *names):
+        """The first joint of one of these names, such as "left ankle", however it is written; None if there is none."""
+        wanted = [_words(name) for name in names]
+        return next((i for i, joint in enumerate(self.joints) if _words(joint) in wanted), None)
+
     def stream(self, name, has_score=False):
         """The linear map of the joints for a stream of STREAMS: (3, joints, joints) float32, one matrix for each
         coordinate; None for "joint". has_score: the third value of a joint is a score, which stays as it is. Raises
@@ -58,11 +71,10 @@ class Skeleton:
         if name == "root":
             joints = [next(i for i, parent in enumerate(self.parents) if i == parent)]
         else:
-            middle, both = ("shoulder centre", "spine at the shoulders"), ("left shoulder", "right shoulder")
-            found = ([i for i, joint in enumerate(self.joints) if joint in names] for names in (middle, both))
-            joints = next(filter(None, found), None)
-            if joints is None:
-                raise ValueError(f"the skeleton {self.name} has no shoulders")
+            middle = self.find("shoulder centre", "spine at the shoulders")
+            joints = [self.find("left shoulder"), self.find("right shoulder")] if middle is None else [middle]
+            if None in joints:
+                raise ValueError(f"the skeleton {self.name} has no shoulders: no joints of these names")
         return np.tile(one[joints].mean(axis=0), (len(one), 1))
 
     def is_another(self, other):
@@ -72,12 +84,15 @@ class Skeleton:
         return self.parents != other.parents or None not in (self.pairs, other.pairs) and self.pairs != other.pairs
 
     def to_attributes(self):
-        """How an h5 or a checkpoint states it: {"skeleton": name}, or {"parents": [...], "flip_pairs": [...]}, or one
-        of the two; {} if nothing is known of it."""
+        """How an h5 or a checkpoint states it: {"skeleton": name}, or what is known of its {"joint_names": [...],
+        "parents": [...], "flip_pairs": [...]}."""
         if self.name in SKELETONS:
             return {"skeleton": self.name}
-        stated = {} if self.name == "unknown" else {"parents": list(self.parents)}
-        return stated if self.pairs is None else stated | {"flip_pairs": list(self.pairs)}
+        if self.name == "unknown":
+            return {}
+        stated = {"joint_names": list(self.joints), "parents": list(self.parents)}
+        stated |= {} if self.pairs is None else {"flip_pairs": list(self.pairs)}
+        return stated | ({"is_2d": True} if self.is_2d else {})
 
 
 def unknown_skeleton(joints):
@@ -85,29 +100,77 @@ def unknown_skeleton(joints):
     return Skeleton("unknown", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)), None)
 
 
+def known_skeleton(skeleton):
+    """The Skeleton of a name, or itself; None of "unknown"."""
+    return skeleton if isinstance(skeleton, Skeleton) else SKELETONS.get(skeleton)
+
+
 def read_skeleton(attributes, joints):
     """The Skeleton that attributes state (`Skeleton.to_attributes`), of so many joints. Raises ValueError."""
-    stated, numbers = [key for key in ("parents", "flip_pairs") if key in attributes], range(joints)
-    if (name := attributes.get("skeleton", "custom" if stated else "unknown")) == "unknown":
-        return unknown_skeleton(joints)
-    if "skeleton" in attributes:
-        if name not in SKELETONS:
-            raise ValueError(f"skeleton {name!r:.40} is not one of {', '.join(SKELETONS)}")
-        if len(SKELETONS[name].joints) != joints:
-            raise ValueError(f"skeleton {name} has {len(SKELETONS[name].joints)} joints, not {joints}")
-        return SKELETONS[name]
+    name, numbers = attributes.get("skeleton", "unknown"), range(joints)
+    if name not in ("unknown", *SKELETONS):
+        raise ValueError(f"skeleton {name!r:.40} is not one of {', '.join(SKELETONS)}")
+    known = SKELETONS.get(name, unknown_skeleton(joints))
+    if len(known.joints) != joints:
+        raise ValueError(f"skeleton {name} has {len(known.joints)} joints, not {joints}")
+    if not any(key in attributes for key in ("joint_names", "parents", "flip_pairs")):
+        return known
+    names = tuple(readable(str(joint)) for joint in attributes.get("joint_names", known.joints))
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
+    if len(set(names)) != joints or len(names) != joints:
+        raise ValueError(f"the {joints} joints need as many names, each another")
     if len(parents) != joints or len(pairs) != joints or not all(i in numbers for i in parents + pairs):
         raise ValueError(f"parents and flip_pairs must be {joints} joints each, from 0 to {joints - 1}")
     if [pairs[i] for i in pairs] != list(numbers):
         raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
     root = parents
-    for _ in numbers:
-        root = [parents[i] for i in root]
+    for _ in range(joints.bit_length()):
+        root = [root[i] for i in root]
     if any(parents[i] != i for i in root):
         raise ValueError("parents must form trees: some joints hang on each other in a circle")
-    pairs = tuple(pairs) if "flip_pairs" in stated else None
-    return Skeleton("custom", tuple(f"joint {i}" for i in numbers), tuple(parents), pairs)
+    pairs = tuple(pairs) if "flip_pairs" in attributes else None
+    if name != "unknown" and (names, tuple(parents), pairs) != (known.joints, known.parents, known.pairs):
+        raise ValueError(f"{name} and other joints, parents or pairs than its own; state one of the two")
+    own = Skeleton("custom", names, tuple(parents), pairs, bool(attributes.get("is_2d")))
+    return own if name == "unknown" else known
+
+
+def read_skeleton_file(path):
+    """A Skeleton of one's own, from JSON: {"joints": [names], "parents": [...], "flip_pairs": [...], "is_2d": true}.
+
+    The last two may be left out. Joints are numbers from 0, or names. Raises UserError, or the system's OSError.
+    """
+    try:
+        with open(regular(path), "rb") as file:
+            stated = json.loads(file.read(2**20))
+        check_schema(stated, {str: object}, "it")
+        form = {"joints": [str], "parents": [object], "flip_pairs": [object], "is_2d": bool}
+        if not {"joints", "parents"} <= stated.keys() <= form.keys():
+            raise ValueError(f"it needs joints and parents, and may have flip_pairs and is_2d; it has {[*stated]}")
+        for key, value in stated.items():
+            check_schema(value, form[key], key)
+        names = stated["joint_names"] = stated.pop("joints")
+        for key in ("parents", "flip_pairs"):
+            if key in stated:
+                stated[key] = [_number(joint, names) for joint in stated[key]]
+        return read_skeleton(stated, len(names))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not a skeleton ({shorten(error, 150)})") from None
+
+
+def _number(joint, names):
+    if joint in names:
+        return names.index(joint)
+    if type(joint) is not int:
+        raise ValueError(f"{shorten([joint])} is no joint")
+    return joint
+
+
+def _words(name):
+    """A joint's name to compare: "LeftAnkle", "L_ankle" and "ankle, left" are one."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+", " ", name)
+    same = {"l": "left", "r": "right", "center": "centre"}
+    return sorted(same.get(word, word) for word in spaced.lower().split())
 
 
 def _skeleton(name, joints, parents, is_2d=False):
@@ -169,4 +232,29 @@ MEDIAPIPE33 = _skeleton(
     [0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16]
     + [11, 12, 23, 24, 25, 26, 27, 28, 29, 30],
 )
-SKELETONS = {s.name: s for s in (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33)}
+_AZURE_ARM = ("clavicle", *_ARM, "hand tip", "thumb")
+AZURE_KINECT = _skeleton(
+    "azure_kinect",
+    ["pelvis", "spine at the navel", "spine at the chest", "neck"]
+    + [*_side("left", *_AZURE_ARM), *_side("right", *_AZURE_ARM), *_side("left", *_LEG), *_side("right", *_LEG)]
+    + ["head", "nose", "left eye", "left ear", "right eye", "right ear"],
+    [0, 0, 1, 2, 2, 4, 5, 6, 7, 8, 7, 2, 11, 12, 13, 14, 15, 14, 0, 18, 19, 20, 0, 22, 23, 24, 3, 26, 26, 26, 26, 26],
+)
+ZED18 = _skeleton("zed18", OPENPOSE18.joints, OPENPOSE18.parents)  # in 3D
+ZED34 = _skeleton("zed34", (*AZURE_KINECT.joints, "left heel", "right heel"), (*AZURE_KINECT.parents, 20, 24))
+ZED38 = _skeleton(
+    "zed38",
+    ["pelvis", "lower spine", "middle of the spine", "upper spine", "neck", "nose", *_both("eye", "ear", "clavicle")]
+    + _both("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "big toe", "small toe", "heel")
+    + _both("thumb", "index finger", "middle finger", "little finger"),
+    [0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 3, 3, 10, 11, 12, 13, 14, 15, 0, 0, 18, 19, 20, 21]
+    + [22, 23, 22, 23, 22, 23, 16, 17, 16, 17, 16, 17, 16, 17],
+)
+H36M17 = _skeleton(  # Human3.6M, in 3D
+    "h36m17",
+    ["pelvis", *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3]), "spine", "thorax", "neck", "head"]
+    + [*_side("left", *_ARM[:3]), *_side("right", *_ARM[:3])],
+    [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
+)
+_ALL = (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33, AZURE_KINECT, ZED18, ZED34, ZED38, H36M17)
+SKELETONS = {s.name: s for s in _ALL}

@@ -11,17 +11,21 @@ LOST = 15  # frames for which a track without a person is continued
 REACH = 0.5  # how far a person may be from where the track expects it, in diagonals of its bounding box
 
 
-def assign_persons(frame, points, seen, persons):
+def assign_persons(frame, points, seen, persons, identity=None):
     """Which person of the clip each detection is: (n,) int64 from 0, or -1 for none.
 
     frame: (n,) int64 from 0, ascending, at least one. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one
     joint of each.
-    persons: so many. Tracks are taken in the order of the joints seen in them, and each becomes the first person whose
+    identity: (n,) numbers, another for each person, of which the tracks are then made. persons: so many. Tracks are
+    taken in the order of the joints seen in them, and each becomes the first person whose
     earlier tracks do not overlap with it in time, as the release's get_raw_denoised_data.py does with bodies.
     """
-    tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))
-    parts = zip(frame[starts], np.split(points, starts[1:]), np.split(seen, starts[1:]), strict=True)
-    track = np.concatenate([tracker.step(*part) for part in parts])
+    if identity is None:
+        tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))
+        parts = zip(frame[starts], np.split(points, starts[1:]), np.split(seen, starts[1:]), strict=True)
+        track = np.concatenate([tracker.step(*part) for part in parts])
+    else:
+        track = np.unique(identity, return_inverse=True)[1]
     tracks = track.max() + 1
     first, last = np.zeros((2, tracks), np.int64)
     first[track[::-1]], last[track] = frame[::-1], frame  # of the frames of a track, the one that is written last stays
@@ -45,6 +49,7 @@ class _Tracks(NamedTuple):
     seen: np.ndarray
     diagonal: np.ndarray  # of the bounding box
     velocity: np.ndarray  # mean motion in a frame
+    identity: np.ndarray  # NaN if it is not known
 
     def select(self, rows):
         return _Tracks(*(array[rows] for array in self))
@@ -61,17 +66,18 @@ class Tracker:
         self.count = 0  # of tracks so far
         self.tracks = None  # those that may continue
 
-    def step(self, now, points, seen):
+    def step(self, now, points, seen, identity=None):
         """The track of each detection of frame `now`, (n,) int64: a new number for whoever continues none.
 
-        now: larger than in the step before. points, seen: as in `assign_persons`.
+        now: larger than in the step before. points, seen, identity: as in `assign_persons`.
         """
         from scipy.optimize import linear_sum_assignment  # scikit-learn brings it
 
         n, _, axes = points.shape
         low, high = (np.where(seen[..., None], points, value) for value in (np.inf, -np.inf))
         diagonal = np.linalg.norm(high.max(axis=1) - low.min(axis=1), axis=1)
-        new = _Tracks(np.full(n, -1), np.full(n, now), points, seen, diagonal, np.zeros((n, axes)))
+        known = np.full(n, np.nan) if identity is None else identity
+        new = _Tracks(np.full(n, -1), np.full(n, now), points, seen, diagonal, np.zeros((n, axes)), known)
         old = new.select([]) if self.tracks is None else self.tracks.select(now - self.tracks.frame <= LOST)
 
         gap = (now - old.frame)[:, None]
@@ -82,6 +88,8 @@ class Tracker:
         distance = (distance * both).sum(axis=2) / shared
         size = np.maximum(old.diagonal[:, None], diagonal)
         cost = np.where(both.any(axis=2), np.minimum(distance / np.maximum(size, 1e-9), REACH), REACH)
+        if identity is not None:
+            cost = np.where(old.identity[:, None] == identity, 0, REACH)
         from_, to = linear_sum_assignment(cost)
         near = cost[from_, to] < REACH
         from_, to = from_[near], to[near]
@@ -109,9 +117,9 @@ class Places:
         self.tracker = Tracker()
         self.taken = np.full(persons, -1)  # by this track
 
-    def step(self, now, points, seen):
+    def step(self, now, points, seen, identity=None):
         """The place of each detection of frame `now`, (n,) int64 from 0, or -1 for none. Arguments as in Tracker."""
-        track = self.tracker.step(now, points, seen)
+        track = self.tracker.step(now, points, seen, identity)
         self.taken[~np.isin(self.taken, self.tracker.tracks.number)] = -1
         free, newcomers = np.flatnonzero(self.taken < 0), np.setdiff1d(track, self.taken)  # sorted: the oldest first
         n = min(len(free), len(newcomers))

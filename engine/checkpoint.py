@@ -15,8 +15,9 @@ from pathlib import Path
 import torch
 
 from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
+from clips.units import FARTHEST, person_size
 from engine.config import Recipe, parse_recipe
-from engine.datasets import DATASETS, OTHER
+from engine.datasets import DATASETS, OTHER, sample_people
 from model import SGN
 from safe.schema import check_schema
 from safe.torch_files import read_torch_file
@@ -57,6 +58,15 @@ class Checkpoint:
         number = str(self.about.get("split"))
         return int(number) if number.isdecimal() and len(number) < 9 else None
 
+    @property
+    def person_size(self):
+        """The units.person_size of the clips that it was trained on, in their unit; None in 2D, and if not known."""
+        try:
+            size = float(self.about["person_size"])
+        except (KeyError, ValueError):
+            return None
+        return size if 0 < size < FARTHEST else None
+
     def check_fits(self, joints, classes, skeleton=None):
         """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
 
@@ -78,6 +88,9 @@ class Checkpoint:
             pairs = zip(self.class_names, clips.class_names, strict=False)
             i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
             yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
+        size = person_size(sample_people(clips)) if self.person_size else None
+        if size and not 1 / 3 < size / self.person_size < 3:
+            yield f"was trained on persons about {self.person_size:g} high, those of the h5 are {size:.3g}: other units"
         if clips.skeleton.name == "unknown" != self.skeleton.name:
             yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
 

@@ -1,4 +1,4 @@
-"""Trained networks in use: SGN in its fast form, on single clips and on frames as they arrive.
+"""Trained networks in use: SGN in its fast form, on single clips, long recordings, and frames as they arrive.
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
     clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
@@ -14,8 +14,11 @@
 Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
 """
 
-from collections import deque
+import math
+from collections import defaultdict, deque
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,54 +30,61 @@ from clips.recordings import default_origin
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER
-from engine.folded import Folded
+from engine.folded import fast_form
 from safe.h5 import open_h5
 from util import UserError, readable
+
+RATE = 30  # frames a second of the training clips: of all data sets that the project knows
+LONGEST = 100_000  # frames of a window
 
 
 class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
     classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
-    Attributes: net, joints, skeleton, recipe, names (of all classes), window (default of LiveClassifier, frames),
-    trained_origin (the h5's, clips/h5.py).
+    Attributes: checkpoint, recipe, skeleton, joints, seg, names (of all classes), window (frames of a training clip,
+    about).
     Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
     """
 
     def __init__(self, path, classes=None):
-        checkpoint = load_checkpoint(path)
-        self.path, self.net, self.recipe = path, checkpoint.net, checkpoint.recipe
-        self.skeleton, self.trained_origin = checkpoint.skeleton, checkpoint.origin
-        self.joints, self.seg, n = self.net.num_joint, self.net.seg, self.net.num_classes
-        self.names = read_class_names(classes, n) if classes else checkpoint.class_names
+        self.path, self.checkpoint = path, load_checkpoint(path)
+        self.recipe, self.skeleton, net = self.checkpoint.recipe, self.checkpoint.skeleton, self.checkpoint.net
+        self.joints, self.seg, n = net.num_joint, net.seg, net.num_classes
+        self.names = read_class_names(classes, n) if classes else self.checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
-        self.forward = self.net if self.net.ablate else Folded(self.net)
-        window = DATASETS.get(checkpoint.about.get("dataset"), OTHER).window
+        self.forward = fast_form(net)
+        window = DATASETS.get(self.checkpoint.about.get("dataset"), OTHER).window
         self.window = max(self.seg, window // self.seg * self.seg)
 
     def fit(self, poses):
-        """Poses of this network's skeleton: MediaPipe's joints become those of the Kinect that it was trained with.
+        """Poses of this network's skeleton: joints become those of the Kinect that it was trained with (joint_map).
 
         Raises UserError if the skeleton does not fit.
         """
         source, target = poses.skeleton, self.skeleton.name
         if (source, target) in MAPS:
-            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target)
+            return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
         if source != target and "unknown" not in (source, target):
             raise UserError(f"{self.path} was made for the skeleton {target}, not {source}")
         return poses
 
-    def adapt(self, poses, origin=None):
-        """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training."""
-        clip = self.fit(poses).clip
-        if poses.centered and origin is None and self.trained_origin is None:
+    def adapt(self, poses, origin=None, fps=None):
+        """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training.
+
+        fps: frames a second of the recording, which is then resampled to RATE.
+        """
+        poses = self.fit(poses)
+        clip = resample(poses.clip, fps)
+        if poses.centered and origin is None and self.checkpoint.origin is None:
             return clip
         return trim_and_center(clip, 0 if poses.axes == AXES_2D else self.origin(origin))
 
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not
         known, the skeleton's. Raises UserError."""
-        known = default_origin(self.skeleton.name) if self.trained_origin is None else self.trained_origin
+        trained = self.checkpoint.origin
+        known = default_origin(self.skeleton.name) if trained is None else trained
         joint = known if joint is None else joint
         if not 0 <= joint <= self.joints:
             raise UserError(f"joint {joint} cannot be the origin: {self.path} has {self.joints} joints")
@@ -96,10 +106,40 @@ class Classifier:
             raise UserError(f"{self.path} gives logits that are not finite: are these joints of a person, in metres?")
         return logits
 
-    def top(self, probabilities, n=5):
-        """The n likeliest classes: [{"label": from 0, "name": str, "probability": float}], the likeliest first."""
+    def probabilities(self, clip, rng, samples=None):
+        """The softmax of `logits`: (classes,) float32 of NumPy."""
+        return self.logits(clip, rng, samples).softmax(dim=-1).numpy()
+
+    def top(self, probabilities, n=5, unknown=0.0):
+        """The n likeliest classes: [{"label": from 0, "name": str, "probability": float}], the likeliest first.
+
+        If that one's probability is below `unknown`, the label of the only entry is None, its name "unknown".
+        """
         order = np.argsort(-probabilities, kind="stable")[:n].tolist()
-        return [{"label": i, "name": self.names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
+        top = [{"label": i, "name": self.names[i], "probability": round(float(probabilities[i]), 6)} for i in order]
+        return [top[0] | {"label": None, "name": "unknown"}] if probabilities[order[0]] < unknown else top
+
+
+def people(poses):
+    """Each person of Poses alone, from 1: {number: Poses}. Who is in no frame is left out."""
+    there = np.flatnonzero(poses.clip.any(axis=(0, 2, 3))).tolist()
+    return {i + 1: poses._replace(clip=poses.clip[:, [i]], centered=False) for i in there}
+
+
+def resample(clip, fps):
+    """A recording of so many frames a second at RATE, (frames, ...,  joints, 3); fps None: as it is.
+
+    Between two frames joints move evenly; one that is absent, zeros, in either is taken from the nearer frame.
+    """
+    if fps in (None, RATE):
+        return clip
+    last = len(clip) - 1
+    at = np.minimum(np.arange(max(1, round(len(clip) * RATE / fps))) * fps / RATE, last)
+    before = at.astype(int)
+    a, b = clip[before], clip[np.minimum(before + 1, last)]
+    share = (at - before).astype(clip.dtype).reshape(-1, *[1] * (clip.ndim - 1))
+    both = a.any(axis=-1, keepdims=True) & b.any(axis=-1, keepdims=True)
+    return np.where(both, a + share * (b - a), np.where(share < 0.5, a, b))
 
 
 def read_class_names(path, n):
@@ -117,19 +157,26 @@ def read_class_names(path, n):
 class LiveClassifier:
     """Classifies a live feed of frames: the last `window` frames are taken for a clip.
 
-    checkpoint: a path or a Classifier. window: frames, at least the network's segments; by default about the mean
-    length of the training clips, so that as much time passes between sampled frames as in training. stride: frames
-    between predictions. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged.
-    origin: as in Classifier.origin. classes: as in Classifier. Raises UserError for arguments that do not fit.
+    checkpoint: a path or a Classifier. window: frames, at RATE at least the network's segments; by default about the
+    mean length of the training clips, so that as much time passes between sampled frames as in training. stride:
+    frames between predictions, None for a quarter window. persons: most persons in a frame. samples: of frames of the
+    window, whose logits are averaged. origin, fps: as in Classifier.adapt. per_person: `step` takes each person alone.
+    Raises UserError for arguments that do not fit.
 
     Samples are random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's.
     """
 
-    def __init__(self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, classes=None):
-        self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint, classes)
-        self.names, self.window, self.stride = self.classifier.names, window or self.classifier.window, stride
-        if self.window < self.classifier.seg:
-            raise UserError(f"a window of {self.window} frames: at least {self.classifier.seg} are needed")
+    def __init__(
+        self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, fps=None, per_person=False
+    ):
+        self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint)
+        self.names, self.fps, self.per_person = self.classifier.names, fps, per_person
+        speed = (fps or RATE) / RATE
+        self.window = window or math.ceil(self.classifier.window * speed)
+        self.stride = stride or max(1, self.window // 4)
+        least = math.ceil(self.classifier.seg * speed)
+        if not least <= self.window <= LONGEST:
+            raise UserError(f"a window of {self.window} frames: at least {least} are needed, at most {LONGEST:,}")
         self.samples, self.origin = samples, self.classifier.origin(origin)
         self.rng = torch.Generator().manual_seed(seed)
         self.frames = 0  # seen so far
@@ -144,6 +191,10 @@ class LiveClassifier:
         network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity;
         UserError if the logits of a window are not finite.
         """
+        return self.step(joints).get(None)
+
+    def step(self, joints):
+        """As `update`, with per_person too: {person from 1, or None for all: probabilities}, {} for None."""
         persons, *skeleton = self.shape
         with np.errstate(over="ignore"):
             frame = np.zeros((0, *skeleton)) if joints is None else np.asarray(joints).astype(np.float32)
@@ -157,8 +208,47 @@ class LiveClassifier:
         self.last[-1][: len(frame)] = frame
         self.frames += 1
         if self.frames < self.window or (self.frames - self.window) % self.stride:
-            return None
-        clip = trim_and_center(np.stack(self.last), self.origin)
-        if len(clip) < self.classifier.seg:
-            return None
-        return self.classifier.logits(clip, self.rng, self.samples).softmax(dim=-1).numpy()
+            return {}
+        clip = resample(np.stack(self.last), self.fps)
+        clips = {i + 1: clip[:, [i]] for i in range(persons)} if self.per_person else {None: clip}
+        clips = {i: trim_and_center(clip, self.origin) for i, clip in clips.items()}
+        enough = {i: clip for i, clip in clips.items() if len(clip) >= self.classifier.seg}
+        return {i: self.classifier.probabilities(clip, self.rng, self.samples) for i, clip in enough.items()}
+
+
+class Stretch(NamedTuple):
+    """Frames of a recording that have one answer: from 0, `end` excluded."""
+
+    person: int | None
+    start: int
+    end: int
+    probabilities: np.ndarray  # (classes,)
+
+
+def find_stretches(live, clip, unknown=0.0):
+    """A recording, (frames, persons, joints, 3) of the network's joints, in the windows of a new LiveClassifier.
+
+    Every `stride` frames get the mean of the windows that they are in, those after the last window its probabilities.
+    Those that follow one another with the same label (Classifier.top) are one stretch. Returns a list of Stretch in the
+    order of their starts. Raises UserError for a stride above the window.
+    """
+    if live.stride > live.window:
+        raise UserError(f"a stride of {live.stride} frames leaves some between windows of {live.window} out")
+    frames, n = len(clip), math.ceil(len(clip) / live.stride)
+    sums = defaultdict(lambda: np.zeros((n, len(live.names))))  # of the windows, for each person
+    for end, frame in enumerate(clip, 1):
+        for person, probabilities in live.step(frame).items():
+            is_last = end + live.stride > frames
+            sums[person][(end - live.window) // live.stride : n if is_last else math.ceil(end / live.stride)] += (
+                probabilities
+            )
+    stretches = []
+    for person, parts in sums.items():
+        means = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)
+        labels = [live.classifier.top(mean, 1, unknown)[0]["label"] if mean.any() else "nobody" for mean in means]
+        for label, group in groupby(range(n), labels.__getitem__):
+            first, *_, last = [*group] * 2
+            if label != "nobody":
+                mean = means[first : last + 1].mean(axis=0)
+                stretches.append(Stretch(person, first * live.stride, min((last + 1) * live.stride, frames), mean))
+    return sorted(stretches, key=lambda stretch: stretch.start)

@@ -1,4 +1,4 @@
-"""The data sets that the project knows by name, and where their h5 files are."""
+"""The data sets that the project knows by name, where their h5 files are, and what is odd about one that trains."""
 
 import subprocess
 import sys
@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import util
+from clips.checks import describe_empty
 from clips.skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton
+from clips.units import FRAMES, SAMPLE, find_odd, pick
 from safe import arguments
 
 
@@ -99,3 +101,20 @@ def is_cross_view(dataset, case):
     """Whether a case of a data set, as in `find_h5`, tests on other views than it trains on; not known of an h5."""
     cases = DATASETS.get(ALIASES.get(dataset.upper(), dataset.upper()), OTHER).cross_view
     return cases[min(case, len(cases) - 1)]
+
+
+def sample_people(clips):
+    """A sample of the persons that data.Clips have for training and validation, as from units.pick."""
+    ids = clips.ids("train", "valid")
+    ids = ids[:: max(1, len(ids) // SAMPLE)]
+    last = (clips.length[ids, None] - 1).clamp(min=0)
+    frames = last * last.new_tensor(range(FRAMES)) // (FRAMES - 1)
+    x = clips.gather(ids, frames).unflatten(2, (1, -1, 3)).cpu().numpy()
+    return [person for clip in x for person in pick(clip)]
+
+
+def find_odd_training(clips):
+    """What is odd about the Clips that train: a list of lines, as tools/check_h5.py notes them."""
+    labels = {*clips.label[clips.ids("train", "valid")].tolist()}
+    empty = describe_empty(labels, clips.class_names)
+    return [*empty, *find_odd(sample_people(clips), clips.skeleton, not clips.spatial)]

@@ -20,6 +20,7 @@ from util import UserError, shorten
 
 # What torchrun sets for each process
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+CPU_BATCH = 8  # clips that a CPU computes at a time: what is between two layers then fits into its caches
 
 
 def init(device=None):

@@ -4,9 +4,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model import apply_stream
-
-CPU_BATCH = 8  # clips that a CPU computes at a time: what is between two layers then fits into its caches
+from engine.distributed import CPU_BATCH
+from model import SGN, apply_stream
 
 
 class Folded(nn.Module):
@@ -16,20 +15,20 @@ class Folded(nn.Module):
     the joint types and frame indices, and the product of theta and phi. What is constant over j drops out of the
     softmax. As W (G x) = G (W x), a graph convolution is one product, x [W, W1], and one with G.
 
-    Takes and returns what SGN does. amp: products in bfloat16, except the first layer's, whose velocities are small
-    differences; the logits keep the type of `net`. Does not follow later changes of `net`. Raises ValueError for an
-    ablated network.
+    Takes and returns what SGN does. dtype: of the products (torch.bfloat16, torch.float16), except the first layer's,
+    whose velocities are small differences; the logits keep the type of `net`. Does not follow later changes of `net`.
+    Raises ValueError for an ablation, a variant or a subclass, of which this writing knows nothing.
     """
 
     @torch.no_grad()
-    def __init__(self, net, amp=False):
+    def __init__(self, net, dtype=None):
         super().__init__()
-        if net.ablate:
-            raise ValueError("an ablated network has no folded form")
+        if net.ablate or type(net) is not SGN:
+            what = ", ".join(net.ablate) or type(net).__name__
+            raise ValueError(f"only the paper's network has a folded form, not {what}")
         self.num_classes, self.num_joint, self.seg = net.num_classes, net.num_joint, net.seg
         self.register_buffer("stream", None if net.stream is None else net.stream.clone())
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
-        dtype = torch.bfloat16 if amp else None
 
         # Dynamics: the first layers of position and velocity side by side, after the norm of the input
         position, velocity = net.joint_embed.cnn, net.dif_embed.cnn
@@ -100,6 +99,14 @@ class Folded(nn.Module):
         x = torch.addmm(self.cnn1_b, x, self.cnn1_w).relu_()
         x = torch.addmm(self.cnn2_b, x, self.cnn2_w).relu_().unflatten(0, (b, t))
         return torch.addmm(self.fc_b, x.amax(dim=1).to(self.fc_w.dtype), self.fc_w)
+
+
+def fast_form(net):
+    """Folded(net), in evaluation mode, or the network itself if it has no folded form."""
+    try:
+        return Folded(net).eval()
+    except ValueError:
+        return net
 
 
 def _apply_graph(g, y):

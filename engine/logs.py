@@ -112,6 +112,8 @@ def provenance(command, device, /, **settings):
     """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
+    elif device.type == "mps":
+        hardware = "Apple GPU (MPS; untried)"
     else:
         hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"

@@ -8,10 +8,11 @@ import time
 import torch
 
 import util
+from clips.units import person_size
 from engine import distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
-from engine.datasets import DATASETS
+from engine.datasets import DATASETS, sample_people
 from safe.schema import check_schema
 from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError
@@ -42,6 +43,8 @@ class RunState:
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
         self.about = logs.provenance(command, device, **self.settings, protocol=clips.protocol)
+        if clips.spatial and (size := person_size(sample_people(clips))):
+            self.about["person_size"] = f"{size:.3g}"
         self.eval_split = "valid" if config.select == "val" else "test"
         self.log, self.best, self.results = [], math.inf, {}
 

@@ -46,11 +46,11 @@ def argument_type(parse):
     return read
 
 
-def _number(kind, allowed):
+def _number(kind, allowed, limits=""):
     def parse(text):
         value = kind(text)
         if not (allowed(value) and abs(value) < float("inf")):
-            raise argparse.ArgumentTypeError(f"{text} is out of range")
+            raise argparse.ArgumentTypeError(f"{shorten(text)} is out of range{limits}")
         return value
 
     parse.__name__ = kind.__name__  # argparse names it in its messages
@@ -58,6 +58,11 @@ def _number(kind, allowed):
 
 
 positive_int = _number(int, lambda value: value >= 1)
+
+
+def up_to(most, kind=int):
+    """An argparse type: a number from 1 to `most`."""
+    return _number(kind, lambda value: 1 <= value <= most, f", 1 to {most:,}")
 
 
 positive_float = _number(float, lambda value: value > 0)

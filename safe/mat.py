@@ -2,40 +2,45 @@
 
 import io
 from concurrent.futures.process import BrokenProcessPool
+from functools import cache
 
 import numpy as np
 
-from safe import workers
-from util import UserError
+from safe.workers import process_pool, submit
+from util import UserError, shorten
 
 
 def read_mats(files, variable):
-    """Yields (key, array) for each (key, bytes of a .mat), where `variable` is read. Raises UserError with the key.
-
-    Arrays are numbers of three axes; MATLAB drops a last axis of 1, which is put back.
-    """
-    with workers.process_pool(1) as pool:
-        for key, content in files:
-            try:
-                array = workers.submit(pool, _read, content, variable).result()
-            except BrokenProcessPool:
-                array = "it crashes scipy's reader"
-            if isinstance(array, str):
-                raise UserError(f"{key}: cannot be read as a .mat with {variable} ({array})")
-            yield key, array
+    """Yields (name, array) for each (name, bytes of a .mat): its `variable`, numbers of 3 axes. Raises UserError."""
+    for name, content in files:
+        array = read_mat(name, content, variable).get(variable, np.empty(0))
+        array = array[:, :, None] if array.ndim == 2 else array  # MATLAB drops a last axis of 1
+        if array.ndim != 3:
+            raise UserError(f"{name}: no {variable} in it, numbers of three axes")
+        yield name, array
 
 
-def _read(content, variable):
-    """The array, or why it cannot be read."""
-    from scipy.io import loadmat
+def read_mat(name, content, *variables):
+    """The arrays of numbers in the bytes of a .mat, or those of these names: {variable: array}. Raises UserError."""
+    try:
+        return submit(_pool(), load, name, content, *variables).result()
+    except BrokenProcessPool:
+        _pool.cache_clear()
+        raise UserError(f"{name}: cannot be read as a .mat (it crashes scipy's reader)") from None
+
+
+_pool = cache(lambda: process_pool(1))
+
+
+def load(name, content, *variables):
+    """As `read_mat`, in this process."""
+    import scipy.io
 
     try:
-        array = np.asarray(loadmat(io.BytesIO(content), variable_names=[variable])[variable])  # or a sparse matrix
-    except MemoryError:
-        raise
+        found = scipy.io.loadmat(io.BytesIO(content), variable_names=variables or None)
+    except MemoryError as error:
+        raise MemoryError(f"{name}: {error}") from None
     except Exception as error:  # scipy raises many types for a damaged file; nothing in a .mat is executed
-        return " ".join(str(error).split()) or type(error).__name__
-    array = array[:, :, None] if array.ndim == 2 else array
-    if array.ndim != 3 or array.dtype.kind not in "fiu":
-        return f"it is {array.dtype} {array.shape}, not numbers of three axes"
-    return array
+        why = "version 7.3: save it with -v7" if content[:10] == b"MATLAB 7.3" else shorten(error, 150)
+        raise UserError(f"{name}: cannot be read as a .mat ({why or type(error).__name__})") from None
+    return {name: array for name, array in found.items() if isinstance(array, np.ndarray) and array.dtype.kind in "fiu"}

@@ -28,7 +28,7 @@ sys.path.extend(
 )
 
 import damage
-import from_npz
+import from_arrays
 import from_pyskl
 import make_nucla
 import util
@@ -90,7 +90,7 @@ def kinds(folder):
     def read_npz(path):
         (folder / "out.h5").unlink(missing_ok=True)
         with redirect_stdout(None):
-            from_npz.main([str(path), "--out", str(folder / "out.h5")])
+            from_arrays.main([str(path), "--out", str(folder / "out.h5")])
 
     def read_pickle(path):
         for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):

@@ -1,60 +1,79 @@
-"""Bones whose lengths tell that the joints are in another order than the skeleton's."""
+"""Sets of clips that are not in metres, not upright, or whose joints are in another order than the skeleton's."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
 import check_h5
-from clips.checks import BoneLengths
-from clips.h5 import write_h5
+from clips.h5 import AXES_2D, write_h5
 from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS, Skeleton
+from clips.skipped import BadFile
+from clips.units import check_size, find_odd, person_size, pick
 
-# Kinect v1's joints in the order of MSR Action3D, in which many files of its 20 joints are
+# Kinect v1's joints in the orders of MSR Action3D and of UTD-MHAD, in which many files of its 20 joints are
 MSR = [4, 8, 2, 1, 12, 16, 0, 5, 9, 6, 10, 7, 11, 13, 17, 14, 18, 15, 19, 3]
+UTD = [3, 2, 1, 0, *range(4, 20)]
+LENGTHS = {"hip": 0.1, "knee": 0.42, "ankle": 0.35, "foot": 0.1, "hand": 0.08, "tip": 0.08, "thumb": 0.07, "eye": 0.03}
+LENGTHS |= {"ear": 0.08, "mouth": 0.07, "finger": 0.1, "heel": 0.07}
+DOWN = ("hip", "knee", "ankle", "foot", "heel")
 
 
-def moving_figures(skeleton, clips=40, frames=30, noise=0.01, seed=0):
-    """People of several sizes whose bones turn at random and keep their lengths: (clips, frames, joints, 3)."""
+def moving_figures(skeleton, clips=40, frames=10, noise=0.005, seed=0):
+    """People of several sizes whose bones turn at random and keep their lengths: (clips, frames, joints, 3), metres."""
     rng = np.random.default_rng(seed)
     joints = len(skeleton.joints)
-    length = rng.uniform(0.08, 0.4, joints)
-    length = (length + length[list(skeleton.pairs)]) / 2  # the same on both sides
-    way = rng.normal(size=(clips, 1, joints, 3)) + 0.2 * rng.normal(size=(clips, frames, joints, 3)).cumsum(axis=1)
-    bone = way / np.linalg.norm(way, axis=-1, keepdims=True) * length[:, None] * rng.uniform(0.6, 1, (clips, 1, 1, 1))
-    place = np.zeros((clips, frames, joints, 3))
+    length = np.array([LENGTHS.get(name.split()[-1], 0.22) for name in skeleton.joints])
+    way = np.array([[0, -1 if name.split()[-1] in DOWN else 1, 0] for name in skeleton.joints])
+    way = way + 0.5 * rng.normal(size=(clips, 1, joints, 3)) + 0.3 * rng.normal(size=(clips, frames, joints, 3))
+    bone = way / np.linalg.norm(way, axis=-1, keepdims=True) * length[:, None] * rng.uniform(0.7, 1, (clips, 1, 1, 1))
+    place = np.ones((clips, frames, joints, 3))
     for _ in range(joints):  # from the roots outwards
         for joint, parent in enumerate(skeleton.parents):
             place[:, :, joint] = place[:, :, parent] + bone[:, :, joint] * (joint != parent)
     return (place + rng.normal(scale=noise, size=place.shape)).astype(np.float32)
 
 
-def notes_on(skeleton, clips):
-    bones = BoneLengths(skeleton)
-    for part in np.array_split(clips.reshape(*clips.shape[:2], -1), 3):
-        bones.add(part)
-    return list(bones.notes())
+def notes_on(skeleton, clips, **more):
+    return find_odd([person for clip in clips for person in pick(clip[:, None])], skeleton, **more)
 
 
 @pytest.mark.parametrize("skeleton", [KINECT_V1, KINECT_V2, MEDIAPIPE33], ids=lambda skeleton: skeleton.name)
-def test_joints_in_the_right_order_give_no_note(skeleton):
+def test_persons_as_they_should_be_give_no_note(skeleton):
     clips = moving_figures(skeleton)
-    assert notes_on(skeleton, clips) == []
-    sides = list(skeleton.pairs)  # left and right exchanged: cannot be seen
-    assert notes_on(skeleton, clips[:, :, sides]) == []
+    assert notes_on(skeleton, clips) == notes_on(skeleton, clips[:1]) == []
     clips[:, ::3, 5] = 0  # absent
-    clips[::4, 20:] = 0  # shorter clips
+    clips[::4, 6:] = 0  # shorter clips
     assert notes_on(skeleton, clips) == []
+    assert 1 < person_size(pick(clips.swapaxes(0, 1).reshape(1, -1, *clips.shape[2:]).swapaxes(0, 1))) < 2
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_joints_in_another_order_give_a_note(seed):
-    clips = moving_figures(KINECT_V1, seed=seed)
-    order = np.arange(20)
-    order[4:8], order[12:16] = np.arange(12, 16), np.arange(4, 8)  # the left arm and the left leg
-    random = np.random.default_rng(seed).permutation(20)
-    for wrong in (MSR, order, order[::-1], np.roll(np.arange(20), 1), random):
-        notes = notes_on(KINECT_V1, clips[:, :, wrong])
-        assert notes and all(note.startswith("are the joints in the order of kinect_v1? ") for note in notes)
-    assert notes_on(KINECT_V1, clips[:29, :, MSR]) == []  # too few to tell
+@pytest.mark.parametrize("order", [MSR, UTD, [*range(19, -1, -1)], [*range(1, 20), 0], [1, 0, *range(2, 20)]], ids=str)
+def test_joints_in_another_order_give_a_note(order):
+    notes = notes_on(KINECT_V1, moving_figures(KINECT_V1)[:, :, order])
+    assert any("order of kinect_v1" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "change, word",
+    [
+        (lambda x: x * 1000, "millimetres"),
+        (lambda x: x * 100, "centimetres"),
+        (lambda x: x * 3.28, "metres"),
+        (lambda x: x * [1, -1, -1], "-y"),
+        (lambda x: x[..., [0, 2, 1]], "towards z"),
+    ],
+)
+def test_other_units_and_axes_give_a_note(change, word):
+    [note] = notes_on(KINECT_V2, change(moving_figures(KINECT_V2)))
+    assert word in note
+
+
+def test_notes_on_pictures():
+    coco, clips = SKELETONS["coco17"], moving_figures(SKELETONS["coco17"]) * [0.3, -0.3, 1]
+    assert notes_on(coco, clips, is_2d=True) == []
+    [pixels], [up] = notes_on(coco, clips * 600, is_2d=True), notes_on(coco, clips * [1, -1, 1], is_2d=True)
+    assert "pixels" in pixels and "up" in up
 
 
 def test_notes_by_hand():
@@ -63,32 +82,44 @@ def test_notes_by_hand():
     clips = np.full((30, 8, 3, 3), 0.5, np.float32)
     clips[:, :, 1, 0] += 2
     clips[:, :, 2, 0] -= 1
-    asks = "are the joints in the order of the stated skeleton? "
-    assert notes_on(arms, clips) == [asks + "left hand - trunk is 2.0 times as long as right hand - trunk"]
+    [note] = notes_on(arms, clips)
+    assert note.endswith("left hand - trunk is 2.0 times as long as right hand - trunk")
     clips[:, :, 1, 0] = 2.5
     clips[:, ::2, 2, 0], clips[:, 1::2, 2, 0] = 0.5 - 1, 0.5 - 3
-    one = asks + "right hand - trunk changes its length: its quartiles are 0.50 and 1.51 of the mean bone"
-    assert notes_on(arms, clips)[:1] == [one]
+    assert "right hand - trunk changes its length: its quartiles are 0.50 and 1.50" in notes_on(arms, clips)[0]
     assert notes_on(arms, np.zeros_like(clips)) == []
 
 
-def test_check_h5_notes_another_order_of_3d_joints_alone(tmp_path, capsys):
-    path, clips = tmp_path / "a.h5", moving_figures(KINECT_V1)[:, :, MSR].reshape(40, 30, 60)
-    splits = {"": (clips[4:], [0, 1] * 18), "valid_": ([], []), "test_": (clips[:4], [0, 1, 0, 1])}
+def test_pairs_that_swap_legs_and_not_arms_are_noted():
+    def own(**change):
+        return notes_on(dataclasses.replace(KINECT_V1, name="custom", **change), [])
+
+    legs = [*range(12), *range(16, 20), *range(12, 16)]
+    crossed = [*range(4), *range(16, 20), *range(8, 16), *range(4, 8)]  # the left arm and the right leg
+    assert own() == [] and own(pairs=None) == [] and own(pairs=tuple(range(20))) == []
+    for pairs, word in ((legs, "left shoulder"), (crossed, "no bone")):
+        assert any(word in line for line in own(pairs=tuple(pairs)))
+    from_1 = tuple(min(parent + 1, 19) for parent in KINECT_V1.parents)
+    assert any("from 0" in line for line in own(parents=from_1))
+
+
+@pytest.mark.parametrize("trained, scale, word", [(None, 1, 0.001), (1.6, 1, 0.001), (1600, 0.001, 1), (1.6, None, "")])
+def test_a_clip_is_in_the_unit_of_the_training_clips(trained, scale, word):
+    metres = moving_figures(KINECT_V1)[:1].swapaxes(0, 1)
+    wrong, right = (metres, metres * 1000) if trained == 1600 else (metres * 1000, metres)
+    check_size(right, "kinect_v1", scale, trained)
+    with pytest.raises(BadFile, match=f"--scale {word}'" if scale else "are"):
+        check_size(wrong, "kinect_v1", scale, trained)
+
+
+def test_write_h5_and_check_h5_say_the_same(tmp_path, capsys):
+    path, clips = tmp_path / "a.h5", moving_figures(KINECT_V1)[:, :, UTD].reshape(40, 10, 60) * 1000
+    splits = {"": (clips[4:], [0, 1] * 18), "test_": (clips[:4], [0, 1, 0, 1])}
     about = dict(frames=30, joints=20, persons=1, class_names=["a", "b"], protocol="", made_by="me")
-    axes = "x - 0.5, y - 0.5, score"
-    for header, lines in (({"skeleton": "kinect_v1"}, 3), ({}, 1), ({"skeleton": "kinect_v1", "axes": axes}, 1)):
+    for header, lines in (({"skeleton": "kinect_v1"}, 2), ({}, 1), ({"skeleton": "kinect_v1", "axes": AXES_2D}, 2)):
         write_h5(path, splits, **about | header)
+        written = capsys.readouterr().err.splitlines()
         assert check_h5.main([str(path)]) == 0
         *notes, last = capsys.readouterr().out.splitlines()
-        assert len(notes) == lines - 1 and all(
-            "note: are the joints in the order of kinect_v1?" in one for one in notes
-        )
-        assert "1 person" in last
-
-
-def test_all_skeletons_can_be_judged():
-    for skeleton in SKELETONS.values():
-        bones = BoneLengths(skeleton)
-        assert len(bones.pairs()) == sum(joint.startswith("left") for joint in skeleton.joints)
-        assert bones.quantile(0.5).shape == (len(skeleton.joints) - 1,) and np.isnan(bones.quantile(0.5)).all()
+        assert written == [f"note: {path}: {note.removeprefix(f'{path}: note: ')}" for note in notes]
+        assert len(notes) == lines and "1 person" in last

@@ -82,9 +82,9 @@ def test_npy_in_millimetres_with_z_up(tmp_path):
         np.testing.assert_allclose(file["test_x"][0, :20].reshape(20, 25, 3), wanted, atol=1e-6)
 
 
-@pytest.mark.parametrize("up", make_dataset.UP)
+@pytest.mark.parametrize("up", recordings.UP)
 def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up):
-    rotation = np.array(make_dataset.UP[up])
+    rotation = np.array(recordings.UP[up])
     axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up[0] == "-" else 1)
     assert (rotation @ axis).tolist() == [0, 1, 0] and np.linalg.det(rotation) == 1
 
@@ -99,18 +99,6 @@ def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up)
     make(folder, "--skeleton", "kinect_v2", f"--up={up}")
     make(folder, "--skeleton", "unknown")
     assert "note" not in capsys.readouterr().err
-
-
-def test_a_word_of_nucla_in_a_pose_file_does_not_make_it_one(tmp_path):
-    path = tmp_path / "a.json"
-    for text, wanted in (
-        ('{"skeletons": [], "label": 1}', True),
-        ('[{"frame_id": 0, "instances": [], "of": "skeletons"}]', False),
-        ('{"meta_info": {"skeletons": 17}, "instance_info": []}', False),
-        ('{"skeletons": ', False),
-    ):
-        path.write_text(text)
-        assert recordings._is_nucla(path) == wanted
 
 
 def test_clips_of_mediapipe_are_the_same_from_json_and_npy(tmp_path):

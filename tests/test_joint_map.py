@@ -1,4 +1,4 @@
-"""MediaPipe's joints as Kinect's: by hand, mirrored, in recordings and live for networks trained with a Kinect."""
+"""Joints of other tools as Kinect's: by hand, mirrored, in recordings and live for networks trained with a Kinect."""
 
 import json
 
@@ -8,23 +8,21 @@ import torch
 
 from clips.h5 import trim_and_center
 from clips.joint_map import MAPS, map_joints
-from clips.skeletons import MEDIAPIPE33, SKELETONS
+from clips.skeletons import AZURE_KINECT, MEDIAPIPE33, SKELETONS
 from engine.classifier import Classifier, LiveClassifier
 from predict_run import run, save
 
-JOINTS = dict(zip(MEDIAPIPE33.joints, np.eye(33), strict=True))
 
-
-@pytest.mark.parametrize("pair", MAPS, ids=lambda pair: pair[1])
+@pytest.mark.parametrize("pair", MAPS, ids=" to ".join)
 def test_the_map_keeps_places_sides_and_absent_persons(pair):
     weights, (source, target) = MAPS[pair], (SKELETONS[name] for name in pair)
     np.testing.assert_allclose(weights.sum(axis=1), 1)  # so the map of a moved person is the moved map
     flipped = weights[target.flip_pairs()][:, source.flip_pairs()]
     np.testing.assert_allclose(flipped, weights)
     for name in ("left knee", "right wrist"):
-        assert np.array_equal(weights[target.joints.index(name)], JOINTS[name])
-    clip = np.zeros((2, 2, 33, 3), np.float32)
-    clip[0, 0] = np.random.default_rng(0).normal(size=(33, 3))
+        assert weights[target.joints.index(name), source.joints.index(name)] == 1
+    clip = np.zeros((2, 2, len(source.joints), 3), np.float32)
+    clip[0, 0] = np.random.default_rng(0).normal(size=clip.shape[2:])
     mapped = map_joints(clip, *pair)
     assert mapped.dtype == np.float32 and mapped.any(axis=(2, 3)).tolist() == [[True, False], [False, False]]
 
@@ -45,6 +43,42 @@ def test_joints_by_hand():
         mapped = map_joints(points, "mediapipe33", target)
         for name, place in expected.items():
             np.testing.assert_allclose(mapped[SKELETONS[target].joints.index(name)], place, err_msg=name)
+
+
+def test_kinects_by_hand():
+    points = np.zeros((32, 3))
+    for name, y in (("pelvis", 9), ("spine at the navel", 10), ("spine at the chest", 12), ("neck", 16), ("head", 17)):
+        points[AZURE_KINECT.joints.index(name), 1] = y
+    for name in ("left clavicle", "right clavicle"):
+        points[AZURE_KINECT.joints.index(name), 1] = 15
+    v2 = {"base of the spine": 9, "middle of the spine": 11, "spine at the shoulders": 15, "neck": 16, "head": 17}
+    v1 = {"hip centre": 10, "spine": 11, "shoulder centre": 15.75, "head": 17}
+    for target, expected in (("kinect_v2", v2), ("kinect_v1", v1)):
+        mapped = map_joints(points, "azure_kinect", target)
+        for name, y in expected.items():
+            np.testing.assert_allclose(mapped[SKELETONS[target].joints.index(name)], [0, y, 0], err_msg=name)
+    mapped = map_joints(map_joints(points, "azure_kinect", "kinect_v2"), "kinect_v2", "kinect_v1")
+    np.testing.assert_allclose(mapped, map_joints(points, "azure_kinect", "kinect_v1"))
+
+
+@pytest.mark.parametrize("joints", [20, 25])
+def test_a_network_of_a_kinect_takes_an_azure_kinect(tmp_path, capsys, joints):
+    """In a file and live, as the mapped joints, with the spine as the origin."""
+    clip = np.random.default_rng(0).normal(size=(30, 32, 3)) * 0.3 + [0, 0, 3]
+    bodies = [[{"body_id": 1, "joint_positions": (frame * [-1000, -1000, 1000]).tolist()}] for frame in clip]
+    frames = [{"frame_id": i, "num_bodies": 1, "bodies": some} for i, some in enumerate(bodies)]
+    (tmp_path / "a.json").write_text(json.dumps({"frames": frames}))
+    checkpoint = save(tmp_path / "a.pth", 5, joints, about={"dataset": {20: "NUCLA", 25: "NTU"}[joints]})
+    classifier = Classifier(checkpoint)
+    mapped = trim_and_center(map_joints(clip, "azure_kinect", classifier.skeleton.name)[:, None])
+    p = classifier.logits(mapped, torch.Generator().manual_seed(1)).softmax(-1).numpy()
+    lines = [json.dumps(frame).encode() for frame in frames]
+    flags = ("--checkpoint", checkpoint, "--json")
+    for words, given in (((tmp_path / "a.json",), None), (("--live", "--window", 30, "--samples", 5), lines)):
+        code, (line,), err = run(capsys, *words, *flags, lines=given)
+        assert code == 0 and len(err) == 1 and "mapped" in err[0]
+        for entry in json.loads(line)["top"]:
+            assert entry["probability"] == pytest.approx(p[entry["label"]], abs=1e-4)
 
 
 @pytest.mark.parametrize("dataset, joints", [("NUCLA", 20), ("NTU", 25)])

@@ -1,12 +1,14 @@
 """The h5 layout: what is written is read back, in little space; the checker says what is wrong; the origin of clips."""
 
+import json
+
 import h5py
 import numpy as np
 import pytest
 
 import check_h5
 from clips.h5 import SPLITS, center, open_writer, read_header, trim_and_center, validate, write_h5
-from clips.skeletons import SKELETONS, read_skeleton, unknown_skeleton
+from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
 from helpers import run_script
 from util import UserError
 
@@ -27,7 +29,7 @@ def path(tmp_path):
     return tmp_path / "some.h5"
 
 
-@pytest.mark.parametrize("joints, persons", [(17, 1), (25, 2), (1, 1), (20, 3)])
+@pytest.mark.parametrize("joints, persons", [(17, 1), (25, 2)])
 def test_what_is_written_is_read(tmp_path, joints, persons):
     width = joints * persons * 3
     given = splits(width)
@@ -59,118 +61,84 @@ def test_padding_takes_no_space(tmp_path):
     assert packed < (tmp_path / "a.h5").stat().st_size < 1.1 * packed
 
 
-def test_clips_may_come_in_any_order_and_lack_persons(tmp_path):
-    labels = {"": [0, 1], "valid_": [], "test_": [1]}
-    with open_writer(tmp_path / "a.h5", labels, joints=2, persons=2, **HEADER) as write:
+def test_clips_may_come_in_any_order_and_lack_persons_and_validation(tmp_path):
+    with open_writer(tmp_path / "a.h5", {"": [0, 1], "test_": [1]}, joints=2, persons=2, **HEADER) as write:
         write("test_", 0, clip(3, 12))
         write("", 1, clip(4, 6))
         write("", 0, clip(5, 12))
     with h5py.File(tmp_path / "a.h5") as file:
         assert validate(file) == []
-        assert np.array_equal(file["x"][1, :4, :6], clip(4, 6))
-        assert not file["x"][1, :, 6:].any()
+        assert np.array_equal(file["x"][1, :4, :6], clip(4, 6)) and not file["x"][1, :, 6:].any()
         assert file["valid_x"].shape == (0, 120, 12)
 
 
 GOOD = clip(5, 150)
-NOT_WRITTEN = {  # the clips of x, their labels, further arguments
-    "too long": ([GOOD, clip(121, 150)], [0, 0], {}),
-    "too wide": ([GOOD, clip(5, 225)], [0, 0], {}),
-    "three axes": ([GOOD, GOOD.reshape(5, 2, 75)], [0, 0], {}),
-    "nan": ([GOOD, np.where(np.arange(5)[:, None] == 3, np.nan, GOOD)], [0, 0], {}),
-    "beyond float32": ([GOOD, np.full((5, 150), 1e39)], [0, 0], {}),
-    "label too large": ([GOOD, GOOD], [0, 2], {}),
-    "label no number": ([GOOD, GOOD], [0, 0.5], {}),
-    "a clip fewer": ([GOOD], [0, 1], {}),
-    "a clip more": ([GOOD] * 3, [0, 1], {}),
-    "splits without training": ([GOOD, GOOD], [0, 1], {"resplits": [[2] * 8]}),
-    "an origin too far": ([GOOD, GOOD], [0, 1], {"origin": 26}),
-    "a skeleton that does not fit": ([GOOD, GOOD], [0, 1], {"skeleton": "coco17"}),
+NOT_WRITTEN = {  # the clips of x, their labels, further arguments, a word of the message
+    "too long": ([GOOD, clip(121, 150)], [0, 0], {}, "clip 1"),
+    "too wide": ([GOOD, clip(5, 225)], [0, 0], {}, "clip 1"),
+    "nan": ([GOOD, np.where(np.arange(5)[:, None] == 3, np.nan, GOOD)], [0, 0], {}, "clip 1"),
+    "beyond float32": ([GOOD, np.full((5, 150), 1e39)], [0, 0], {}, "clip 1"),
+    "label too large": ([GOOD, GOOD], [0, 2], {}, "clip 1"),
+    "label no number": ([GOOD, GOOD], [0, 0.5], {}, "y: "),
+    "a clip fewer": ([GOOD], [0, 1], {}, "x: "),
+    "a clip more": ([GOOD] * 3, [0, 1], {}, "x: "),
+    "no clips": ([], [], {}, "x: "),
+    "splits without training": ([GOOD, GOOD], [0, 1], {"resplits": [[2] * 8]}, "resplits"),
+    "an origin too far": ([GOOD, GOOD], [0, 1], {"origin": 26}, "origin"),
+    "a skeleton that does not fit": ([GOOD, GOOD], [0, 1], {"skeleton": "coco17"}, "17 joints"),
+    "two skeletons": ([GOOD, GOOD], [0, 1], {"skeleton": "kinect_v2", "parents": [0] * 25}, "one of the two"),
+    "two classes of one name": ([GOOD, GOOD], [0, 1], {"class_names": ["wave", "wave"]}, "wave"),
 }
 
 
 @pytest.mark.parametrize("case", NOT_WRITTEN)
 def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, case):
-    clips, labels, more = NOT_WRITTEN[case]
-    with pytest.raises(UserError) as error:
+    clips, labels, more, word = NOT_WRITTEN[case]
+    with pytest.raises(UserError, match=word) as error:
         write_h5(tmp_path / "a.h5", splits() | {"": (clips, labels)}, joints=25, persons=2, **HEADER | more)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
-    if not more and len(clips) == 2:
-        assert "clip 1" in str(error.value) or case == "label no number"
 
 
-def replace(**new):
-    def change(file):
-        for key, value in new.items():
-            del file[key]
-            if value is not None:
-                file[key] = value
-
-    return change
-
-
-def attribute(key, value):
-    return lambda file: file.attrs.pop(key) if value is None else file.attrs.__setitem__(key, value)
-
-
-def value(key, where, to):
-    return lambda file: file[key].__setitem__(where, to)
-
-
-def resplits(table):
-    return lambda file: file.create_dataset("resplits", data=np.asarray(table, np.uint8))
+SPOILED = [  # what is changed in the file or its attributes, and how the problem begins
+    ({"x": np.zeros((3, 120, 150))}, "x: "),
+    ({"y": np.zeros(3)}, "y: "),
+    ({"valid_y": np.eye(2)[[0, 1, 0, 1]]}, "valid_x has 3 clips"),
+    ({"test_x": np.ones((3, 100, 150), "f4")}, "test_x has frames"),
+    ({"test_x": np.ones((0, 120, 150), "f4"), "test_y": np.ones((0, 2))}, "test_x has no clips"),
+    ({"test_x": np.full((3, 120, 150), np.inf, "f4")}, "test_x: clip 0 has NaN"),
+    ({"y": np.array([[1, 0], [0, 1], [1, 1]])}, "y: clip 2 "),
+    ({"resplits": np.eye(2, 9, dtype="u1")}, "resplits: split 1 "),
+    ({"resplits": np.array([np.arange(9) % 3, np.arange(9) % 4], "u1")}, "resplits: split 2 "),
+    ({"joints": 24}, "attributes: "),
+    ({"joints": "many"}, "attribute joints"),
+    ({"class_names": ["wave"]}, "attribute class_names"),
+    ({"class_names": [1, 2]}, "attribute class_names"),
+    ({"origin": "spine"}, "attribute origin"),
+    ({"axes": b"z, y, x"}, "attribute axes"),
+    ({"skeleton": "coco17"}, "attributes skeleton"),
+]
 
 
-SPOILED = {  # a change, how the problems begin
-    "test_x is missing": (replace(test_x=None), ["no dataset 'test_x'"]),
-    "nothing there": (lambda f: f.clear(), ["no dataset"] * 6),
-    "x in float64": (replace(x=np.zeros((3, 120, 150))), ["x: "]),
-    "labels as indices": (replace(y=np.zeros(3)), ["y: "]),
-    "a clip more": (replace(valid_y=np.eye(2)[[0, 1, 0, 1]]), ["valid_x has 3 clips"]),
-    "other frames": (replace(test_x=np.ones((3, 100, 150), "f4")), ["test_x has frames"]),
-    "no test clips": (replace(test_x=np.ones((0, 120, 150), "f4"), test_y=np.ones((0, 2))), ["test_x has no clips"]),
-    "nan": (value("x", (1, 3, 7), np.nan), ["x: clip 1 has NaN"]),
-    "infinity in several": (value("test_x", np.s_[:, 3, 7], np.inf), ["test_x: clip 0 has NaN"]),
-    "two labels": (value("y", 2, 1), ["y: clip 2 "]),
-    "a soft label": (value("y", 1, 0.5), ["y: clip 1 "]),
-    "no test clips in split 1": (resplits(np.eye(2, 9)), ["resplits: split 1 "]),
-    "a 3 in split 2": (resplits([np.arange(9) % 3, np.arange(9) % 4]), ["resplits: split 2 "]),
-    "too short splits": (resplits(np.zeros((2, 8))), ["resplits: "]),
-    "joints wrong": (attribute("joints", 24), ["attributes: "]),
-    "joints missing": (attribute("joints", None), ["attributes joints and persons"]),
-    "joints no number": (attribute("joints", "many"), ["attribute joints"]),
-    "names too few": (attribute("class_names", ["wave"]), ["attribute class_names"]),
-    "an origin in words": (attribute("origin", "spine"), ["attribute origin"]),
-    "names are numbers": (attribute("class_names", [1, 2]), ["attribute class_names"]),
-    "a protocol of numbers": (attribute("protocol", 5), ["attribute protocol"]),
-    "axes as a list": (attribute("axes", ["x", "y", "z"]), ["attribute axes"]),
-    "axes": (attribute("axes", b"z, y, x"), ["attribute axes"]),
-    "a skeleton of other joints": (attribute("skeleton", "coco17"), ["attributes skeleton"]),
-}
-
-
-@pytest.mark.parametrize("case", SPOILED)
-def test_validate_says_what_is_wrong(path, case):
-    change, wanted = SPOILED[case]
+@pytest.mark.parametrize("change, begin", SPOILED)
+def test_validate_says_what_is_wrong(path, change, begin):
     with h5py.File(path, "r+") as file:
-        change(file)
-        problems = validate(file)
-    assert len(problems) == len(wanted)
-    assert all(problem.startswith(begin) for problem, begin in zip(problems, wanted, strict=True))
+        for key, value in change.items():
+            place = file if key in file or key == "resplits" else file.attrs
+            if key in place:
+                del place[key]
+            place[key] = value
+        [problem] = validate(file)
+    assert problem.startswith(begin)
 
 
-def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path, tmp_path):
+def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path):
     with h5py.File(path, "r+") as file:
         file.attrs.clear()
         header = read_header(file)
         assert (header["joints"], header["persons"], header["class_names"]) == (25, 2, ("class 0", "class 1"))
         assert header["skeleton"] is SKELETONS["kinect_v2"] and validate(file) == []
-        file.attrs["parents"] = [0] * 25
-        assert read_header(file)["skeleton"].name == "custom"
-    write_h5(tmp_path / "b.h5", splits(51), joints=17, persons=1, **HEADER)
-    with h5py.File(tmp_path / "b.h5", "r+") as file:
-        del file.attrs["joints"], file.attrs["persons"]
-        with pytest.raises(UserError, match="51 values of a frame"):
+        file.attrs["persons"] = 2
+        with pytest.raises(UserError, match="150 values of a frame"):
             read_header(file)
 
 
@@ -178,11 +146,9 @@ def test_text_of_bytes_is_text(path):
     """As NumPy's np.bytes_ and MATLAB write it."""
     with h5py.File(path, "r+") as file:
         file.attrs["class_names"] = np.array([b"wave", "hüpfen".encode()])
-        for key, text in {"axes": "x, y, z", "protocol": "zwölf train", "skeleton": "kinect_v2"}.items():
-            file.attrs[key] = np.bytes_(text.encode())
+        file.attrs["skeleton"] = np.bytes_(b"kinect_v2")
         header = read_header(file)
-        assert (header["class_names"], header["axes"]) == (("wave", "hüpfen"), "x, y, z")
-        assert (header["protocol"], header["skeleton"].name) == ("zwölf train", "kinect_v2")
+        assert (header["class_names"], header["skeleton"].name) == (("wave", "hüpfen"), "kinect_v2")
 
 
 def test_check_h5(path, tmp_path, capsys):
@@ -199,8 +165,9 @@ def test_check_h5(path, tmp_path, capsys):
     empty = "note: test_x: clip 0"
     assert check() == (2, [empty, "x: clip 0 has NaN, i"])
     with h5py.File(path, "r+") as file:
-        file["x"][0, 0, 0], file["test_x"][1] = 0, file["valid_x"][0]
-    assert check() == (0, [empty, "note: test_x: clip 1", "correct: 3 training,"])
+        file["x"][0, 0, 0], file["test_x"][1], file["y"][0], file["valid_y"][0] = 0, file["valid_x"][0], [0, 1], [0, 1]
+    odd = ["note: test_x: clip 1", "note: no clip of 1 c"]  # labels that count from 1
+    assert check() == (0, [empty, *odd, "correct: 3 training,"])
     with h5py.File(path, "r+") as file:
         del file["test_x"], file["test_y"]
         with pytest.raises(UserError, match=f"^{path}: .* 1 more"):
@@ -215,7 +182,6 @@ def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person()
     for joint, origin in ((1, [4, 5, 6]), (0, [1, 2, 3])):
         moved = center(given, absent, joint)
         assert np.array_equal(moved, (given - origin) * ~absent[..., None, None])
-    assert np.array_equal(center(given, absent), center(given, absent, 1))
 
 
 def test_clips_are_trimmed_and_centered_as_recordings_are(tmp_path):
@@ -234,33 +200,47 @@ def test_clips_are_trimmed_and_centered_as_recordings_are(tmp_path):
         assert not file["x"][0, 1, 33:36].any() and not file["x"][0, 0, :51].any() and file["x"][0, 0].any()
 
 
-def test_an_h5_states_its_skeleton(tmp_path):
-    def skeleton(joints, **header):
-        path = tmp_path / "a.h5"
-        write_h5(path, splits(joints * 3), joints=joints, persons=1, **HEADER | header)
-        with h5py.File(path) as file:
-            return read_header(file)["skeleton"]
+# ---- skeletons
 
-    assert skeleton(17, skeleton="coco17") == SKELETONS["coco17"]
-    assert skeleton(20) == unknown_skeleton(20)  # 20 joints may be in any order
-    own = skeleton(3, parents=[0, 0, 0], flip_pairs=[0, 2, 1])
-    assert own.bones().tolist() == [[1, 0], [2, 0]] and own.flip_pairs().tolist() == [0, 2, 1]
-    bones = skeleton(3, parents=[0, 0, 0])
-    assert (bones.name, bones.bones().tolist(), bones.flip_pairs()) == ("custom", [[1, 0], [2, 0]], None)
-    sides = skeleton(3, flip_pairs=[0, 2, 1])
-    assert (sides.name, len(sides.bones()), sides.flip_pairs().tolist()) == ("custom", 0, [0, 2, 1])
-    assert [read_skeleton(known.to_attributes(), 3) for known in (own, bones)] == [own, bones]
+
+def test_an_h5_states_its_skeleton():
+    assert read_skeleton({"skeleton": "coco17"}, 17) is SKELETONS["coco17"]
+    assert read_skeleton({}, 20) == unknown_skeleton(20)  # 20 joints may be in any order
+    stated = {"joint_names": ["hip", "left", "right"], "parents": [0, 0, 0], "flip_pairs": [0, 2, 1]}
+    own = read_skeleton(stated, 3)
+    assert own.bones().tolist() == [[1, 0], [2, 0]] and own.to_attributes() == stated
+    bones, sides = read_skeleton({"parents": [0, 0, 0]}, 3), read_skeleton({"flip_pairs": [0, 2, 1]}, 3)
+    assert (bones.joints, bones.flip_pairs(), len(sides.bones())) == (("joint 0", "joint 1", "joint 2"), None, 0)
     assert not own.is_another(bones) and own.is_another(sides) and not own.is_another(unknown_skeleton(3))
-    for wrong, keyword in (
-        ({"skeleton": "coco18"}, "'coco18'"),
-        ({"skeleton": "coco17"}, "17 joints"),
-        ({"parents": [0, 0], "flip_pairs": [0, 2, 1]}, "3 joints"),
-        ({"parents": [0, 0, 0], "flip_pairs": [1, 2, 0]}, "pairs"),
-        ({"parents": [0, 2, 1], "flip_pairs": [0, 1, 2]}, "trees"),
-        ({"parents": "abc", "flip_pairs": [0, 1, 2]}, "parents"),
-    ):
-        with pytest.raises(UserError, match=keyword):
-            skeleton(3, **wrong)
+
+
+OWN = {"joints": ["hips", "LeftHand", "R_hand"], "parents": ["hips", 0, 0], "flip_pairs": [0, 2, 1]}
+
+
+def test_a_skeleton_of_ones_own_keeps_its_names(tmp_path):
+    path, h5 = tmp_path / "mine.json", tmp_path / "a.h5"
+    for is_2d in (False, True):
+        path.write_text(json.dumps(OWN | {"is_2d": is_2d}))
+        own = read_skeleton_file(path)
+        assert (own.parents, own.find("right hand"), own.find("hand left"), own.find("head")) == ((0, 0, 0), 2, 1, None)
+        write_h5(h5, splits(9), joints=3, persons=1, skeleton=own, **HEADER)
+        with h5py.File(h5) as file:
+            header = read_header(file)
+        assert header["skeleton"] == own == read_skeleton(own.to_attributes(), 3)
+        assert (header["axes"] == "x, y, z") == (not is_2d)
+
+
+NO_SKELETON = [{"joints": ["a"]}, OWN | {"more": 1}, OWN | {"joints": ["a", "a", "b"]}, OWN | {"parents": [0, 0, "b"]}]
+NO_SKELETON += [OWN | {"parents": wrong} for wrong in ([0, 0], [0, 0, 0.0], [1, 2, 3], [0, 2, 1], "abc")]
+NO_SKELETON += [OWN | {"flip_pairs": [1, 2, 0]}, OWN | {"is_2d": "no"}, []]
+
+
+@pytest.mark.parametrize("wrong", [b"{", b"[" * 100_000, b"\xff", *(json.dumps(one).encode() for one in NO_SKELETON)])
+def test_what_is_no_skeleton_is_refused(tmp_path, wrong):
+    (tmp_path / "mine.json").write_bytes(wrong)
+    with pytest.raises(UserError, match=r"mine.json: ") as error:
+        read_skeleton_file(tmp_path / "mine.json")
+    assert "\n" not in str(error.value)
 
 
 def test_skeletons_are_trees_and_their_sides_match():

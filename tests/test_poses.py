@@ -1,6 +1,8 @@
-"""Files of pose estimators as clips: by hand, persons that cross, leave and change places, and bad files."""
+"""The files of pose tools as clips: one recording in the form of each; what is ambiguous; persons who cross, leave and
+change places; and bad files."""
 
 import json
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clips import poses
-from clips.poses import AXES_2D, AXES_3D, LivePoses, from_mediapipe, is_folder_of_frames, read_poses
+from clips.poses import LivePoses, fill_absent, is_folder_of_frames, read_poses
 from clips.recordings import read_any
+from clips.skeletons import SKELETONS
+from clips.tools import TOOLS, from_mediapipe
 from clips.tracking import LOST, assign_persons
 from util import UserError
 
@@ -33,69 +37,259 @@ def mmpose(*frames):
     return [{"frame_id": i, "instances": [instance(xy) for xy in persons]} for i, persons in enumerate(frames)]
 
 
-def ultralytics(x, y):
-    keypoints = {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16, "visible": [0.2] + [0.75] * 16}
-    return {"name": "person", "class": 0, "confidence": 0.9, "box": {}, "track_id": 1, "keypoints": keypoints}
+def ultralytics(x, y, **more):
+    keypoints = {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16}
+    return {"name": "person", "class": 0, "confidence": 0.9, "box": {}, "keypoints": keypoints} | more
 
 
-# ---- formats
+# ---- one recording in the form of each tool
 
 
-@pytest.mark.parametrize(("joints", "name"), [(18, "openpose18"), (25, "openpose25")])
-def test_a_folder_of_openpose(tmp_path, joints, name):
-    def person(x):
-        return {"person_id": [-1], "pose_keypoints_2d": [0, 0, 0] + [x, 120, 0.5] * (joints - 1)}
-
-    for number, people in ((7, [person(320)]), (9, []), (10, [person(336)])):  # 8 is missing
-        save(tmp_path / "walk" / f"walk_{number:012}_keypoints.json", {"version": 1.3, "people": people})
-    clip, skeleton, axes, _ = read_poses(tmp_path / "walk", SIZE)
-    assert (clip.shape, clip.dtype, skeleton, axes) == ((4, 2, joints, 3), np.float32, name, AXES_2D)
-    assert not clip[1:3].any() and not clip[:, 1].any() and not clip[:, 0, 0].any()
-    np.testing.assert_allclose(clip[0, 0, 1:], np.tile([0, -0.25, 0.5], (joints - 1, 1)))
-    np.testing.assert_allclose(clip[3, 0, 1:], np.tile([0.025, -0.25, 0.5], (joints - 1, 1)), atol=1e-7)
+class Form(NamedTuple):
+    skeleton: str
+    person: object  # (joints, 3) and a number from 0 -> as the tool writes them
+    frame: object  # number of the frame, persons
+    file: object = list  # frames
+    has_identities: bool = True
+    joints: int | None = None  # in the file, if more than the skeleton's
+    flags: dict = {}
+    turn: object = lambda clip: clip  # from metres in Kinect's axes to the tool's
 
 
-def test_mmpose_of_the_inferencer_and_of_the_demos(tmp_path):
-    frames = mmpose([np.full((17, 2), [160, 360])], [])
-    frames[0]["instances"][0]["keypoint_scores"][3] = -0.1
-    plain = read_poses(save(tmp_path / "a.json", frames), SIZE)
-    assert (plain.clip.shape, plain.skeleton, plain.axes) == ((2, 2, 17, 3), "coco17", AXES_2D)
-    assert plain.clip[0, 0, 2].tolist() == [-0.25, 0.25, 0.5]
-    assert not plain.clip[0, 0, 3].any()  # its score is not above 0
-    demo = read_poses(save(tmp_path / "b.json", {"meta_info": {}, "instance_info": frames}), SIZE)
-    assert np.array_equal(demo.clip, plain.clip)
+def openpose(v, i):
+    return {"person_id": [i], "pose_keypoints_2d": v.ravel().tolist()}
 
 
-def test_ultralytics_in_all_its_forms(tmp_path):
-    frames = [[ultralytics(160, 360)], [], [ultralytics(320, 360)]]
-    clip, skeleton, *_ = read_poses(save(tmp_path / "a.json", frames), SIZE)
-    assert (clip.shape, skeleton) == ((3, 2, 17, 3), "coco17")
-    assert clip[[0, 2], 0, 5].tolist() == [[-0.25, 0.25, 0.75], [0, 0.25, 0.75]]
-    assert not clip[:, 0, 0].any()  # at 0, 0: not found, whatever its score
-    save(tmp_path / "a.jsonl", "\n".join(map(json.dumps, frames)))
-    save(tmp_path / "b.jsonl", f"{json.dumps(frames[0][0])}\n \n{json.dumps(frames[2])}\n\n")  # empty lines: nobody
+def of_mmpose(v, i):
+    return {"keypoints": v[:, :2].tolist(), "keypoint_scores": v[:, 2].tolist(), "track_id": i}
+
+
+def lifted(v, i):
+    return {"keypoints": v.tolist(), "keypoint_scores": [1.0] * len(v), "track_id": i}
+
+
+def of_ultralytics(v, i):
+    return {"keypoints": dict(zip(("x", "y", "visible"), v.T.tolist(), strict=True)), "track_id": i}
+
+
+def kinetics(v, i):
+    return {"pose": (v[:, :2] / SIZE).ravel().tolist(), "score": v[:, 2].tolist()}
+
+
+def mediapipe(v, i):
+    return [{"x": x, "y": y, "z": z, "visibility": 0.9} for x, y, z in v.tolist()]
+
+
+def azure(v, i):
+    return {"body_id": i, "joint_positions": v.tolist()}
+
+
+def zed(v, i):
+    return {"id": i, "keypoint": v.tolist(), "keypoint_confidence": [90.0] * len(v)}
+
+
+def alphapose(v, i):
+    return {"category_id": 1, "keypoints": v.ravel().tolist(), "score": 2.5, "idx": [[float(i)]]}
+
+
+def images(i, people):
+    return [{"image_id": f"{i}.jpg"} | person for person in people]
+
+
+def under(*keys):
+    """A frame with its persons under these keys."""
+    return lambda i, people: {"frame_id": i, "frame_index": i} | dict.fromkeys(keys, people)
+
+
+def by(name):
+    """A file that is a dict of frames."""
+    return lambda frames: {name(i): frame for i, frame in enumerate(frames)}
+
+
+def listed(i, people):
+    return people
+
+
+COCO = {"frame": under("instances"), "file": lambda frames: {"meta_info": {}, "instance_info": frames}}
+HALPE = {"frame": images, "file": lambda frames: sum(frames, [])}
+PICTURES = {"file": by("{}.jpg".format), "has_identities": False}
+TIMES = {"frame": under("body_list"), "file": by(lambda i: str(1693920934572 + 33 * i))}
+LANDMARKS = {"has_identities": False, "turn": lambda clip: clip * [-1, -1, 1]}
+FORMS = {
+    "OpenPose COCO": Form("openpose18", openpose, under("people")),
+    "OpenPose BODY_25": Form("openpose25", openpose, under("people")),
+    "MMPose": Form("coco17", of_mmpose, under("instances")),
+    "MMPose demo": Form("coco17", of_mmpose, **COCO),
+    "COCO-WholeBody": Form("coco17", of_mmpose, **COCO, joints=133),
+    "Ultralytics": Form("coco17", of_ultralytics, listed),
+    "AlphaPose": Form("coco17", alphapose, **HALPE),
+    "AlphaPose Halpe-26": Form("coco17", alphapose, **HALPE, joints=26),
+    "AlphaPose Halpe-136": Form("coco17", alphapose, **HALPE, joints=136),
+    "AlphaPose cmu": Form("openpose18", lambda v, i: {"joints": v.ravel().tolist()}, under("bodies"), **PICTURES),
+    "AlphaPose open": Form("openpose18", lambda v, i: openpose(v, -1), under("people"), **PICTURES),
+    "Kinetics": Form("openpose18", kinetics, under("skeleton"), lambda frames: {"data": frames}, False),
+    "MediaPipe Tasks": Form("mediapipe33", mediapipe, under("pose_landmarks", "pose_world_landmarks"), **LANDMARKS),
+    "MediaPipe JS": Form("mediapipe33", mediapipe, under("landmarks", "worldLandmarks"), **LANDMARKS),
+    "MediaPipe lists": Form("mediapipe33", mediapipe, listed, **LANDMARKS),
+    "Azure Kinect": Form(
+        "azure_kinect",
+        azure,
+        under("bodies"),
+        lambda frames: {"frames": frames},
+        turn=lambda clip: clip * [-1000, -1000, 1000],
+    ),
+    "ZED BODY_18": Form("zed18", zed, **TIMES),
+    "ZED BODY_34": Form("zed34", zed, **TIMES, flags={"scale": 0.001}, turn=lambda clip: clip * 1000),
+    "ZED BODY_38": Form("zed38", zed, **TIMES, flags={"up": "-y"}, turn=lambda clip: clip * [-1, -1, 1]),
+    "MMPose 3D": Form(
+        "h36m17", lifted, under("instances"), flags={"up": "z"}, turn=lambda clip: clip[..., [0, 2, 1]] * [1, -1, 1]
+    ),
+}
+
+
+def record(form, frames=12):
+    """A recording of two persons, of whom the second comes at frame 3: as a clip, and as frames of the tool, which list
+    them in a changing order. Where there are identities the persons change places all at once."""
+    skeleton = SKELETONS[form.skeleton]
+    rng, joints = np.random.default_rng(0), form.joints or len(skeleton.joints)
+    clip = rng.uniform(-0.4, 0.4, (2, joints, 3)) + 0.01 * np.arange(frames)[:, None, None, None]
+    centers = np.array([[-1, 0, 3], [1, 0, 3]])[:, None]
+    clip[:6] += centers
+    clip[6:] += centers[::-1] if form.has_identities else centers
+    if skeleton.is_2d:
+        clip = np.round(clip * [150, 150, 0] + [320, 240, 0]) + [0, 0, 0.5]
+        clip[:, 0, :, 2] = 0.75
+    elif form.skeleton == "mediapipe33":
+        clip -= clip[:, :, 23:25].mean(axis=2, keepdims=True)
+    clip[:3, 1] = 0
+    written = form.turn(clip)
+    people = [
+        [form.person(written[t, i], i) for i in ((0, 1), (1, 0))[t % 2] if clip[t, i].any()] for t in range(frames)
+    ]
+    if skeleton.is_2d:
+        clip[clip.any(axis=(2, 3))] -= [320, 240, 0]
+        clip /= [640, 480, 1]
+    return clip[:, :, : len(skeleton.joints)], [form.frame(t, some) for t, some in enumerate(people)]
+
+
+def test_every_tool_has_a_form():
+    assert {tool.name for tool in TOOLS} <= {" ".join(name.split()[:n]) for name in FORMS for n in (1, 2)} | {
+        "Kinetics-Skeleton"
+    }
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_recording_is_the_same_clip_in_the_form_of_each_tool(tmp_path, name):
+    form = FORMS[name]
+    clip, frames = record(form)
+    paths = [
+        save(tmp_path / "a.json", form.file(frames)),
+        save(tmp_path / "a.jsonl", "\n".join(map(json.dumps, frames))),
+    ]
     for i, frame in enumerate(frames):
-        save(tmp_path / "frames" / f"result_{i + 9}.json", frame)  # 9, 10, 11: not in the order of their names
-    normalized = save(tmp_path / "n.json", [[ultralytics(0.25, 0.75)], [], [ultralytics(0.5, 0.75)]])
-    for path, size in (*((tmp_path / name, SIZE) for name in ("a.jsonl", "b.jsonl", "frames")), (normalized, None)):
-        assert np.array_equal(read_poses(path, size).clip, clip)
+        save(tmp_path / "frames" / f"f_{i + 8}.json", frame)  # 8, 9, 10: not in the order of their names
+    assert is_folder_of_frames(tmp_path / "frames") == (name != "MediaPipe lists")  # which may be clips as well
+    for path in (*paths, tmp_path / "frames"):
+        read = read_any(path, size=SIZE, **form.flags)
+        assert read.skeleton == form.skeleton
+        np.testing.assert_allclose(read.clip, clip, atol=1e-6)
+    live = LivePoses(SIZE, **form.flags)
+    assert live.update(None) is live.update([]) is live.update(form.frame(0, [])) is None
+    for t, frame in enumerate(frames):
+        one = live.update(frame)
+        np.testing.assert_allclose(one.clip, clip[t], atol=1e-6)
+        assert (one.skeleton, one.axes) == (read.skeleton, read.axes)
 
 
-def test_mediapipe_is_turned_to_the_axes_of_kinect(tmp_path):
-    """A person who faces the camera: the left hand to the right of the picture, raised, and stretched forward."""
-    person = [{"x": 0.0, "y": 0.0, "z": 0.0, "visibility": 0.9} for _ in range(33)]
-    person[15] = {"x": 0.5, "y": -0.25, "z": -0.75, "visibility": 0.1}  # left wrist
-    clip, skeleton, axes, _ = read_poses(save(tmp_path / "a.json", [person, None, [], [person]]))
-    assert (clip.shape, skeleton, axes) == ((4, 2, 33, 3), "mediapipe33", AXES_3D)
-    assert clip[0, 0, 15].tolist() == [-0.5, 0.25, -0.75]  # to the camera's right, up, towards the camera
-    assert not clip[1:3].any() and np.array_equal(clip[3], clip[0])
-    np.save(tmp_path / "a.npy", np.array([[[joint[axis] for axis in "xyz"] for joint in person]]))
+def test_other_forms_of_the_same(tmp_path):
+    """Frames that miss, joints that were not found, no scores, normalized, one person a line, protobuf's landmarks."""
+    joints = np.zeros((4, 17, 3))
+    joints[[0, 3], 1:] = [[[-0.25, 0.25, 1]], [[0, 0.25, 1]]]
+    persons, frames = [ultralytics(160, 360), ultralytics(320, 360)], [0, 3]
+    by_number = {f"frame_{i}": [person] for i, person in zip(frames, persons, strict=True)}
+    lines = [json.dumps(person) for person in (persons[0], None, None, persons[1])]
+    small = [[ultralytics(0.25, 0.75)], [], None, [ultralytics(0.5, 0.75)]]
+    for content in (by_number | {"frame_1": []}, "\n".join(lines), small):
+        read = read_poses(save(tmp_path / f"a.json{'l' * isinstance(content, str)}", content), SIZE)
+        assert np.array_equal(read.clip[:, 0], joints) and "scores" in read.notes[0]
+    person = [{"x": 0.1 * i * (i not in (23, 24)), "y": -0.25, "z": 0.0} for i in range(33)]
+    person[23]["y"] = person[24]["y"] = 0.0
+    expected = read_poses(save(tmp_path / "b.json", [[person], None, [], [person]])).clip
+    for frame in (person, {"landmark": person}, {"pose_world_landmarks": {"landmark": person}}):
+        assert np.array_equal(read_poses(save(tmp_path / "b.json", [frame, None, [], frame])).clip, expected)
+    array = [[[joint[axis] for axis in "xyz"] for joint in person]]
+    np.save(tmp_path / "a.npy", array)
     for skeleton in ("mediapipe33", "kinect_v2"):  # 33 joints are none of Kinect's
         read = read_any(tmp_path / "a.npy", skeleton)
-        assert np.array_equal(read.clip[:, 0], clip[:1, 0]) and read.skeleton == "mediapipe33"
-    protobuf = save(tmp_path / "b.json", [{"landmark": person}, None, {"landmark": []}, {"landmark": person}])
-    assert np.array_equal(read_poses(protobuf).clip, clip)
+        assert np.allclose(read.clip[0, 0], expected[0, 0]) and read.skeleton == "mediapipe33"
+    assert expected[0, 0, 1].tolist() == pytest.approx([-0.1, 0.25, 0])  # Kinect's axes
     assert np.linalg.det(from_mediapipe(np.eye(33, 3))[:3]) == 1  # a rotation: left stays left
+
+
+# ---- what a file does not say is asked, or noted
+
+
+def test_a_list_of_persons_is_of_frames_or_one_frame(tmp_path):
+    def shape(ids, **flags):
+        persons = [ultralytics(100 + i, 200, **({} if j is None else {"track_id": j})) for i, j in enumerate(ids)]
+        read = read_poses(save(tmp_path / "a.json", persons), SIZE, persons=3, **flags)
+        return len(read.clip), read.clip.any(axis=(2, 3)).sum(axis=1).max(), len(read.notes) - 1  # one is of scores
+
+    with pytest.raises(UserError, match="3 persons.*--axes T"):
+        shape([None] * 3)
+    assert shape([None] * 3, axes="T") == (3, 1, 0) and shape([None] * 3, axes="M") == (1, 3, 0)
+    assert shape([5, 5, 5]) == (3, 1, 1) and shape([5, 6, 7]) == (1, 3, 1)
+
+
+def test_the_axes_of_an_array_are_those_that_fit_or_are_asked_for(tmp_path):
+    clip = np.random.default_rng(0).normal(size=(24, 2, 25, 3)).astype(np.float32)
+    for order, axes, notes in (
+        ((0, 1, 2, 3), None, 0),
+        ((3, 0, 2, 1), None, 1),  # C, T, V, M of ST-GCN
+        ((1, 0, 2, 3), "MTVC", 0),  # pyskl's
+        ((2, 3, 0, 1), "VCTM", 0),
+    ):
+        np.save(tmp_path / "a.npy", clip.transpose(order))
+        read = read_any(tmp_path / "a.npy", "kinect_v2", axes=axes)
+        assert np.array_equal(read.clip, clip) and len(read.notes) == notes
+    np.save(tmp_path / "a.npy", clip.transpose(1, 0, 2, 3))
+    with pytest.raises(UserError, match="2 frames of 24 persons: .*MTVC"):
+        read_any(tmp_path / "a.npy", "kinect_v2")
+
+
+def test_joints_of_a_2d_skeleton_are_said_to_have_scores(tmp_path):
+    clip = np.random.default_rng(0).uniform(0, 0.5, (24, 17, 3))
+    np.save(tmp_path / "a.npy", clip)
+    assert "score" in read_any(tmp_path / "a.npy", "coco17").notes[0]
+    np.save(tmp_path / "a.npy", clip * [1, 4, 1])  # a person two pictures high: metres
+    with pytest.raises(UserError, match="3D"):
+        read_any(tmp_path / "a.npy", "coco17")
+
+
+def test_absent_joints_by_hand(tmp_path):
+    """Joint 1 hangs on 0, and 2 on 1 (of h36m17). Person 2 is there in frame 1 only."""
+    clip = np.zeros((4, 2, 17, 3), np.float32)
+    clip[:3, 0] = np.arange(17)[:, None] + np.arange(1, 4)[:, None, None]
+    clip[1, 1] = 7
+    wanted, hidden = clip.copy(), clip.copy()
+    hidden[[0, 2], 0, 16] = hidden[1, 0, 4] = hidden[:3, 0, 2] = hidden[1, 1, 2] = np.nan
+    wanted[:3, 0, 16], wanted[:3, 0, 2], wanted[1, 1, 2] = wanted[1, 0, 16], wanted[:3, 0, 1], 7
+    filled = fill_absent(hidden, "h36m17")
+    assert np.array_equal(filled, wanted) and filled.dtype == np.float32
+    assert not fill_absent(hidden, "coco17")[:, 0, 2].any()
+    np.save(tmp_path / "a.npy", hidden * 0.1)
+    assert np.allclose(read_any(tmp_path / "a.npy", "h36m17", nan="absent").clip, wanted * 0.1)
+    with pytest.raises(UserError, match="--nan absent"):
+        read_any(tmp_path / "a.npy", "h36m17")
+    people = {"body_list": [{"keypoint": [[1, 2, None if i else 3] for i in range(18)], "id": 1}]}
+    assert (read_any(save(tmp_path / "a.json", {"0": people})).clip[0, 0] == [1, 2, 3]).all()
+
+
+def test_identities_that_are_not_unique_are_not_used(tmp_path):
+    a, b = walk(150, 10), walk(450, -10)
+    frames = [[instance(xy) | {"track_id": 0} for xy in (a[i], b[i])] for i in range(30)]
+    read = read_poses(save(tmp_path / "a.json", frames), SIZE)
+    assert "track_id" in read.notes[0] and (read.clip[..., 2] > 0).all()
 
 
 def test_folders_of_frames_and_of_recordings(tmp_path):
@@ -202,25 +396,6 @@ def test_joints_that_are_not_seen_do_not_count():
     assert assign_persons(np.array([0, 0, 1, 1]), points, seen, 2).tolist() in ([0, 1, 0, 1], [1, 0, 1, 0])
 
 
-def test_a_live_frame_of_every_estimator_is_as_in_its_file(tmp_path):
-    landmarks = [{"x": 0.1 * (i < 23), "y": -0.25 * (i not in (23, 24)), "z": 0.0} for i in range(33)]
-    for frame in (
-        {"people": [{"pose_keypoints_2d": [320, 120, 0.5] * 18}]},
-        {"people": [{"pose_keypoints_2d": [320, 120, 0.5] * 25}]},
-        {"frame_id": 7, "instances": [instance(np.full((17, 2), 200))]},
-        [instance(np.full((17, 2), 200))],
-        [ultralytics(320.0, 120.0)],
-        ultralytics(320.0, 120.0),
-        landmarks,
-        [landmarks],
-        {"landmark": landmarks},
-    ):
-        live = LivePoses(SIZE)
-        assert live.update(None) is live.update([]) is live.update({"people": []}) is None
-        one, whole = live.update(frame), read_poses(save(tmp_path / "a.jsonl", json.dumps(frame)), SIZE)
-        assert one[1:] == whole[1:] and np.array_equal(one.clip, whole.clip[0])
-
-
 def test_a_live_frame_that_is_refused_changes_nothing():
     live, other = LivePoses(SIZE), LivePoses(SIZE)
     frame = {"instances": [instance(walk(150, 10)[0]), instance(walk(450, -10)[0])]}
@@ -247,9 +422,9 @@ WRONG = {
     "a number": (3, "list of frames"),
     "text": ([[{"keypoints": {"x": ["1"] * 17, "y": [2] * 17}}]], "numbers"),
     "nan": (json.dumps(mmpose([FIGURE * np.nan])), "finite"),
-    "no score": ([{"instances": [{"keypoints": [[1, 2]]}]}], "keypoint_scores"),
+    "no score": ([{"instances": [{"keypoints": [[1, 2]]}]}], "keypoints"),
     "a flat list": ([PERSON] * 21, "21 persons"),
-    "joints": ([{"instances": [instance(np.ones((133, 2)))]}], "133 joints"),
+    "joints": ([{"instances": [instance(np.ones((134, 2)))]}], "134 joints"),
     "two kinds": ([{"instances": [PERSON]}, {"people": [{"pose_keypoints_2d": [9] * 54}]}], "frame 1"),
     "nobody": ([[], None], "nobody"),
     "a million years": ([{"frame_id": 10**12 * i, "instances": [PERSON]} for i in range(2)], "100,000"),

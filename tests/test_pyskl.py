@@ -1,5 +1,6 @@
 """from_pyskl.py: pickles of pyskl and mmaction2 become the h5 that .skeleton files give, and no code in them is run."""
 
+import json
 import os
 import pickle
 import re
@@ -76,7 +77,8 @@ def test_persons_and_frames_that_pyskl_leaves_in_a_clip():
 
     def rows_of(keypoint):
         holder = SimpleNamespace(array=keypoint)
-        return from_pyskl.read_clip(annotation("a", 0, keypoint) | {"keypoint": holder}, "a.pkl", 0).rows()
+        clip = from_pyskl.read_clip(annotation("a", 0, keypoint) | {"keypoint": holder}, "a.pkl", 0)
+        return clip.rows(SimpleNamespace(as_ntu=True))
 
     clip = np.zeros((3, 6, 25, 3), np.float16)
     clip[0, [2, 3]] = 1 + np.arange(75).reshape(25, 3) / 64
@@ -89,15 +91,18 @@ def test_persons_and_frames_that_pyskl_leaves_in_a_clip():
     assert np.array_equal(only, rows[1:3, 0].reshape(2, 75))
 
 
+@pytest.mark.filterwarnings("error")
 def test_clips_of_nobody_and_those_known_to_lack_skeletons_are_left_out(tmp_path, capsys):
     clips, missing = list(ntu_annotations()), sorted(protocols.dataset("NTU").missing)[0]
-    empty = annotation("S001C001P001R001A001", 0, np.zeros((1, 5, 25, 3), np.float16))
-    clips = [None, *clips, clips[0] | {"frame_dir": missing}, empty]
+    shapes = [(1, 5, 25, 3), (0, 5, 25, 3), (2, 0, 25, 3)]
+    empty = [annotation(f"S001C001P001R00{i}A001", 0, np.zeros(shape)) for i, shape in enumerate(shapes, 1)]
+    empty[0]["keypoint"] += 1e-300
+    clips = [None, *clips, clips[0] | {"frame_dir": missing}, *empty]
     for clip in clips[1:]:
         clip["frame_dir"] = f"videos/{clip['frame_dir']}.avi"
     convert(tmp_path, {"split": {"xsub_train": ["videos/S001C001P001R001A001_rgb.avi"]}, "annotations": clips})
     out = capsys.readouterr().out
-    assert "S001C001P001R001A001" in out and missing in out
+    assert "3 clips, for example S001C001P001R001A001" in out and missing in out
     assert sum(sizes(tmp_path / "NTU_CS.h5")) == len(CLIPS)
 
 
@@ -114,13 +119,6 @@ def test_ntu120_gives_both_protocols_and_2d_clips_have_names_of_their_own(tmp_pa
     with h5py.File(tmp_path / "ntu120_hrnet_CSet.h5") as file, h5py.File(tmp_path / "NTU120_CSet.h5") as other:
         assert (file.attrs["skeleton"], other.attrs["skeleton"]) == ("coco17", "kinect_v2")
         assert len(layout.read_header(other)["class_names"]) == 120
-
-
-def test_bare_lists_of_training_and_test_clips(tmp_path):
-    clips = [annotation(f"v{i}", i % 2, **pose()) for i in range(12)]
-    (tmp_path / "val.pkl").write_bytes(pickle.dumps(clips[8:]))
-    convert(tmp_path, clips[:8], "--test", str(tmp_path / "val.pkl"), name="gym_train.pkl")
-    assert sizes(tmp_path / "gym_train.h5") == [7, 1, 4]
 
 
 def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
@@ -161,10 +159,7 @@ ODD = {  # content, how many, an example, test clips
     "one list for both": (content(train=NAMES, val=NAMES), 12, "v0", 12),
     "a clip many times": (content(train=[*NAMES[:9], *["v0"] * 29], val=NAMES[9:]), 1, "v0", 3),
     "names of no clip": (content(train=NAMES[:9] + [f"x{i}" for i in range(501)], val=NAMES[9:]), 501, "x0", 3),
-    "clips in no list": (content(train=NAMES[:8], val=NAMES[9:]), 1, "v8", 3),
-    "labels from 1": (content(labelled(V, lambda label: label + 1)), 1, "class 0", 3),
-    "a class without clips": (content(labelled(V, lambda label: 2 * label)), 1, "class 1", 3),
-    "not trained": (content([*V[:9], *labelled(V[9:], lambda label: 2)]), 3, "v9", 3),
+    "an ending": (content([V[0] | {"frame_dir": "v0.mp4"}, *V[1:]]), 1, "v0 and v0.mp4", 3),
     "another list of NTU's": (content(NTU_CLIPS, xsub_train=NTU[:1]), 11, NTU[1], None),
     "labels of one's own": (labelled(NTU_CLIPS, lambda label: 1 - label), 18, NTU[0], None),
 }
@@ -175,30 +170,59 @@ def test_what_is_odd_about_lists_and_labels_is_noted_in_a_line(tmp_path, capsys,
     given, count, example, tested = ODD[case]
     (tmp_path / "two.txt").write_text("sit\nstand\n")
     convert(tmp_path, given, *["--classes", str(tmp_path / "two.txt")] * (tested is None), name="a.pkl")
-    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("note")]
-    assert note.startswith(f"note: {count} ") and note.endswith(f" for example {example}")
+    (note,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith(f"note: {count} ")]
+    assert note.endswith(f" for example {example}")
     if tested:
         assert sizes(tmp_path / "a.h5")[2] == tested
 
 
-def test_labels_that_count_from_1_are_shifted(tmp_path, capsys):
-    convert(tmp_path, content(labelled(V, lambda label: label + 1)), "--first-label", "1", name="a.pkl")
+def test_labels_that_count_from_1_are_shifted_also_in_bare_lists_of_training_and_test_clips(tmp_path, capsys):
+    from_1 = labelled(V, lambda label: label + 1)
+    convert(tmp_path, content(from_1), name="a.pkl")
+    assert "--first-label 1" in capsys.readouterr().err
+    (tmp_path / "val.pkl").write_bytes(pickle.dumps(from_1[8:]))
+    convert(tmp_path, from_1[:8], "--test", str(tmp_path / "val.pkl"), "--first-label", "1", name="a.pkl")
     convert(tmp_path, labelled(NTU_CLIPS, lambda label: label + 1), "--first-label", "1")
-    assert "note" not in capsys.readouterr().err
+    assert "--first-label" not in capsys.readouterr().err
+    assert sizes(tmp_path / "a.h5") == [7, 1, 4]
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["y"].shape[1] == 2 and file["y"][:].any(axis=0).all()
 
 
 @pytest.mark.parametrize("form", ["clips/{}.mp4", "C:\\clips\\{}_rgb.AVI", "{}.skeleton"])
-def test_names_in_lists_and_clips_may_differ_in_folders_and_endings(tmp_path, capsys, form):
+def test_names_in_lists_and_clips_may_differ_in_folders_and_endings(tmp_path, form):
     """Also those of NTU in a file that has other clips too, whose lists are its own."""
     other, clips = [form.format(name) for name in NAMES], [*NTU_CLIPS, NTU_CLIPS[0] | {"frame_dir": "mine"}]
     convert(tmp_path, content(train=other[:9], val=other[9:]), name="a.pkl")
     convert(tmp_path, content([clip | {"frame_dir": form.format(clip["frame_dir"])} for clip in V]), name="b.pkl")
     other = [form.format(name) for name in NTU]
     convert(tmp_path, content(clips, xsub_train=[*other[:9], "mine"], xsub_val=other[9:]), name="c.pkl")
-    assert "note" not in capsys.readouterr().err
     assert [sizes(tmp_path / name)[2] for name in ("a.h5", "b.h5", "c_xsub.h5")] == [3, 3, 9]
+
+
+def standing(frames, joints):
+    """A person 1.7 m high along y."""
+    clip = np.zeros((1, frames, joints, 3), np.float32)
+    clip[..., 1] = np.linspace(-0.75, 0.95, joints)
+    return clip
+
+
+def test_any_skeleton_in_its_own_unit_and_axes_with_a_nan_and_a_clip_in_no_list(tmp_path, capsys):
+    (tmp_path / "mine.json").write_text(json.dumps({"joints": ["a", "b", "c"], "parents": [0, 0, "b"]}))
+    clips = [annotation(f"v{i}", i % 2, standing(9 + i, 3)[..., [0, 2, 1]] * [1000, -1000, 1000]) for i in range(12)]
+    clips[11]["keypoint"][0, 2, 2] = np.nan
+    flags = ["--skeleton", str(tmp_path / "mine.json"), "--scale", "0.001", "--up", "z", "--origin", "1"]
+    given = content(clips, train=NAMES[:8], val=NAMES[9:])
+    with pytest.raises(UserError, match="v11.*--nan"):
+        convert(tmp_path, given, *flags, name="a.pkl")
+    convert(tmp_path, given, *flags, "--nan", "absent", name="a.pkl")
+    assert "1 clips, for example v8" in capsys.readouterr().out
+    with h5py.File(tmp_path / "a.h5") as file:
+        assert file.attrs["joint_names"].tolist() == ["a", "b", "c"] and file.attrs["origin"] == 1
+        x = file["test_x"][2].reshape(20, 3, 3)  # of v11; an absent joint is where it was before
+        np.testing.assert_allclose(x[[1, 2], :, 1], 2 * [[0, 0.85, 1.7]], atol=1e-6)
+    with pytest.raises(UserError, match="v0: .*--scale"):  # the clip is named
+        convert(tmp_path, given, "--nan", "absent", *flags[:2], "--up", "z", name="a.pkl")
 
 
 # ---- what is refused
@@ -243,6 +267,8 @@ WRONG = {
     "objects": ([GOOD | {"keypoint": np.array([[[[None, 1]]]])}], "array of type"),
     "nan": ([GOOD | {"keypoint": GOOD["keypoint"] * np.float16(np.nan)}], "NaN"),
     "twice": ([GOOD, GOOD], "one name"),
+    "joints unknown": ([GOOD | {"keypoint": np.ones((1, 5, 21, 3))}], "--skeleton"),
+    "huge scores": ([GOOD | {"keypoint_score": np.full((1, 5, 17), 1e300)}], "too large"),
     "no lists": ([GOOD, GOOD | {"frame_dir": "w", "label": 1}], "no lists"),
     "nobody": ([GOOD | pose(score=0)], "no clips"),
     "one class": (content(labelled(V, lambda label: 0)), "label 0"),

@@ -14,7 +14,8 @@ from clips.h5 import validate
 from data import Clips
 from engine.cache import read_cached
 from engine.datasets import find_h5, is_cross_view
-from make_sysu import make_split, read_mat
+from make_sysu import make_split
+from make_sysu import read_clip as read_mat
 from util import UserError
 
 PEOPLE = ("anna", "bo", "chen", "dana", "eve", "finn")

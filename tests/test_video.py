@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import video_to_skeleton
-from clips.poses import from_mediapipe
 from clips.recordings import read_any
+from clips.tools import from_mediapipe
 from helpers import ROOT
 from predict_run import run, save
 from util import UserError

@@ -2,6 +2,7 @@
 
     python tools/predict.py S001C001P001R001A010.skeleton --checkpoint results/NTU/SGN/0_best.pth
     python tools/predict.py recordings/ more.npy --checkpoint results/NTU/SGN/0_best.pth --json > predictions.jsonl
+    python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
 A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of OpenPose (a folder of .json), MMPose,
@@ -12,6 +13,9 @@ are averaged, as in testing. The same file and seed give the same answer. Poses 
 The skeleton must be that of the checkpoint. MediaPipe's joints are mapped to those of a Kinect (clips/joint_map.py) if
 the network was trained with one. An .npy is taken to have the checkpoint's skeleton, one of 33 joints MediaPipe's.
 
+With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
+--fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
+
 With --live, each line of standard input is a frame: what one of these estimators gives for it, in JSON; or for each
 person the 3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list. Persons
 of an estimator are tracked from frame to frame. An empty line is a frame without persons. A line of output is a
@@ -20,6 +24,7 @@ the first line is bad, the program ends.
 """
 
 import json
+import math
 import sys
 from pathlib import Path
 
@@ -29,13 +34,17 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
+from clips import recordings
+from clips.arrays import absent_if_nan
 from clips.joint_map import MAPS
-from clips.poses import LivePoses, is_frame, picture_size
-from clips.recordings import UP, as_poses, find_recordings, read_any
+from clips.poses import LivePoses, is_numbers
+from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
 from clips.units import check_size, describe_up, find_up
-from engine.classifier import Classifier, LiveClassifier
+from data import Clips
+from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
+from train import predict_logits
 from util import UserError, shorten
 
 EXIT_CODES = """exit codes:
@@ -45,44 +54,53 @@ EXIT_CODES = """exit codes:
   130, 143  interrupted or terminated
 """
 MOST_NAMED = 20  # bad lines that are named; further ones are only counted
+KEPT = 0.95  # of the validation clips that are right, by --choose-unknown
+
+
+def window_length(text):
+    """An argparse type: "60" for frames, "2s" for seconds: (the number, whether it is seconds)."""
+    seconds = text.endswith("s")
+    return (arguments.positive_float if seconds else arguments.up_to(LONGEST))(text.removesuffix("s")), seconds
 
 
 def parse_args(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
-    if "--stream" in argv:
-        print("note: --stream is called --live now", file=sys.stderr)
-        argv = ["--live" if word == "--stream" else word for word in argv]
-    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    renamed = {"--stream": "is called --live now"}
+    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES, elsewhere=renamed)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
     samples = "samples of frames, whose logits are averaged (as in testing: 5, or 20 of --recipe plus; live 1)"
-    add("--samples", type=arguments.positive_int, help=samples)
+    add("--samples", type=arguments.up_to(1000), help=samples)
     add("--seed", type=arguments.seed, default=1, help="of the samples (%(default)s)")
-    add("--top", type=arguments.positive_int, default=5, help="classes to print (%(default)s)")
+    add("--top", type=arguments.positive_int, help="classes to print (5; of windows 1)")
+    add("--unknown", type=arguments.fraction, default=0.0, metavar="P", help="below this probability: unknown")
+    choose = f"print the P at which {KEPT:.0%} of the validation clips that are recognised are not unknown"
+    add("--choose-unknown", type=Path, metavar="H5", help=choose)
+    add("--per-person", action="store_true", help="classify each person alone")
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add(
-        "--size",
-        type=arguments.argument_type(picture_size),
-        metavar="WxH",
-        help="of the pictures, if poses are in pixels",
-    )
-    add("--persons", type=arguments.positive_int, default=2, help="most persons of poses and lines (%(default)s)")
+    recordings.add_arguments(parser)
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
     add("--origin", type=int, help=origin)
-    add("--up", choices=UP, help="the axis that points up in an .npy or in lines of numbers, as in --up=-z (y)")
-    add("--scale", type=arguments.positive_float, default=1.0, help="factor from their unit to metres (%(default)s)")
+    fps = f"frames a second, if not about {RATE} as in training: they are resampled"
+    add("--fps", type=arguments.up_to(1000, float), help=fps)
+    add("--windows", action="store_true", help="classify a long recording window by window")
     add("--live", action="store_true", help="read frames from standard input")
-    add("--window", type=arguments.positive_int, help="live: frames of a prediction (about a training clip's length)")
-    add("--stride", type=arguments.positive_int, help="live: frames between predictions (1)")
+    window = "frames of a window, or seconds, as in 2s (about a training clip's length)"
+    add("--window", type=window_length, default=(None, False), help=window)
+    add("--stride", type=arguments.positive_int, help="frames from window to window (live 1, else a quarter window)")
     args = parser.parse_args(argv)
-    if args.live == bool(args.files):
-        why = "--live reads standard input: leave out the files"
-        parser.error(why if args.live else "give files or folders, or --live")
-    if not args.live and (args.window or args.stride):
-        parser.error("--window, --stride: only with --live")
+    if [bool(args.files), args.live, bool(args.choose_unknown)].count(True) != 1:
+        parser.error("give files or folders; or --live, which reads standard input; or --choose-unknown")
+    if args.choose_unknown and (args.json or args.unknown):
+        parser.error("--choose-unknown prints one line, for --unknown")
+    if args.windows and not args.files:
+        parser.error("--windows: of files; --live has windows without it")
+    if (args.window[0] or args.stride) and not (args.live or args.windows):
+        parser.error("--window, --stride: only with --live or --windows")
+    if args.window[1] and not args.fps:
+        parser.error("--window in seconds needs --fps")
     if args.origin is not None and args.origin < 0:
         parser.error(f"--origin {args.origin}: a joint from 1, or 0")
     return args
@@ -93,22 +111,24 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.live = LivePoses(args.size, args.persons)
+        self.live = LivePoses(**flags_of(args))
         self.noted = set()
 
     def read(self, path):
-        """A recording: (frames, persons, joints, 3). Raises UserError or OSError."""
-        args = self.args
-        poses = read_any(path, self.skeleton, args.size, args.persons, args.up, args.scale)
-        self.note_mapped(poses)
-        up = find_up(poses.clip, poses.skeleton) if path.suffix == ".npy" else None
-        if up is not None and (odd := describe_up(up, args.up, poses.skeleton)):
+        """A recording, as Poses. Raises UserError or OSError."""
+        poses = read_any(path, self.skeleton, **flags_of(self.args))
+        self.note(poses, f"{path}: ")
+        up = None if poses.stated else find_up(poses.clip, poses.skeleton)
+        if up is not None and (odd := describe_up(up, self.args.up, poses.skeleton)):
             self.note_once("up", f"{path}: {odd}")
-        return self.classifier.adapt(poses, args.origin)
+        return poses
 
-    def note_mapped(self, poses):
+    def note(self, poses, where=""):
+        for text in poses.notes:
+            self.note_once(text, f"{where}{text}")
         if (poses.skeleton, self.skeleton) in MAPS:
-            self.note_once("map", f"MediaPipe's joints are mapped to those of {self.skeleton}; some are guessed")
+            what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
+            self.note_once("map", what)
 
     def note_once(self, kind, text):
         if kind not in self.noted:
@@ -126,15 +146,13 @@ class Inputs:
         except (ValueError, RecursionError) as error:
             raise ValueError(f"neither numbers nor JSON ({shorten(error)})") from None
         try:
-            if content and isinstance(content, list) and not (is_frame(content) or is_frame(content[0])):
+            if is_numbers(content):
                 return self.numbers(content)
             poses = self.live.update(content)
             if poses is None:
                 return None
-            if self.args.up or self.args.scale != 1:
-                raise ValueError("--up and --scale are for lines of numbers, not for poses")
-            self.note_mapped(poses)
-            check_size(poses.clip[None], poses.skeleton)
+            self.note(poses)
+            check_size(poses.clip[None], poses.skeleton, None if poses.stated else self.args.scale)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
@@ -149,22 +167,77 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        poses = as_poses(values.reshape(1, -1, joints, 3), self.skeleton, self.args.up, scale)
+        values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+        poses = as_poses(values, self.skeleton, self.args.up, scale)
+        self.note(poses)
         if poses.clip.any():
             check_size(poses.clip, poses.skeleton, scale)
         return poses.clip[0]
 
 
+def make_live(args, classifier, persons):
+    """A LiveClassifier of the flags."""
+    window, in_seconds = args.window
+    window = math.ceil(window * args.fps) if in_seconds else window
+    stride, samples = args.stride or (1 if args.live else None), args.samples or (1 if args.live else None)
+    options = {"origin": args.origin, "seed": args.seed, "fps": args.fps, "per_person": args.per_person}
+    return LiveClassifier(classifier, window, stride, samples, persons, **options)
+
+
+def classify(args, classifier, poses):
+    """What of a recording, {column: value}, and the probabilities of its classes: a list of both."""
+    clip = classifier.fit(poses).clip
+    live = make_live(args, classifier, clip.shape[1]) if args.windows else None
+    if live and len(clip) >= live.window:
+        stretches = find_stretches(live, clip, args.unknown)
+    else:
+        rng, alone = torch.Generator().manual_seed(args.seed), people(poses) if args.per_person else {None: poses}
+        clips = {i: classifier.adapt(one, args.origin, args.fps) for i, one in alone.items()}
+        of_clips = {i: classifier.probabilities(clip, rng, args.samples) for i, clip in clips.items()}
+        stretches = [Stretch(i, 0, len(clip), values) for i, values in of_clips.items()]
+    if not stretches:
+        raise UserError(f"{classifier.seg} frames of a window must show somebody; none has so many")
+    found = []
+    for one in stretches:
+        about = {"person": one.person} if args.per_person else {}
+        if args.windows:
+            start, end = ((round(at / args.fps, 2) if args.fps else at) for at in (one.start, one.end))
+            about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
+        found.append((about, one.probabilities))
+    return found
+
+
+def print_answer(args, classifier, about, probabilities, width=8, header=False):
+    """Prints the likeliest classes of what `about` says, {column: value}: JSON, a line, or rows of a table.
+
+    width: of the first column. header: whether these are the table's first rows.
+    """
+    top = classifier.top(probabilities, args.top or (1 if args.windows else 5), args.unknown)
+    if args.json:
+        lines = [json.dumps(about | {"top": top}, allow_nan=False)]
+    elif args.live:
+        where = "".join(f"person {value}  " if name == "person" else f"{value:8}  " for name, value in about.items())
+        lines = [where + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)]
+    else:
+        names, where = (
+            "".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in (about, about.values())
+        )
+        lines = [f"{names}probability  class"] * header
+        for i, entry in enumerate(top):
+            lines.append(f"{'' if i else where:{len(where)}}{entry['probability']:11.1%}  {entry['name']}")
+    tqdm.write("\n".join(lines))
+    sys.stdout.flush()
+
+
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
     files, done = [path for source in args.files for path in find_recordings(source)], 0
-    if (args.up or args.scale != 1) and all(path.suffix != ".npy" for path in files):
-        raise UserError("--up, --scale: only for .npy files, and there are none")
+    if (args.up or args.scale != 1) and all(path.suffix == ".skeleton" for path in files):
+        raise UserError("--up, --scale: not for .skeleton files, and there are no others")
     width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
     for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
-            clip = inputs.read(path)
-            logits = classifier.logits(clip, torch.Generator().manual_seed(args.seed), args.samples)
+            found = classify(args, classifier, inputs.read(path))
         except (UserError, OSError) as error:
             why = error if isinstance(error, UserError) else error.strerror or error
             why = why if str(why).startswith(str(path)) else f"{path}: {why}"
@@ -172,14 +245,8 @@ def classify_files(args, classifier):
                 raise error if isinstance(error, OSError) else UserError(why) from None
             tqdm.write(f"skipped: {why}", file=sys.stderr)
             continue
-        top = classifier.top(logits.softmax(dim=-1).numpy(), args.top)
-        if args.json:
-            tqdm.write(json.dumps({"file": str(path), "top": top}, allow_nan=False))
-        else:
-            if not done:
-                tqdm.write(f"{'file':{width}}  probability  class")
-            for i, entry in enumerate(top):
-                tqdm.write(f"{'' if i else str(path):{width}}  {entry['probability']:11.1%}  {entry['name']}")
+        for i, (about, probabilities) in enumerate(found):
+            print_answer(args, classifier, {"file": str(path)} | about, probabilities, width, header=not (done or i))
         done += 1
     if not done:
         raise UserError(f"none of the {len(files)} files could be classified")
@@ -190,13 +257,11 @@ def classify_files(args, classifier):
 
 def classify_live(args, classifier, file):
     """Prints a line for each prediction. Returns the exit code; UserError for a bad first line, or no prediction."""
-    options = {"stride": args.stride or 1, "samples": args.samples or 1, "persons": args.persons}
-    live = LiveClassifier(classifier, args.window, **options, origin=args.origin, seed=args.seed)
-    inputs = Inputs(args, classifier)
+    live, inputs = make_live(args, classifier, args.persons), Inputs(args, classifier)
     skipped = predictions = 0
     for i, line in enumerate(file, 1):
         try:
-            probabilities = live.update(inputs.parse(line))
+            found = live.step(inputs.parse(line))
         except ValueError as error:
             if not live.frames:
                 raise UserError(f"standard input, line {i}: {error}") from None
@@ -204,14 +269,10 @@ def classify_live(args, classifier, file):
             if skipped <= MOST_NAMED:
                 print(f"skipped: line {i}: {error}", file=sys.stderr)
             continue
-        if probabilities is None:
-            continue
-        predictions += 1
-        top = classifier.top(probabilities, args.top)
-        if args.json:
-            print(json.dumps({"frame": i, "top": top}, allow_nan=False), flush=True)
-        else:
-            print(f"{i:8}  " + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top), flush=True)
+        for person, probabilities in found.items():
+            about = {"frame": i} | ({"person": person} if args.per_person else {})
+            print_answer(args, classifier, about, probabilities)
+            predictions += 1
     if not predictions:
         needed = f"a window of {live.window} (--window), {classifier.seg} of them with a person, is needed"
         raise UserError(f"{live.frames} frames, too few for a prediction: {needed}")
@@ -220,10 +281,32 @@ def classify_live(args, classifier, file):
     return 3 if skipped else 0
 
 
+def choose_unknown(args, classifier):
+    """Prints the --unknown at which KEPT of the validation clips that are right stay. Returns the exit code."""
+    checkpoint, clips = classifier.checkpoint, Clips.read(args.choose_unknown)
+    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    if checkpoint.select != "val" and checkpoint.about.get("data_sha256") == clips.sha256:
+        print("note: it was trained on these clips: --unknown is too high; train with --select val", file=sys.stderr)
+    clips = clips.resplit(checkpoint.split)
+    ids = clips.ids("valid")
+    logits = predict_logits(checkpoint.net, clips, ids, checkpoint.recipe, args.seed, args.samples)
+    probability, label = logits.softmax(dim=1).max(dim=1)
+    right = label == clips.label[ids]
+    if not right.any():
+        raise UserError(f"{args.choose_unknown}: none of its {len(ids)} validation clips is recognised")
+    ordered = probability[right].sort(descending=True).values
+    unknown = max(0.001, math.floor(1000 * ordered[math.ceil(KEPT * len(ordered)) - 1].item()) / 1000)
+    of_right, of_wrong = (f"{(probability[at] >= unknown).sum()} of {at.sum()}" for at in (right, ~right))
+    print(f"--unknown {unknown:g} keeps {of_right} validation clips that are right, and {of_wrong} that are wrong")
+    return 0
+
+
 def main(argv=None, file=None):
     """Returns the exit code. file: binary, in place of standard input."""
     args = parse_args(argv)
     classifier = Classifier(args.checkpoint, args.classes)
+    if args.choose_unknown:
+        return choose_unknown(args, classifier)
     if not args.live:
         return classify_files(args, classifier)
     torch.set_num_threads(1)  # one clip is too little to share between cores

@@ -97,7 +97,7 @@ def main(argv=None):
         few = f", {args.shots} training clips of each (seed {args.seed})" if args.shots else ""
         header |= {"protocol": f"{header['protocol']}; classes {args.classes}{few}".lstrip("; ")}
         header |= {"frames": file["x"].shape[1], "class_names": [names[i] for i in classes]}
-        header |= {"made_by": f"subset_h5.py {util.__version__}"} | header.pop("skeleton").to_attributes()
+        header |= {"made_by": f"subset_h5.py {util.__version__}"}
         write_h5(args.out, splits, **header)
         without = f", without the random splits of {path}" if "resplits" in file else ""
     training, valid, test = map(len, chosen.values())

@@ -28,12 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import h5 as layout
 from clips.h5 import ORIGIN, trim_and_center
-from clips.poses import picture_size
-from clips.recordings import UP, default_origin, read_any
+from clips.recordings import add_arguments, default_origin, flags_of, read_any
 from clips.skeletons import SKELETONS
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from clips.units import describe_up, find_up
-from safe.arguments import ArgumentParser, argument_type, positive_float, positive_int
+from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
 from safe.progress import progress
 from util import UserError, __version__
@@ -53,6 +52,7 @@ class Clip(NamedTuple):
     skeleton: str
     axes: str
     up: np.ndarray | None  # (3,) from an ankle to the head; None if these joints are not known
+    stated: bool  # whether the format says the unit and the axis that points up
 
 
 # ---- reading
@@ -62,7 +62,7 @@ def read_clip(path, args):
     """Reads one clip as Poses, trimmed and centered. Raises UserError, OSError."""
     if path.suffix == ".npy" and args.skeleton is None:
         raise UserError(f"{path}: say which skeleton the .npy files have, with --skeleton")
-    poses = read_any(path, args.skeleton, args.size, args.persons, args.up, args.scale)
+    poses = read_any(path, args.skeleton, **flags_of(args))
     origin = origin_of(poses, args)
     if origin > poses.clip.shape[2]:
         raise UserError(f"{path}: {poses.clip.shape[2]} joints, so joint {origin} cannot be the origin")
@@ -99,13 +99,14 @@ def find_clips(folder):
 
 def read_all(folder, args):
     """[Clip] of those that can be read, and [Skipped]. Raises UserError with --strict."""
-    clips, skipped = [], []
+    clips, skipped, noted = [], [], {}
     for path, split, label in progress([*find_clips(folder)], desc="reading", unit="clip"):
         try:
             if label is None:
                 raise UserError(f"{path}: not in the folder of a class")
-            clip, skeleton, axes, _ = read_clip(path, args)
-            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton)))
+            clip, skeleton, axes, _, stated, notes = read_clip(path, args)
+            clips.append(Clip(path, split, label, *clip.shape[:3], skeleton, axes, find_up(clip, skeleton), stated))
+            noted = {text: path for text in notes} | noted
         except (UserError, OSError) as error:
             reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
             reason = reason.removeprefix(str(path)).lstrip(":, ")
@@ -114,6 +115,8 @@ def read_all(folder, args):
                 raise UserError(str(skipped[0])) from None
     if not clips:
         raise UserError(f"{folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
+    for text, path in noted.items():
+        note(f"{path}: {text}")
     return clips, skipped
 
 
@@ -132,14 +135,14 @@ def check(clips, skipped, folder, args):
         some = "; ".join(f"{name}, {n} joints, such as {path}" for (name, n), path in groups.items())
         raise UserError(f"{folder}: the clips have several skeletons ({some}); leave one kind of them")
     skeleton, is_2d = clips[0].skeleton, clips[0].axes == layout.AXES_2D
-    is_npy = not is_2d and any(clip.path.suffix == ".npy" for clip in clips)
+    is_open = not is_2d and not all(clip.stated for clip in clips)
     if args.skeleton not in (None, skeleton):
         raise UserError(f"--skeleton {args.skeleton}: {clips[0].path} has {skeleton}")
-    if (args.up or args.scale != 1) and not is_npy:
-        raise UserError("--scale, --up: only for 3D .npy files, and there are none")
-    if args.origin is not None and not is_npy and skeleton != "mediapipe33":
-        raise UserError("--origin: only for 3D .npy files and MediaPipe, and there are none")
-    if is_npy and clips[0].up is not None:
+    if (args.up or args.scale != 1) and not is_open:
+        raise UserError("--scale, --up: only for 3D files whose format does not say these, and there are none")
+    if args.origin is not None and (is_2d or all(clip.path.suffix == ".skeleton" for clip in clips)):
+        raise UserError("--origin: only for 3D files of pose tools and .npy, and there are none")
+    if is_open and clips[0].up is not None:
         note(describe_up(np.median([clip.up for clip in clips], axis=0), args.up, skeleton))
     classes = {split: {clip.label for clip in clips if clip.split == split} for split in layout.SPLITS}
     if unknown := sorted({label for labels in classes.values() for label in labels} - classes[""]):
@@ -196,12 +199,9 @@ def main(argv=None):
     add("folder", type=Path, help="contains train/ and test/, with a folder for each class")
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
     add("--skeleton", choices=(*SKELETONS, "unknown"), help="of the .npy files; of the others it is known")
-    add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if poses are in pixels")
-    add("--persons", type=positive_int, default=2, help="most persons in a clip (%(default)s)")
+    add_arguments(parser)
     origin = "joint, from 1, of the first frame that becomes the origin of a 3D .npy or MediaPipe clip; 0: none"
     add("--origin", type=int, help=f"{origin} ({ORIGIN}; of MediaPipe 0: it is between the hips already)")
-    add("--scale", type=positive_float, default=1.0, help="factor from the unit of a 3D .npy to metres (%(default)s)")
-    add("--up", choices=UP, help="the axis that points up in a 3D .npy, as in --up=-z (y)")
     add("--strict", action="store_true", help="stop at the first clip that would be skipped")
     args = parser.parse_args(argv)
     if args.out.suffix not in (".h5", ".hdf5"):

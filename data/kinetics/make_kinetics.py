@@ -10,7 +10,7 @@ frames (Yan et al., AAAI 2018). Instead of x, y, z in metres the h5 has x - 0.5,
 person are left out.
 
 A json that cannot be read is skipped, reported and listed in skipped.csv beside the h5. The clips are read once, into a
-temporary file in the folder of the h5, which needs as much room as the h5; memory holds a few at a time.
+temporary file beside the h5, which needs as much room as the h5; memory holds a few at a time.
 """
 
 import sys
@@ -23,10 +23,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 import util
 from clips import h5 as layout
+from clips.importing import write_set
 from clips.kinetics import CLASSES, FRAMES, JOINTS, PERSONS, read_json
 from clips.skipped import EXIT_CODES, BadFile, Skipped, add_arguments, read_groups, report_skipped
-from safe import arguments, progress
-from safe.files import remove_stale_parts
+from safe import arguments
 from safe.program import exit_on_error
 from util import UserError
 
@@ -82,10 +82,9 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     files, path, skipped = find_files(args.folder), args.out / "KINETICS_val.h5", []
-    args.out.mkdir(parents=True, exist_ok=True)
-    remove_stale_parts(args.out)
     names, labels, classes, frames = [], [], [], []
-    with tempfile.TemporaryFile(dir=args.out) as store, util.name_file_in_errors(path):
+    disk = next(folder for folder in path.absolute().parents if folder.is_dir())  # --out, or where it will be
+    with tempfile.TemporaryFile(dir=disk) as store, util.name_file_in_errors(path):
         jobs = [(files[i : i + GROUP], args.folder) for i in range(0, len(files), GROUP)]
         for group in read_groups(read_files, jobs, args, skipped, "reading", len(files)):
             names += group["names"]
@@ -95,37 +94,26 @@ def main(argv=None):
             for clip in group["clips"]:
                 store.write(clip.tobytes())
         store.flush()
-        class_names = name_classes(names, labels, classes)
-        frames, labels = np.array(frames, int), np.array(labels, int)
-        print(f"{len(names):,} clips, {(frames == 0).sum():,} of them left out: no person in them")
+        class_names, end = name_classes(names, labels, classes), np.cumsum(frames)
         train = np.array([name.startswith(SIDES[0]) for name in names], bool)
-        train, test = np.flatnonzero((frames > 0) & train), np.flatnonzero((frames > 0) & ~train)
-        if len(train) < 2 or not len(test):
-            needed = "at least two training clips and one test clip with a person are needed"
-            raise UserError(f"{path} not written: {needed}")
-        splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
-        rows = np.memmap(store, np.float32, "r").reshape(frames.sum(), -1)
-        end = frames.cumsum()
-        with progress.progress(total=len(train) + len(test), desc=path.name, unit="clip") as bar:
-
-            def clips(ids):
-                for i in ids:
-                    yield rows[end[i] - frames[i] : end[i]]
-                    bar.update()
-
-            layout.write_h5(
-                path,
-                {split: (clips(ids), labels[ids]) for split, ids in splits.items()},
-                frames=FRAMES,
-                joints=JOINTS,
-                persons=PERSONS,
-                skeleton="openpose18",
-                class_names=class_names,
-                protocol="kinetics_train trains, kinetics_val tests",
-                axes=layout.AXES_2D,
-                made_by=f"{Path(__file__).name} {util.__version__}",
-            )
-    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, splits.values())))
+        there = np.array(frames, bool)
+        rows = np.memmap(store, np.float32, "r").reshape(-1, PERSONS * JOINTS * 3) if any(frames) else None
+        write_set(
+            path,
+            ((i, rows[end[i] - frames[i] : end[i]]) for i in np.flatnonzero(there)),
+            labels,
+            {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
+            class_names,
+            [([name for name, n in zip(names, frames, strict=True) if not n], "nobody is in them")],
+            names.__getitem__,
+            frames=FRAMES,
+            joints=JOINTS,
+            persons=PERSONS,
+            skeleton="openpose18",
+            protocol="kinetics_train trains, kinetics_val tests",
+            axes=layout.AXES_2D,
+            made_by=f"{Path(__file__).name} {util.__version__}",
+        )
     return report_skipped(skipped, args.out / "skipped.csv")
 
 

@@ -18,6 +18,7 @@ anything else is refused. docs/data.md says how such files differ from what the 
 import re
 import sys
 from collections import Counter
+from itertools import chain
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -27,14 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import h5 as layout
 from clips import protocols
-from clips.checks import FARTHEST
+from clips.arrays import absent_if_nan
+from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
 from clips.ntu import center_clip
+from clips.skeletons import known_skeleton
+from clips.skipped import BadFile
+from clips.units import FARTHEST
 from safe import pickles
 from safe.arguments import ArgumentParser
 from safe.pickles import show
 from safe.program import exit_on_error
-from safe.progress import progress
-from util import UserError, __version__, readable, shorten
+from util import UserError, __version__, shorten
 
 # The training lists of NTU's files by protocol
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}
@@ -76,9 +80,9 @@ class Clip(NamedTuple):
 
     @property
     def is_empty(self):
-        return not (self.score > 0 if self.is_2d else self.keypoint).any()
+        return not (self.score > 0 if self.is_2d else np.nan_to_num(self.keypoint)).astype(np.float32).any()
 
-    def rows(self):
+    def rows(self, args):
         """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons."""
         keypoint = self.keypoint.astype(np.float32)
         if self.is_2d:
@@ -86,17 +90,22 @@ class Clip(NamedTuple):
             keypoint, score = keypoint[best], self.score[best].astype(np.float32)[..., None]
             height, width = self.size
             keypoint = np.concatenate([keypoint / np.float32([width, height]) - np.float32(0.5), score], axis=3)
-            keypoint = np.where(score > 0, keypoint, np.float32(0))
-        else:
-            keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
-            if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
-                keypoint = keypoint[:, keypoint.any(axis=(0, 2, 3))]
-        rows = keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1)
-        return rows if self.is_2d else center_clip(rows)
+            return flat(np.where(score > 0, keypoint, np.float32(0)).swapaxes(0, 1))
+        keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
+        if not args.as_ntu:
+            return place(keypoint.swapaxes(0, 1), args, f"{args.pickle}: {shorten(self.name)}")
+        keypoint = np.nan_to_num(keypoint)
+        if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
+            keypoint = keypoint[:, keypoint.any(axis=(0, 2, 3))]
+        return center_clip(flat(keypoint.swapaxes(0, 1)))
 
 
-def read_clip(annotation, path, i):
-    """The Clip of an annotation. Raises UserError."""
+def flat(clip):
+    return clip.reshape(len(clip), -1)
+
+
+def read_clip(annotation, path, i, nan=None):
+    """The Clip of an annotation. nan: as of --nan. Raises UserError."""
     name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
 
     def error(what):
@@ -112,29 +121,49 @@ def read_clip(annotation, path, i):
         raise error("lacks frame_dir, label or keypoint") from None
     if not isinstance(name, str) or type(label) is not int or not 0 <= label < 10_000:
         raise error(f"has the label {show(label)}, not a number from 0")
-    if not is_numbers(keypoint) or keypoint.ndim != 4 or keypoint.shape[2:] not in ((25, 3), (17, 2)):
+    if not is_numbers(keypoint) or keypoint.ndim != 4 or keypoint.shape[3] not in (2, 3):
         found = f"{getattr(keypoint, 'dtype', 'that is damaged')} {getattr(keypoint, 'shape', '')}"
-        raise error(f"has a keypoint {found}, not (persons, frames, 25, 3) or (persons, frames, 17, 2)")
-    if not keypoint.size or not (np.abs(keypoint) < np.float32(FARTHEST)).all():
-        raise error("has no values, NaN, infinity or too large a number in its keypoint")
+        raise error(f"has a keypoint {found}, not (persons, frames, joints, 2 or 3)")
     if protocols.NAME.fullmatch(plain_name(name)):
         name = plain_name(name)
-    if keypoint.shape[3] == 3:
-        return Clip(name, label, keypoint, None, None)
-    if not is_numbers(score) or score.shape != keypoint.shape[:3] or not np.isfinite(score).all():
+    is_2d = keypoint.shape[3] == 2
+    if is_2d and (not is_numbers(score) or score.shape != keypoint.shape[:3]):
         raise error(f"has no keypoint_score of shape {keypoint.shape[:3]}")
+    values = np.concatenate([keypoint, score[..., None]], axis=3) if is_2d else keypoint
+    try:
+        values = absent_if_nan(values, nan)
+    except BadFile as found:
+        raise error(f"has {found.args[1]}") from None
+    if (np.abs(values) >= np.float32(FARTHEST)).any():
+        raise error("has too large a number in it")
+    if not is_2d:
+        return Clip(name, label, values, None, None)
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)):
         raise error("has no img_shape (height, width)")
-    return Clip(name, label, keypoint, score, tuple(size))
+    return Clip(name, label, np.nan_to_num(values[..., :2]), np.nan_to_num(values[..., 2]), tuple(size))
 
 
-def read_clips(path, first_label):
+def read_clips(path, args):
     """The split lists and the Clips of a file. pyskl's script leaves None where a clip has no body."""
-    splits, annotations = read_pickle(path)
-    clips = [read_clip(annotation, path, i) for i, annotation in enumerate(annotations) if annotation is not None]
-    if any(clip.label < first_label for clip in clips):
-        raise UserError(f"{path}: labels are counted from 0 in it: leave out --first-label")
-    return splits, [clip._replace(label=clip.label - first_label) for clip in clips]
+    splits, found = read_pickle(path)
+    return splits, [read_clip(one, path, i, args.nan) for i, one in enumerate(found) if one is not None]
+
+
+def choose_skeleton(clips, args):
+    """Sets args.skeleton to that of all clips, and args.as_ntu if they are treated as NTU's. Raises UserError."""
+    (joints, values), *others = {clip.keypoint.shape[2:]: clip for clip in clips}
+    if others:
+        raise UserError(f"{args.pickle}: clips of {joints} joints of {values} values are in it, and of {others[0]}")
+    args.as_ntu = not args.skeleton and args.origin is None and not args.up and args.scale == 1
+    args.skeleton = args.skeleton or {(25, 3): "kinect_v2", (17, 2): "coco17"}.get((joints, values))
+    if not (known := known_skeleton(args.skeleton)):
+        found = f"{joints} joints of {values} values"
+        raise UserError(f"{args.pickle}: {found}; say which skeleton, with --skeleton NAME or FILE.json")
+    if len(known.joints) != joints or known.is_2d != (values == 2):
+        wanted = f"{len(known.joints)} joints in {'2D' if known.is_2d else '3D'}"
+        raise UserError(f"--skeleton {known.name}: {wanted}; {args.pickle} has {joints} of {values} values")
+    if known.is_2d and (args.up or args.scale != 1 or args.origin):
+        raise UserError("--up, --scale, --origin: only for 3D joints")
 
 
 def is_numbers(array):
@@ -144,14 +173,6 @@ def is_numbers(array):
 def plain_name(name):
     """A clip's name without folders, and without the ending of a file."""
     return ENDING.sub("", PurePath(name.replace("\\", "/")).name)
-
-
-def leave_out(clips, is_left_out, why):
-    """Those that stay, by name. A line says how many do not."""
-    left_out = sorted(clip.name for clip in clips if is_left_out(clip))
-    if left_out:
-        print(f"{len(left_out):,} clips are left out, for example {shorten(left_out[0])}: {why}")
-    return sorted((clip for clip in clips if not is_left_out(clip)), key=lambda clip: clip.name)
 
 
 # ---- lists and labels
@@ -178,6 +199,9 @@ def find_odd(splits, lists, clips, dataset, parts):
     lists: as from `find_listed`. dataset: as from `ntu_dataset`. parts: as from `listed_parts`.
     """
     names = {clip.name for clip in clips}
+    pairs = {*chain(*(zip(splits[key], listed, strict=True) for key, listed in lists.items()))}
+    matched = sorted(f"{shorten(name)} and {shorten(clip)}" for name, clip in pairs if clip and clip != name)
+    yield matched, "names in lists are of clips with another folder or ending, and are taken for the same"
     for key, listed in lists.items():
         absent = [name for name, clip in zip(splits[key], listed, strict=True) if clip is None]
         yield absent, f"of the {len(listed):,} names in {key} are of no clip"
@@ -185,20 +209,12 @@ def find_odd(splits, lists, clips, dataset, parts):
         yield again, f"clips are in {key} several times, and are taken once"
     if dataset:
         yield [clip.name for clip in find_mislabelled(clips)], "labels are not those of the clips' names, and are kept"
-    else:
-        yield sorted(names.difference(*lists.values())), "clips are in no list"
-        labels = {clip.label for clip in clips}
-        empty = [f"class {i}" for i in range(max(labels)) if i not in labels]
-        yield empty, "classes have no clips (if labels count from 1: --first-label 1)"
     for name, words, _, train, test in parts:
         trained, tested = ({clips[i].name for i in side} for side in (train, test))
         if dataset and (listed := lists.get(key := NTU_LISTS[name.rpartition("_")[2]])):
             odd = sorted(trained ^ (names & {*listed}))
             yield odd, f"clips differ between {key} and the published list, which is used"
         yield sorted(trained & tested), f"of the {len(tested):,} test clips of {name} train too ({words})"
-        labels = {clips[i].label for i in train}
-        unseen = [clips[i].name for i in test if clips[i].label not in labels]
-        yield unseen, f"test clips of {name} have a label that no training clip has"
 
 
 # ---- protocols: (name of the h5, protocol in words, class names, training clips, test clips), clips by their place
@@ -229,79 +245,83 @@ def listed_parts(lists, names, path, classes):
     return list(parts.values())
 
 
-def write(path, words, classes, clips, train, test):
-    """Writes one h5. train, test: indices of clips."""
-    if len({clips[i].label for i in train}) < 2 or not len(test):
-        sides = f"{len(train)} training clips and {len(test)} test clips"
-        raise UserError(f"{path} not written: {sides}; both sides need some, and training two classes")
-    parts = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
-    is_2d = clips[0].is_2d
-
-    def rows(ids):
-        for i in progress(ids, desc=path.name, unit="clip"):
-            yield clips[i].rows()
-
-    layout.write_h5(
+def write(path, words, classes, clips, train, test, dropped, args):
+    """Writes one h5. train, test: indices of clips; both may have the same. dropped: as in `write_set`."""
+    listed, is_2d = {*train, *test}, clips[0].is_2d
+    dropped = [*dropped, ([clip.name for i, clip in enumerate(clips) if i not in listed], "they are in no list")]
+    order = [*train, *test]
+    write_set(
         path,
-        {split: (rows(ids), [clips[i].label for i in ids]) for split, ids in parts.items()},
+        ((k, clips[i].rows(args)) for k, i in enumerate(order)),
+        [clips[i].label for i in order],
+        {"": np.arange(len(train)), "test_": np.arange(len(train), len(order))},
+        classes,
+        dropped,
+        lambda k: f"{args.pickle}: {shorten(clips[order[k]].name)}",
         frames=max(clip.keypoint.shape[1] for clip in clips),
         joints=clips[0].keypoint.shape[2],
-        persons=min(2, max(len(clip.keypoint) for clip in clips)) if is_2d else 2,
-        class_names=classes,
+        persons=2 if args.as_ntu and not is_2d else min(2, max(len(clip.keypoint) for clip in clips)),
         protocol=words,
         axes=layout.AXES_2D if is_2d else layout.AXES_3D,
-        skeleton="coco17" if is_2d else "kinect_v2",
+        skeleton=args.skeleton,
+        origin=None if is_2d or args.as_ntu else origin_of(args.skeleton, args),
         made_by=f"from_pyskl.py {__version__}",
     )
-    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, parts.values())))
 
 
-def main(argv=None):
+def read_arguments(argv):
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("pickle", type=Path, metavar="FILE.pkl")
     add("--out", type=Path, required=True, help="folder for the h5 files")
-    add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
     test = "the test clips, if FILE.pkl is a list of the training clips alone"
     add("--test", type=Path, metavar="FILE.pkl", help=test)
-    add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
-    args = parser.parse_args(argv)
-    path, classes = args.pickle, protocols.read_lines(args.classes) if args.classes else None
-    splits, clips = read_clips(path, args.first_label)
+    add_arguments(parser, "the joints", labels=True)
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    args = read_arguments(argv)
+    path = args.pickle
+    splits, clips = read_clips(path, args)
     if args.test:
-        _, test = read_clips(args.test, args.first_label)
+        _, test = read_clips(args.test, args)
         splits = {"train": [clip.name for clip in clips], "test": [clip.name for clip in test]}
         clips += test
-    if len({clip.is_2d for clip in clips}) > 1 or len({clip.name for clip in clips}) < len(clips):
-        raise UserError(f"{path}: 2D and 3D clips, or two clips of one name, are in it")
-    lists = find_listed(splits, [clip.name for clip in clips])
-    clips = leave_out(clips, lambda clip: clip.is_empty, "nobody is in them")
-    if dataset := ntu_dataset(splits, [clip.name for clip in clips]):
-        clips = leave_out(clips, lambda clip: clip.name in dataset.missing, "they are known to lack skeletons")
-    if not clips:
-        raise UserError(f"{path}: no clips are left")
     names = [clip.name for clip in clips]
-    if len({clip.label for clip in clips}) < 2:
+    if again := [name for name, n in Counter(names).items() if n > 1]:
+        raise UserError(f"{path}: two clips of one name are in it: {shorten(again[0])}")
+    lists = find_listed(splits, names)
+    empty = sorted(clip.name for clip in clips if clip.is_empty)
+    dataset = ntu_dataset(splits, names)
+    missing = sorted(dataset.missing & {*names}) if dataset else []
+    dropped = [(empty, "nobody is in them"), (missing, "they are known to lack skeletons")]
+    clips = sorted((clip for clip in clips if clip.name not in {*empty, *missing}), key=lambda clip: clip.name)
+    if not clips:
+        raise UserError(f"{path}: no clips are left: nobody is in them")
+    choose_skeleton(clips, args)
+    names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args)
+    clips = [clip._replace(label=int(label)) for clip, label in zip(clips, labels, strict=True)]
+    if len({*labels}) < 2:
         raise UserError(f"{path}: all {len(clips):,} clips have the label {clips[0].label}; two classes are needed")
     if dataset:
-        if not classes and (wrong := find_mislabelled(clips)):
+        if not args.classes and (wrong := find_mislabelled(clips)):
             what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
             what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
             raise UserError(f"{path}: {what}")
         print(dataset.count(len(names)))
         stem = path.stem if clips[0].is_2d else dataset.name
-        parts = [(f"{stem}_{one.name}", one.words, dataset.classes, *one.split(names)) for one in dataset.protocols]
+        classes = name_classes(0, args) or dataset.classes
+        parts = [(f"{stem}_{one.name}", one.words, classes, *one.split(names)) for one in dataset.protocols]
     else:
-        numbered = tuple(f"class {i}" for i in range(1 + max(clip.label for clip in clips)))
-        parts = listed_parts(lists, names, path, numbered)
+        parts = listed_parts(lists, names, path, name_classes(1 + labels.max(), args))
     if not parts:
         raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it")
     for examples, what in find_odd(splits, lists, clips, dataset, parts):
         if examples:
-            line = f"note: {len(examples):,} {what}, for example {shorten(examples[0])}"
-            print(readable(line), file=sys.stderr)
-    for name, words, known, train, test in parts:
-        write(args.out / f"{name}.h5", words, classes or known, clips, train, test)
+            note(f"{len(examples):,} {what}, for example {examples[0]}")
+    for name, words, classes, train, test in parts:
+        write(args.out / f"{name}.h5", words, classes, clips, train, test, dropped, args)
     return 0
 
 

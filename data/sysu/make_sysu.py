@@ -13,21 +13,22 @@ has all clips once and a table of the splits, `resplits`; its x, valid_x and tes
 k of a seed does not depend on the number of splits.
 """
 
-import io
 import re
 import sys
-from concurrent.futures.process import BrokenProcessPool
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from scipy.io import loadmat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.h5 import SPLITS, center, split_validation, write_h5
-from safe import arguments, progress, workers
+from clips.h5 import SPLITS, center, split_validation
+from clips.importing import write_set
+from clips.units import FARTHEST
+from safe import arguments
+from safe.mat import read_mats
 from safe.program import exit_on_error
+from safe.progress import progress
 from util import UserError, __version__, regular
 
 HERE = Path(__file__).resolve().parent
@@ -49,36 +50,18 @@ JOINTS = 20
 FULL = 480  # clips of the whole data set
 
 
-def read_mat(path):
-    """Reads one sklWorld.mat: (frames, 60) float32, metres. Raises UserError."""
-    file = io.BytesIO(regular(path).read_bytes())
-    try:
-        skeletons = np.asarray(loadmat(file, variable_names=["SW"])["SW"])  # or a sparse matrix
-    except MemoryError as error:
-        raise MemoryError(f"{path}: {error}") from None
-    except Exception as error:  # scipy raises many types for a damaged file; nothing in a .mat is executed
-        why = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path}: cannot be read as a .mat of SYSU ({why})") from None
-    if skeletons.ndim == 2:  # MATLAB drops a last axis of 1
-        skeletons = skeletons[:, :, None]
-    if skeletons.ndim != 3 or skeletons.shape[:2] != (JOINTS, 3) or skeletons.dtype.kind not in "fiu":
-        raise UserError(f"{path}: SW is {skeletons.dtype} {skeletons.shape}, not numbers ({JOINTS}, 3, frames)")
-    clip = skeletons.transpose(2, 0, 1)[::2, None].astype(np.float64)
-    if not (np.abs(clip) < 1e6).all():
-        raise UserError(f"{path}: a coordinate is not finite, or too large for metres")
-    if not clip.any():
-        raise UserError(f"{path}: no frames, or all are empty")
-    return center(clip, ~clip.any(axis=(2, 3))).astype(np.float32).reshape(len(clip), -1)
-
-
 def read_all(paths):
-    """Yields the clips of these files, read in another process: scipy itself crashes on some damaged files."""
-    with workers.process_pool(1) as pool:
-        for path in progress.progress(paths, unit="clip"):
-            try:
-                yield workers.submit(pool, read_mat, path).result()
-            except BrokenProcessPool:
-                raise UserError(f"{path}: cannot be read as a .mat of SYSU (it crashes scipy's reader)") from None
+    """Yields the clip of each sklWorld.mat: (frames, 60) float32, metres. Raises UserError."""
+    files = ((path, regular(path).read_bytes()) for path in progress(paths, unit="clip"))
+    for path, skeletons in read_mats(files, "SW"):
+        if skeletons.shape[:2] != (JOINTS, 3):
+            raise UserError(f"{path}: SW is {skeletons.shape}, not ({JOINTS}, 3, frames)")
+        clip = skeletons.transpose(2, 0, 1)[::2, None].astype(np.float64)
+        if not (np.abs(clip) < FARTHEST).all():
+            raise UserError(f"{path}: a coordinate is not finite, or too large for metres")
+        if not clip.any():
+            raise UserError(f"{path}: no frames, or all are empty")
+        yield center(clip, ~clip.any(axis=(2, 3))).astype(np.float32).reshape(len(clip), -1)
 
 
 def find_clips(folder):
@@ -145,29 +128,27 @@ def main(argv=None):
     performers, labels = np.array(performers), np.array(actions) - 1
     numbers = range(1, args.splits + 1)
     all_splits = {p: [make_split(p, performers, labels, args.seed, number) for number in numbers] for p in PROTOCOLS}
-    clips = list(read_all(paths))
+    clips = [*read_all(paths)]
     full = "the full data set" if len(clips) == FULL else f"not the full data set, which has {FULL}"
     print(f"{len(clips)} clips of {len(np.unique(performers))} performers: {full}")
     for name, splits in all_splits.items():
-        first = dict(zip(SPLITS, splits[0], strict=True))
         table = np.zeros((len(splits), len(clips)), np.uint8)
         for row, (_, validation, test) in zip(table, splits, strict=True):
             row[validation], row[test] = 1, 2
-        path = args.out / f"SYSU_{name}.h5"
-        write_h5(
-            path,
-            {split: ((clips[i] for i in ids), labels[ids]) for split, ids in first.items()},
+        write_set(
+            args.out / f"SYSU_{name}.h5",
+            enumerate(clips),
+            labels,
+            dict(zip(SPLITS, splits[0], strict=True)),
+            ACTIONS,
             frames=max(map(len, clips)),
             joints=JOINTS,
             persons=1,
             skeleton="kinect_v1",
-            class_names=ACTIONS,
             protocol=f"{PROTOCOLS[name][1]}; split 1 of {len(splits)} of seed {args.seed}",
             made_by=f"make_sysu.py {__version__}",
             resplits=table[:, np.concatenate(splits[0])],
         )
-        sizes = "{} training, {} validation and {} test clips".format(*map(len, splits[0]))
-        print(f"{path}: {sizes} in the first of {len(splits)} random splits")
 
 
 if __name__ == "__main__":

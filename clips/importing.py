@@ -1,0 +1,140 @@
+"""What importers share: the h5 of a data set, and the table at the end."""
+
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from clips import h5, protocols
+from clips.arrays import absent_if_nan
+from clips.recordings import UP, as_poses, default_origin, read_axes
+from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
+from clips.skipped import BadFile
+from clips.units import check_size
+from safe.arguments import argument_type, positive_float
+from safe.files import remove_stale_parts
+from safe.progress import progress
+from util import UserError, readable, shorten
+
+
+def add_arguments(parser, of, axes=False, labels=False):
+    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes too. labels: --classes and
+    --first-label too."""
+    add = parser.add_argument
+    own = 'or of one\'s own: {"joints": names, "parents": each joint\'s, "flip_pairs": each joint\'s counterpart}'
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {own}")
+    if axes:
+        order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
+        add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
+    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
+    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
+    add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
+    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
+    if labels:
+        add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+        add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
+
+
+def named_skeleton(text):
+    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
+    if text.endswith(".json"):
+        return read_skeleton_file(text)
+    if text not in (*SKELETONS, "unknown"):
+        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
+    return text
+
+
+def place(clip, args, what):
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
+    h5, float32. what: how an error names the clip. Raises UserError."""
+    try:
+        clip = as_poses(absent_if_nan(clip, args.nan), args.skeleton, args.up, args.scale).clip
+        if clip.any():
+            check_size(clip, args.skeleton, args.scale)
+    except BadFile as error:
+        raise UserError(f"{what}: {error.args[1]}") from None
+    clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
+    return clip.reshape(len(clip), -1)
+
+
+def origin_of(skeleton, args):
+    """The joint, from 1, that becomes the origin, or 0. Raises UserError."""
+    known = known_skeleton(skeleton)
+    if args.origin is None or known and known.is_2d:
+        return default_origin(skeleton)
+    if not 0 <= args.origin <= (len(known.joints) if known else args.origin):
+        raise UserError(f"--origin {args.origin}: not a joint, from 1, nor 0")
+    return args.origin
+
+
+def count_from_0(labels, args):
+    """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
+    labels = np.asarray(labels, np.int64) - args.first_label
+    if not 0 <= labels.min() <= labels.max() < 10_000:
+        raise UserError(f"labels from {labels.min()} to {labels.max()}, not from 0: see --first-label")
+    if labels.min() == 1:
+        note("no clip has the label 0: labels seem to count from 1; then use --first-label 1")
+    return labels
+
+
+def name_classes(number, args):
+    """The names of --classes, or else "class 0", "class 1", ..."""
+    return protocols.read_lines(args.classes) if args.classes else tuple(f"class {i}" for i in range(number))
+
+
+def note(text):
+    """A line about what is odd, or about what was taken for what."""
+    print(readable(f"note: {text}"), file=sys.stderr)
+
+
+def natural(name):
+    """The key that sorts names with numbers as people do: 1, 2, 10."""
+    return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
+
+
+def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **header):
+    """Writes the h5 of an importer, and prints its table.
+
+    clips: yields (i, rows) of the clips in `sides`, each once, in any order: rows as in `h5.write_h5`. labels: class
+    index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are for
+    validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as in
+    `h5.open_writer`. Raises UserError if there is too little to train or test on.
+    """
+    labels = np.asarray(labels, np.int64)
+    trained = len(np.unique(labels[sides[""]]))
+    if trained < 2 or not all(map(len, sides.values())):
+        counts = ", ".join(f"{len(ids)} {NAMES[split]}" for split, ids in sides.items())
+        raise UserError(f"{path} not written: {counts} clips; all need some, and training two classes")
+    if "valid_" not in sides:
+        training, validation = h5.split_validation(sides[""])
+        sides = {"": training, "valid_": validation, "test_": sides["test_"]}
+    place = {int(i): (split, k) for split, ids in sides.items() for k, i in enumerate(ids)}
+    frames = np.zeros(len(labels), np.int64)
+    of_split = {split: labels[ids] for split, ids in sides.items()}
+    remove_stale_parts(path.parent, path.name)
+    with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
+        for i, rows in progress(clips, total=len(place), desc=path.name, unit="clip"):
+            write(*place[i], rows, what=what and what(i))
+            frames[i] = len(rows)
+    print_table(path, class_names, of_split, {split: frames[ids] for split, ids in sides.items()}, dropped)
+
+
+NAMES = {"": "training", "valid_": "validation", "test_": "test"}
+
+
+def print_table(path, class_names, labels, frames, dropped=()):
+    """Prints what an h5 has of each class, and what was left out. labels, frames: {split: (clips,)} of its clips."""
+    everything, lengths = (np.concatenate([of[split] for split in NAMES]) for of in (labels, frames))
+    names = [shorten(readable(name), 40) for name in class_names]
+    width = max(5, *map(len, names))
+    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *(len(labels[key]) for key in NAMES)))
+    print(f"  {'class':{width}}  {'train':>7} {'valid':>7} {'test':>7}   frames: least, median, most")
+    for label, name in [*enumerate(names), (None, "all")]:
+        chosen = lengths if label is None else lengths[everything == label]
+        counts = " ".join(f"{len(y) if label is None else (y == label).sum():7,}" for y in map(labels.get, NAMES))
+        spread = f"{chosen.min():10,} {np.median(chosen):7,.0f} {chosen.max():7,}" if len(chosen) else ""
+        print(f"  {name:{width}}  {counts} {spread}".rstrip())
+    for left_out, why in dropped:
+        if left_out:
+            print(f"  left out: {len(left_out):,} clips, for example {shorten(readable(left_out[0]))}: {why}")
