@@ -29,6 +29,17 @@ DATASETS = {
     "NTU": Dataset("ntu", ("NTU_CS.h5", "NTU_CV.h5"), (False, True), 80, _NTU_HOW, KINECT_V2),
     "NTU120": Dataset("ntu", ("NTU120_CS.h5", "NTU120_CSet.h5"), (False, False), 80, _NTU_HOW, KINECT_V2),
     "NUCLA": Dataset("nucla", ("NUCLA_CV.h5",), (True,), 40, "run data/nucla/make_nucla.py all_sqe.zip", KINECT_V1),
+    "UTDMHAD": Dataset(
+        "utd_mhad", ("UTDMHAD_CS.h5",), (False,), 60, "run data/utd_mhad/make_utd_mhad.py Skeleton.zip", KINECT_V1
+    ),
+    "MSRACTION3D": Dataset(
+        "msraction3d",
+        ("MSRACTION3D_CS.h5",),
+        (False,),
+        40,
+        "run data/msraction3d/make_msraction3d.py MSRAction3DSkeletonReal3D.zip",
+        KINECT_V1,
+    ),
     "SYSU": Dataset(
         "sysu", ("SYSU_CS.h5", "SYSU_SS.h5"), (False, False), 80, "run data/sysu/make_sysu.py FOLDER", KINECT_V1
     ),
@@ -38,7 +49,14 @@ DATASETS = {
     "DEMO": Dataset("demo", ("DEMO_CS.h5", "DEMO_CV.h5"), (False, True), 60, "run data/demo/make_demo.py", KINECT_V2),
 }
 OTHER = Dataset("", (), (False,), 80, "docs/data.md shows how to write one", None)  # an h5 that is given by its path
-ALIASES = {"NTU60": "NTU", "NTURGB+D": "NTU", "NTU-60": "NTU", "NTU-120": "NTU120", "N-UCLA": "NUCLA"}
+ALIASES = {
+    "NTU60": "NTU",
+    "NTURGB+D": "NTU",
+    "NTU-60": "NTU",
+    "NTU-120": "NTU120",
+    "N-UCLA": "NUCLA",
+    "UTD-MHAD": "UTDMHAD",
+}
 
 
 def find_h5(dataset, case, folder=None, make_demo=True):

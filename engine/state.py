@@ -45,7 +45,7 @@ class RunState:
         device = clips.frames.device
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.settings["processes"] = distributed.world_size()
-        self.about = logs.provenance(command, device, **self.settings)
+        self.about = logs.provenance(command, device, **self.settings, protocol=clips.protocol)
         if clips.spatial:
             self.about |= units.of_people(sample_people(clips), clips.skeleton)
         self.eval_split = "valid" if config.select == "val" else "test"

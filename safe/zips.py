@@ -1,6 +1,44 @@
-"""What reading a damaged zip may raise."""
+"""Files of a data set that come as a zip or as the folder unpacked from it."""
 
 import zipfile
 import zlib
+from itertools import pairwise
+from pathlib import Path
 
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)
+from safe.progress import progress
+from util import UserError, name_file_in_errors, regular, shorten
+
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading one may raise
+LARGEST = 2**26  # bytes of a file in it; those of the data sets have less than one million
+
+
+def read_members(source, name, example):
+    """Yields (match, bytes) of each file below a folder or in a zip whose name fully matches, in name order.
+
+    name: a compiled pattern. example: such a name, for errors. Raises UserError.
+    """
+    if source.is_dir():
+        found = [(path, lambda path=path: regular(path).read_bytes()) for path in source.rglob("*")]
+    else:
+        try:
+            with name_file_in_errors(source):
+                archive = zipfile.ZipFile(regular(source))
+        except zipfile.BadZipFile:
+            raise UserError(f"{source}: neither a folder nor a zip file") from None
+        found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
+        for info in archive.infolist():
+            if info.file_size > LARGEST:
+                raise UserError(f"{source}: {shorten(info.filename)} in it is larger than {LARGEST >> 20} MB")
+    found = sorted((path.name, path, read) for path, read in found if name.fullmatch(path.name))
+    if not found:
+        raise UserError(f"{source}: no clip named like {example} in it")
+    for (one, path, _), (other, other_path, _) in pairwise(found):
+        if one == other:
+            raise UserError(f"{source}: {path} and {other_path} in it have the same name; remove one of them")
+    for file, _, read in progress(found, unit="clip"):
+        try:
+            with name_file_in_errors(source):
+                content = read()
+        except DAMAGED_ZIP as error:
+            raise UserError(f"{source}: {file} in it is damaged ({error})") from None
+        yield name.fullmatch(file), content

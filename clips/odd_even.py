@@ -1,0 +1,62 @@
+"""Data sets of one person a clip, of Kinect v1's joints, of which odd subjects train and even ones test."""
+
+import sys
+
+import numpy as np
+
+from clips.checks import FARTHEST
+from clips.h5 import ORIGIN, trim_and_center
+from clips.importing import write_set
+from clips.skeletons import KINECT_V1
+from util import UserError, shorten
+
+LEFT_LEG, RIGHT_LEG = [12, 13], [16, 17]  # hip and knee of Kinect v1
+
+
+def write_odd_even(out, source, clips, class_names, made_by):
+    """Writes the h5 `out` of clips in Kinect v1's order of joints, and says what is odd about them.
+
+    source: what they were read from, for errors. clips: iterable of (name, subject from 1, label from 0, clip), a clip
+    (frames, 20, 3) metres, y up. Joint 2, the spine, becomes its origin; 5% of the training clips are for validation.
+    Clips without a person are left out and counted, those with crossed legs named. Raises UserError.
+    """
+    subjects, labels, arrays, empty, crossed = [], [], [], [], []
+    for name, subject, label, joints in clips:
+        if not 0 <= label < len(class_names):
+            raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
+        if not (np.abs(joints) < FARTHEST).all():
+            raise UserError(f"{source}: {name}: a coordinate is not finite, or too large for metres")
+        clip = trim_and_center(joints[:, None], ORIGIN)
+        if not len(clip):
+            empty.append(name)
+            continue
+        if has_crossed_legs(clip[:, 0]):
+            crossed.append(name)
+        for values, value in zip((subjects, labels, arrays), (subject, label, clip), strict=True):
+            values.append(value)
+    odd = np.array(subjects) % 2 == 1
+    write_set(
+        out,
+        ((i, clip.reshape(len(clip), -1)) for i, clip in enumerate(arrays)),
+        labels,
+        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
+        class_names,
+        [(empty, "nobody is in them")],
+        frames=max(map(len, arrays), default=0),
+        joints=len(KINECT_V1.joints),
+        persons=1,
+        skeleton=KINECT_V1.name,
+        protocol="cross-subject: odd subjects train, even subjects test",
+        origin=ORIGIN,
+        made_by=made_by,
+    )
+    if crossed:
+        some = shorten(", ".join(crossed), 100)
+        print(f"note: {len(crossed)} clips have crossed legs, and are kept: {some}", file=sys.stderr)
+
+
+def has_crossed_legs(clip):
+    """Whether in the median frame each knee is nearer to the other hip than to its own. clip: (frames, 20, 3)."""
+    pose = np.median(clip, axis=0)
+    length = np.linalg.norm(pose[LEFT_LEG + RIGHT_LEG, None] - pose[LEFT_LEG + RIGHT_LEG], axis=2)
+    return length[0, 1] + length[2, 3] > length[0, 3] + length[2, 1]

@@ -1,0 +1,119 @@
+"""UTD-MHAD and MSRAction3D on made-up clips of a standing figure, and several h5 joined."""
+
+import zipfile
+from io import BytesIO
+
+import h5py
+import numpy as np
+import pytest
+from scipy.io import savemat
+
+import join_h5
+import make_msraction3d
+import make_utd_mhad
+from clips.skeletons import KINECT_V1
+from data import Clips
+from util import UserError
+
+ARM, LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
+# x and y of the joints on one side of a person who stands; left ones are at smaller x, as in both sets
+SIDE = dict(
+    zip(
+        ARM + LEG,
+        ((0.2, 1.35), (0.25, 1.1), (0.26, 0.9), (0.26, 0.8)) + ((0.08, 0.85), (0.1, 0.45), (0.1, 0.1), (0.1, 0.05)),
+        strict=True,
+    )
+)
+FIGURE = {"hip centre": (0, 0.9), "spine": (0, 1.0), "shoulder centre": (0, 1.4), "head": (0, 1.6)}
+FIGURE |= {
+    f"{side} {name}": (sign * x, y) for side, sign in (("left", -1), ("right", 1)) for name, (x, y) in SIDE.items()
+}
+# The makers' orders of joints
+UTD = ["head", "shoulder centre", "spine", "hip centre"]
+UTD += [f"{side} {name}" for names in (ARM, LEG) for side in ("left", "right") for name in names]
+MSR = ["left shoulder", "right shoulder", "shoulder centre", "spine", "left hip", "right hip", "hip centre"]
+MSR += [f"{side} {name}" for name in (*ARM[1:], *LEG[1:]) for side in ("left", "right")] + ["head"]
+
+
+def clip(order, frames, crossed=False):
+    """A clip of the figure, (frames, 20, 3), joints in this order, which lifts its right hand."""
+    joints = np.array([(*FIGURE[name], 3.0) for name in order])[None].repeat(frames, 0)
+    joints[:, order.index("right hand"), 1] += np.linspace(0, 1, frames)
+    if crossed:
+        knees = [order.index(f"{side} {name}") for name in LEG[1:] for side in ("left", "right")]
+        joints[:, knees] = joints[:, [knees[i ^ 1] for i in range(len(knees))]]
+    return joints
+
+
+def utd_file(action, subject, trial, joints):
+    file = BytesIO()
+    savemat(file, {"d_skel": joints.transpose(1, 2, 0)})
+    return f"Skeleton/a{action}_s{subject}_t{trial}_skeleton.mat", file.getvalue()
+
+
+def msr_file(action, subject, trial, joints):
+    rows = np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2).reshape(-1, 4)
+    text = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in rows)
+    return f"MSR/a{action:02}_s{subject:02}_e{trial:02}_skeleton3D.txt", text
+
+
+SETS = {"UTDMHAD": (make_utd_mhad, utd_file, UTD), "MSRACTION3D": (make_msraction3d, msr_file, MSR)}
+
+
+def make(folder, name, empty=(), crossed=()):
+    """Runs a set's script on a zip of clips of two actions by five subjects: the path of its h5."""
+    script, file, order = SETS[name]
+    with zipfile.ZipFile(folder / "set.zip", "w") as archive:
+        for action in (1, 2):
+            for subject in range(1, 6):
+                frames = clip(order, 20 + subject, subject in crossed) * (subject not in empty)
+                archive.writestr(*file(action, subject, 1, frames))
+    script.main([str(folder / "set.zip"), "--out", str(folder / f"{name}_CS.h5")])
+    return folder / f"{name}_CS.h5"
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_joints_are_those_of_kinect_v1_and_odd_subjects_train(tmp_path, name):
+    clips = Clips.read(make(tmp_path, name))
+    assert [len(clips.splits[split]) for split in ("train", "valid", "test")] == [5, 1, 4]  # subjects 1, 3, 5 of two
+    joints = clips.frames[clips.start[0]].view(20, 3).numpy()
+    wanted = np.array([(*FIGURE[joint], 3.0) for joint in KINECT_V1.joints]) - (*FIGURE["spine"], 3.0)
+    np.testing.assert_allclose(joints, wanted, atol=1e-6)
+
+
+def test_clips_without_a_person_are_left_out_and_crossed_legs_named(tmp_path, capsys):
+    clips = Clips.read(make(tmp_path, "MSRACTION3D", empty=[2], crossed=[3]))
+    assert len(clips.splits["test"]) == 2
+    out, err = capsys.readouterr()
+    assert "a01_s02_e01" in out and "a01_s03_e01, a02_s03_e01" in err
+
+
+@pytest.mark.parametrize(
+    "name, content", [("UTDMHAD", b"no .mat"), ("MSRACTION3D", b"1 2 3"), ("MSRACTION3D", b"x " * 80)]
+)
+def test_a_damaged_file_is_named(tmp_path, name, content):
+    script, file, order = SETS[name]
+    path = tmp_path / file(1, 1, 1, clip(order, 2))[0]
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=path.name):
+        script.main([str(tmp_path), "--out", str(tmp_path / "out.h5")])
+
+
+def test_joined_sets_have_their_classes_side_by_side(tmp_path, capsys):
+    paths = [make(tmp_path, name) for name in SETS]
+    join_h5.main([*map(str, paths), "--out", str(tmp_path / "both.h5")])
+    both, parts = Clips.read(tmp_path / "both.h5"), [Clips.read(path) for path in paths]
+    assert both.class_names[::27] == tuple(
+        f"{path.stem}: {part.class_names[0]}" for path, part in zip(paths, parts, strict=True)
+    )
+    assert both.origin == 2 and all(part.sha256 in both.protocol for part in parts)
+    for split in ("train", "valid", "test"):
+        labels = [part.label[part.ids(split)] + n for part, n in zip(parts, (0, 27), strict=True)]
+        assert both.label[both.ids(split)].tolist() == [i for some in labels for i in some.tolist()]
+    join_h5.main([*map(str, paths), "--whole", "--out", str(tmp_path / "whole.h5")])
+    assert sorted(len(ids) for ids in Clips.read(tmp_path / "whole.h5").splits.values()) == [1, 1, 18]
+    with h5py.File(paths[1], "r+") as file:
+        file.attrs["origin"] = 1
+    with pytest.raises(UserError, match="origin"):
+        join_h5.main([*map(str, paths), "--out", str(tmp_path / "both.h5")])

@@ -1,0 +1,93 @@
+"""Joins several h5 of one skeleton to one, to pretrain on: their classes side by side.
+
+    python tools/join_h5.py UTDMHAD MSRACTION3D --whole --out pretraining.h5
+    python main.py --dataset pretraining.h5 --recipe plus -b 16 --select last --epochs 30
+    python main.py --dataset NUCLA --recipe plus -b 16 --select last --init results/pretraining/SGN-plus/0_best.pth
+
+A class is named after its h5: "UTDMHAD_CS: squat". Joints, origin, and what the values of a joint are must be the same
+in all; where an h5 does not state its origin, its clips are moved to that of the others. The protocol, which
+checkpoints keep, names each h5 with the SHA-256 of its clips.
+"""
+
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
+
+import util
+from clips.h5 import SPLITS, read_header, split_validation, write_h5
+from data import Clips
+from engine.datasets import DATASETS, find_h5
+from safe import arguments, program
+from safe.h5 import open_h5
+from util import UserError
+
+SAME = ("joints", "axes", "origin", "skeleton")  # what must be the same in all
+
+
+def choose(clips, whole):
+    """Which clips, of [(h5, split, number, class)], go where: {split: some of them}.
+
+    whole: all of them train, but 5% that test, and 5% of the others for validation.
+    """
+    if not whole:
+        return {split: [clip for clip in clips if clip[1] == split] for split in SPLITS}
+    rest, test = split_validation(np.arange(len(clips)))
+    return {split: [clips[i] for i in ids] for split, ids in zip(SPLITS, (*split_validation(rest), test), strict=True)}
+
+
+def main(argv=None):
+    parser = arguments.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("datasets", nargs="+", metavar="DATASET", help=f"{', '.join(DATASETS)} (case 0), or paths of .h5")
+    add("--whole", action="store_true", help="train on all clips but 5%% that test, not on the training clips alone")
+    add("--out", type=Path, required=True, help="the h5 to write")
+    args = parser.parse_args(argv)
+    paths = [find_h5(dataset, 0)[0] for dataset in args.datasets]
+    if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() in [path.resolve() for path in paths]:
+        raise UserError(f"--out {args.out}: the path of another .h5")
+    if len({path.stem for path in paths}) < max(len(paths), 2):
+        raise UserError("at least two h5, whose files have different names")
+    with ExitStack() as stack:
+        files = [stack.enter_context(open_h5(path)) for path in paths]
+        headers = [read_header(file) for file in files]
+        origin = next((header["origin"] for header in headers if header["origin"] is not None), None)
+        for path, header in zip(paths, headers, strict=True):
+            for key in SAME:
+                if header[key] != headers[0][key] and (key != "origin" or None not in (header[key], origin)):
+                    what = [getattr(of[key], "name", of[key]) for of in (header, headers[0])]
+                    raise UserError(f"{path}: its {key} is {what[0]}, not {what[1]} as in {paths[0]}")
+        clips, names, words = [], [], []  # clips: (number of the h5, split, number in it, class)
+        for i, (path, header) in enumerate(zip(paths, headers, strict=True)):
+            packed = Clips.read(path)  # validates all values
+            labels = (packed.label + len(names)).tolist()
+            clips += [(i, split, n, labels.pop(0)) for split in SPLITS for n in range(len(files[i][f"{split}x"]))]
+            names += [f"{path.stem}: {name}" for name in header["class_names"]]
+            words.append(f"{path.stem} (SHA-256 {packed.sha256})")
+        chosen = choose(clips, args.whole)
+        write_h5(
+            args.out,
+            {
+                split: ((files[i][f"{of}x"][n] for i, of, n, _ in some), np.array([label for *_, label in some], int))
+                for split, some in chosen.items()
+            },
+            frames=max(file["x"].shape[1] for file in files),
+            joints=headers[0]["joints"],
+            persons=max(header["persons"] for header in headers),
+            class_names=names,
+            protocol=f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}",
+            axes=headers[0]["axes"],
+            origin=origin,
+            made_by=f"join_h5.py {util.__version__}",
+            **headers[0]["skeleton"].to_attributes(),
+        )
+    sizes = "{} training, {} validation and {} test clips".format(*(len(chosen[split]) for split in SPLITS))
+    print(f"{args.out}: {len(names)} classes; {sizes}")
+
+
+if __name__ == "__main__":
+    with program.exit_on_error():
+        main()
