@@ -10,7 +10,6 @@ import pytest
 
 import video_to_skeleton
 from clips.recordings import read_any
-from clips.tools import from_mediapipe
 from helpers import ROOT
 from predict_run import run, save
 from util import UserError
