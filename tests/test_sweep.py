@@ -103,6 +103,9 @@ def test_a_sweep_refuses_what_it_does_not_take(toy):
         (["--splits", "2"], "--seeds and --splits"),
         (["--train", "0"], "leave out --train 0"),
         (["--vary=--dataset DEMO"], "the same data set"),
+        (["--vary=--recipe 'paper"], "--vary"),
+        (["--vary="], "--vary"),
+        (["--vary=--batch-size=8"], "--vary"),  # spelt in two ways
     ):
         with pytest.raises(UserError, match=why):
             sweep.main(["--dataset", str(toy), "--vary=-b 8", *words])
