@@ -13,14 +13,17 @@ Nothing is done if both h5 are there already. All appear when they are complete.
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
+sys.path.append(str(Path(__file__).resolve().parents[1] / "ntu"))
 
+import get_raw_denoised_data
+import get_raw_skes_data
+import seq_transformation
 import util
 from actions import ACTIONS, perform
 from figures import Build
@@ -31,7 +34,6 @@ from sensor import AZIMUTH, Camera, record, text
 HERE = Path(__file__).resolve().parent
 SETUP = 33  # NTU's are 1 to 32, so that no name is that of a real clip
 REPLICATIONS = (1, 2)
-SCRIPTS = ("get_raw_skes_data.py", "get_raw_denoised_data.py", "seq_transformation.py")
 PRODUCTS = ("nturgb+d_skeletons", "DEMO_CS.h5", "DEMO_CV.h5")
 
 
@@ -80,10 +82,8 @@ def make(root, settings, clips):
             with util.name_file_in_errors(file):
                 written = clip(settings["seed"], camera, p, r, a, settings["noise"])
                 file.write_text(written, encoding="utf-8", newline="\n")
-        for script in SCRIPTS:
-            command = [sys.executable, HERE.parent / "ntu" / script, "--root", part, "--dataset", "DEMO"]
-            if code := subprocess.run(command).returncode:
-                sys.exit(code)
+        for step in (get_raw_skes_data, get_raw_denoised_data, seq_transformation):
+            step.main(["--root", str(part), "--dataset", "DEMO"])
         for h5 in PRODUCTS[1:]:  # in this order: if it is killed here, the next run makes all again
             (root / h5).unlink(missing_ok=True)
         note.write_text(json.dumps(settings) + "\n", encoding="utf-8")
