@@ -19,6 +19,7 @@ from clips.units import check_size
 from util import UserError, regular, shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy")
+LARGEST_NPY = 2**30  # bytes of an array; an hour of two persons of 25 joints takes 65 MB
 # Rotations that turn the axis that points up to y
 UP = {
     "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
@@ -72,16 +73,22 @@ def read_recording(path, origin=ORIGIN, **options):
 
 def find_recordings(source):
     """The recordings in a folder and those below it, by name; of an empty folder, and of anything else, itself."""
-    return [*_walk(source)] or [source]
+    found, todo = [], [source]
+    while todo:
+        path = todo.pop()
+        try:
+            if not path.is_dir() or is_folder_of_frames(path):
+                found.append(path)
+                continue
+            inside = sorted(path.iterdir(), reverse=True)
+            todo += [entry for entry in inside if _may_be_recording(entry)]
+        except OSError:  # whoever reads it says why
+            found.append(path)
+    return found or [source]
 
 
-def _walk(path):
-    if not path.is_dir() or is_folder_of_frames(path):
-        yield path
-        return
-    for entry in sorted(path.iterdir()):
-        if not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink()):
-            yield from _walk(entry)
+def _may_be_recording(entry):
+    return not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink())
 
 
 def _is_nucla(path):
@@ -106,6 +113,8 @@ def _read_npy(path, skeleton, up, scale):
     if len(shape) not in (3, 4) or shape[-1] != 3 or 0 in shape or dtype.kind not in "fiu":
         wanted = "(frames, joints, 3) or (frames, persons, joints, 3)"
         raise BadFile(None, f"{dtype} of shape {shape}, not {wanted}, metres")
+    if array.nbytes > LARGEST_NPY:
+        raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_NPY >> 30} can be one clip")
     clip = np.array(array, np.promote_types(dtype, np.float32)).reshape(len(array), -1, *shape[-2:])
     if not (finite := np.isfinite(clip).all(axis=(1, 2, 3))).all():
         raise BadFile(None, f"NaN or infinity in frame {finite.argmin() + 1}; use zeros for an absent person")

@@ -18,6 +18,7 @@ from engine.config import Config
 from engine.distributed import warn_once
 from safe.files import exclusive_lock
 from safe.workers import available_cores, parallel_map
+from util import readable
 
 
 class Run(NamedTuple):
@@ -115,7 +116,7 @@ def _print(line, out):
     if line.startswith("note: "):
         warn_once(line.removeprefix("note: "))
     else:
-        tqdm.write(line, file=out)
+        tqdm.write(readable(line), file=out)
 
 
 def summarize(results, several, out):
