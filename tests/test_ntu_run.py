@@ -48,7 +48,6 @@ def test_h5_is_golden(done):
 def test_however_many_workers_and_clips_at_a_time_the_same_comes_out(tmp_path, done, monkeypatch):
     write_root(tmp_path)
     monkeypatch.setattr(protocols, "GROUP", 7)
-    monkeypatch.setattr(STEPS[2], "LOADED", 10_000)
     run(tmp_path, steps=STEPS[:1], workers=2)
     run(tmp_path, steps=STEPS[1:])
     assert contents(tmp_path) == contents(done)
