@@ -6,6 +6,7 @@ import pytest
 
 import make_demo
 from actions import ACTIONS
+from clips import skipped
 from clips.ntu import read_skeleton
 from figures import PARENT
 from make_demo import Camera, clip, scene, stream
@@ -85,6 +86,7 @@ def files(root):
 
 
 def test_a_set_is_made_whole_or_not_at_all_and_other_skeletons_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(skipped, "available_cores", lambda: 1)  # no worker has to start
     few = [(p, 1, a) for p in (1, 2, 3) for a in (1, NUMBER["handshaking"])]  # performer 3 tests, and camera 1
     make_demo.make(tmp_path, SETTINGS, few)
     before = files(tmp_path)

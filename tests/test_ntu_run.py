@@ -10,7 +10,7 @@ import pytest
 
 from clips import protocols
 from clips.h5 import SPLITS, split_validation, validate
-from helpers import run_script, start_script, wait_for
+from helpers import start_script, wait_for
 from ntu_text import CLIPS, FILES, STEPS, clips_in, contents, run, text, write_root
 from safe.workers import parallel_map
 from util import UserError
@@ -112,6 +112,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
             run(tmp_path, *more, steps=steps)
         assert "\n" not in str(error.value)
 
+    refused("--root", "--root", "none")
     refused("nturgb.d_skeletons: ")
     (tmp_path / "nturgb+d_skeletons").mkdir()
     refused("nturgb.d_skeletons: ")
@@ -135,10 +136,6 @@ def test_a_protocol_without_training_or_test_clips_is_not_written(tmp_path):
         run(tmp_path)
     with h5py.File(tmp_path / "NTU_CV.h5") as file:
         assert [len(file[f"{split}x"]) for split in SPLITS] == [1, 1, 2]
-
-
-def test_command_line(tmp_path):
-    assert run_script(SCRIPTS[2], "--root", "none", cwd=tmp_path) == (2, [], ["error: --root none: no such folder"])
 
 
 def test_a_worker_that_is_killed_is_reported():
