@@ -45,7 +45,7 @@ def add_command(commands, function, what, kinds=(".png", ".svg", ".pdf")):
     command = commands.add_parser(function.__name__, help=what, description=what)
     command.set_defaults(draw=function)
     command.add_argument("--out", type=picture(kinds), required=True, help=f"file to write ({', '.join(kinds)})")
-    command.add_argument("--dpi", type=arguments.positive_int, help="dots an inch of a .png (150) or .gif (100)")
+    command.add_argument("--dpi", type=arguments.dpi, help="dots an inch of a .png (150) or .gif (100)")
     return command
 
 
