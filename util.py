@@ -1,4 +1,4 @@
-"""What all programs share: errors that are one line, files written whole or not at all, and types of flags.
+"""What all programs share: errors that are one line, and files written whole or not at all.
 
 Imports neither torch nor NumPy, which take seconds: programs import it first.
 """
@@ -103,6 +103,3 @@ def derive_seed(*numbers):
     import numpy
 
     return int(numpy.random.SeedSequence(numbers).generate_state(1)[0])
-
-
-# ---- types of flags, for argparse
