@@ -1,4 +1,4 @@
-"""What all programs share: errors that are one line, files written whole or not at all, and types of flags.
+"""What all programs share: errors that are one line, and files written whole or not at all.
 
 Imports neither torch nor NumPy, which take seconds: programs import it first.
 """

@@ -12,8 +12,9 @@ batches of 256 are timed three times and the epoch once.
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
@@ -35,70 +36,54 @@ from engine.config import PAPER, Config
 from engine.folded import Folded
 from engine.logs import provenance
 from model import SGN
-from release import Release, make_clips, release_batch
-from train import Trainer, criterion, make_optimizer, predict_logits
+from release import Release, make_clips, make_dense, release_batch
+from train import Trainer, criterion, make_optimizer
 
-CLASSES, JOINTS, SEG, BATCH, LARGE = 60, 25, 20, 64, 256
-PARAMETERS = {60: 691_048, 120: 721_828}  # of the release's network, by classes
-GMAC = 0.17  # a clip, without the products that make and use G
-
-
-# ---- counting
+CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
+SILENT = SimpleNamespace(show=lambda *_: None, step=lambda: None)  # a Progress
 
 
 @torch.no_grad()
 def count_products(net):
-    """Prints parameters and multiply-adds (of matrix products and convolutions). Returns them as dicts.
-
-    Raises UserError if the release's formulation does not have the published numbers.
-    """
-    print(f"{'':28}{'parameters':>12}{'GMAC, one clip':>16}{'a clip of 64':>14}{'without G':>11}")
-    parameters, folded = sum(p.numel() for p in net.parameters()), Folded(net)
-    rows = []
-    for name, form, number in (
-        ("the release's formulation", lambda clips: Release(net, clips), parameters),
-        ("the module", lambda clips: net, parameters),
-        ("the folded form", lambda clips: folded, sum(buffer.numel() for buffer in folded.buffers())),
+    """Prints parameters, and multiply-adds of matrix products and convolutions. Returns the same: {form: (parameters,
+    GMAC a clip, GMAC in a batch of 64, GMAC there without the products that make and use G)}."""
+    counts, folded = {}, Folded(net)
+    of_net, of_folded = sum(p.numel() for p in net.parameters()), sum(b.numel() for b in folded.buffers())
+    for name, form, parameters in (
+        ("the release's formulation", partial(Release, net), of_net),
+        ("the module", lambda clips: net, of_net),
+        ("the folded form", lambda clips: folded, of_folded),
     ):
-        row = {"form": name, "parameters": number, "gmac": {}, "gmac_without_graph": {}}
+        gmac = []
         for clips in (1, BATCH):
             network = form(clips)
             with FlopCounterMode(display=False) as counter:
                 network(torch.zeros(clips, net.seg, 3 * net.num_joint))
-            flops = {str(op).split(".")[-1]: value for op, value in counter.get_flop_counts()["Global"].items()}
-            of_graph = flops.get("bmm", 0) + flops.get("baddbmm", 0)
-            row["gmac"][clips] = sum(flops.values()) / 2e9 / clips
-            row["gmac_without_graph"][clips] = row["gmac"][clips] - of_graph / 2e9 / clips
-        cells = row["gmac"][1], row["gmac"][BATCH], row["gmac_without_graph"][BATCH]
-        print(f"{name:28}{number:12,}{cells[0]:16.4f}{cells[1]:14.4f}{cells[2]:11.4f}")
-        rows.append(row)
-    counts = {classes: sum(p.numel() for p in SGN(classes).parameters()) for classes in PARAMETERS}
-    if counts != PARAMETERS or round(rows[0]["gmac_without_graph"][1], 2) != GMAC:
-        raise util.UserError(f"not the published numbers: {PARAMETERS} parameters by classes, {GMAC} GMAC a clip")
-    print(f"as published: {counts[60]:,} parameters with 60 classes, {counts[120]:,} with 120; {GMAC} GMAC without G")
-    return rows
+            flops = {str(op).split(".")[-1]: n / 2e9 / clips for op, n in counter.get_flop_counts()["Global"].items()}
+            gmac.append(sum(flops.values()))
+        counts[name] = parameters, *gmac, gmac[1] - flops.get("bmm", 0) - flops.get("baddbmm", 0)
+        print("| {} | {:,} | {:.4f} | {:.4f} | {:.4f} |".format(name, *counts[name]))
+    return counts
 
 
-# ---- timing
+# ---- what is timed: {name: function}, of which "release" is the release's way
 
 
-class Row(NamedTuple):
-    """Two functions to be timed."""
+def in_turns(ways, device, runs=5, repeat=1):
+    """The median milliseconds of each function, called in turns. repeat: calls in one timing."""
 
-    what: str
-    clips: int
-    release: callable
-    ours: callable
-    runs: int | None = None  # None: --runs
-    repeat: int = 1  # calls in one timing
-    training: bool = False
+    def call(name, function):
+        distributed.keep_freed_memory(name != "release")
+        function()
+
+    seconds = timed([partial(call, *way) for way in ways.items()], runs, device, runs > 1, repeat)
+    return {name: 1e3 * value for name, value in zip(ways, seconds, strict=True)}
 
 
-def training_step(net, forward, x, y, amp=False, fused=True):
+def step_of(net, forward, x, y, amp=False, fused=True):
     """A function that takes a training step, as train.Trainer does; not fused: with PyTorch's default optimizer."""
-    optimizer = (
-        make_optimizer(net, 1e-3, 1e-4) if fused else torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
-    )
+    adam = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
+    optimizer = make_optimizer(net, 1e-3, 1e-4) if fused else adam
 
     def step(x=x, y=y):
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
@@ -110,70 +95,66 @@ def training_step(net, forward, x, y, amp=False, fused=True):
     return step
 
 
-def make_rows(device, compiled):
-    """Yields the rows of the table, each when its turn comes, so that only one takes memory."""
+def training(batch, device, amp=False, release_amp=False, compiled=False):
+    """Training steps on a batch of clips."""
     torch.manual_seed(0)
-    x = torch.randn(LARGE, SEG, JOINTS * 3).to(device)
-    y, net = torch.arange(BATCH, device=device) % CLASSES, SGN(CLASSES).to(device)
-    release = training_step(net, Release(net, BATCH), x[:BATCH], y, fused=False)
-    for amp in (False, True):
-        what = "training step, --amp" if amp else "training step"
-        ours = training_step(net, net, x[:BATCH], y, amp)
-        yield Row(what, BATCH, release, ours, training=True)
-        if compiled:
-            other = SGN(CLASSES).to(device)
-            try_compile(other, x[:BATCH], amp)
-            ours = training_step(other, other, x[:BATCH], y, amp)
-            yield Row(f"{what} --compile", BATCH, release, ours, training=True)
+    x, y = torch.randn(batch, SEG, 3 * JOINTS).to(device), torch.arange(batch, device=device) % CLASSES
+    net, ours = SGN(CLASSES).to(device), SGN(CLASSES).to(device)
+    if compiled:
+        try_compile(ours, x, amp)
+    release = step_of(net, Release(net, batch), x, y, release_amp, fused=False)
+    return {"release": release, "ours": step_of(ours, ours, x, y, amp)}
 
-    net.eval()
-    forms = {"the module": net, "folded": Folded(net), "folded, --amp": Folded(net, torch.bfloat16)}
-    check_forms(net, forms, x[:BATCH])
-    for form, n, repeat, runs in (
-        ("the module", BATCH, 1, None),
-        ("folded", BATCH, 1, None),
-        ("folded", LARGE, 1, 3),
-        ("folded, --amp", LARGE, 1, 3),
-        ("folded", 1, 20, None),
-    ):
-        release, ours = (lambda f=f, part=x[:n]: f(part) for f in (Release(net, n), forms[form]))
-        yield Row(f"testing, {form}", n, release, ours, runs, repeat)
 
-    dense, clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
-    rng, ids = torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
+def testing(batch, device, amp=False, release_amp=False):
+    """Testing of a batch of clips, by the module and the folded form. Raises RuntimeError if their logits differ."""
+    torch.manual_seed(0)
+    x, net = torch.randn(batch, SEG, 3 * JOINTS).to(device), SGN(CLASSES).to(device).eval()
+
+    @torch.inference_mode()
+    def forward(form, amp):
+        with torch.autocast(device.type, torch.bfloat16, enabled=amp):
+            return form(x).float()
+
+    release, folded = Release(net, batch), Folded(net, amp)
+    ways = {"release": partial(forward, release, release_amp), "module": partial(forward, net, amp)}
+    ways["folded"] = partial(forward, folded, False)
+    expected = forward(release, False)
+    for name, way in ways.items():
+        difference = (way() - expected).abs().max() / expected.abs().max()
+        if not difference < (0.05 if amp or torch.backends.cuda.matmul.allow_tf32 else 1e-4):
+            raise RuntimeError(f"{name} and the release's formulation differ by {difference}")
+    return ways
+
+
+def make_trainer(clips, **settings):
+    return Trainer(Config(**{"theta": 0.3, "seg": SEG, "num_classes": CLASSES} | settings), clips)
+
+
+def sampling(device):
+    clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
+    dense, rng, ids = make_dense(clips), torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
 
     def sample():
         augment(clips.sample(ids, rng), PAPER, 0.3, rng)
 
-    yield Row("sampling and augmenting", BATCH, lambda: release_batch(dense).to(device), sample, repeat=10)
-    yield make_epoch(device)
+    return {"release": lambda: release_batch(dense).to(device), "ours": sample}
 
 
-@torch.no_grad()
-def check_forms(net, forms, x):
-    """Raises RuntimeError if they do not give the same logits: their times could not be compared."""
-    logits = Release(net, len(x))(x)
-    for name, form in forms.items():
-        difference = (logits - form(x)).abs().max() / logits.abs().max()
-        if not difference < (0.05 if "amp" in name else 1e-4):
-            raise RuntimeError(f"{name} and the release's formulation differ by {difference}")
-
-
-def make_epoch(device):
+def epoch(device):
     """A training epoch on 1,020 clips and the test of 464 after it, in the size of N-UCLA."""
     train, test = 1020, 464
     lengths = np.random.default_rng(0).lognormal(3.6, 0.6, train + test).astype(np.int64).clip(20, 201)
-    dense, clips = make_clips(lengths, KINECT_V1, CLASSES, test, device)
-    trainer = Trainer(Config(theta=0.5, seg=SEG, num_classes=CLASSES), clips)
+    clips = make_clips(lengths, KINECT_V1, CLASSES, test, device)
+    trainer, dense = make_trainer(clips, theta=0.5), make_dense(clips)
     net = SGN(CLASSES, clips.joints).to(device)
     forward = {n: Release(net, n) for n in (BATCH, test % BATCH)}
-    step = training_step(net, forward[BATCH], None, None, fused=False)
+    step = step_of(net, forward[BATCH], None, None, fused=False)
 
     def release():
         net.train()
         for ids in np.random.permutation(train)[: train // BATCH * BATCH].reshape(-1, BATCH):
-            x = release_batch(dense[ids]).to(device)
-            step(augment(x, PAPER, 0.5, trainer.rng), clips.label[ids])
+            step(augment(release_batch(dense[ids]).to(device), PAPER, 0.5, trainer.rng), clips.label[ids])
         net.eval()
         with torch.no_grad():
             for i in range(train, train + test, BATCH):
@@ -181,36 +162,29 @@ def make_epoch(device):
                 forward[len(x)](x)
 
     def ours():
-        trainer.net.train()
-        for batch in trainer.train_ids[torch.randperm(train)[: train // BATCH * BATCH]].split(BATCH):
-            trainer.train_step(trainer.net, batch)
-        predict_logits(trainer.net, clips, trainer.eval_ids, PAPER, 0, 1)
+        trainer.train_epoch(partial(trainer.train_step, trainer.net), 1, SILENT)
+        trainer.evaluate(1)
 
-    return Row("an epoch of N-UCLA's size", train + test, release, ours, runs=1, training=True)
+    return {"release": release, "ours": ours}
 
 
-def time_row(row, runs, device):
-    """The median seconds of the release's way, with the system's handling of memory, and of ours."""
-
-    def call(function, keep):
-        distributed.keep_freed_memory(keep)
-        function()
-
-    functions = (lambda: call(row.release, False), lambda: call(row.ours, True))
-    with torch.inference_mode(mode=not row.training):
-        return timed(functions, row.runs or runs, device, row.runs != 1, row.repeat)
-
-
-def print_table(device, runs, compiled):
-    """Prints the table row by row, and returns its rows as dicts."""
-    print(f"{'':32}{'clips':>6}{'release ms':>12}{'ours ms':>10}{'ratio':>7}{'clips/s':>9}")
-    rows = []
-    for row in make_rows(device, compiled):
-        release, ours = time_row(row, runs, device)
-        line = f"{row.what:32}{row.clips:6}{1e3 * release:12.2f}{1e3 * ours:10.2f}{release / ours:7.2f}"
-        print(f"{line}{row.clips / ours:9.0f}", flush=True)
-        rows.append({"what": row.what, "clips": row.clips, "release_s": release, "ours_s": ours})
-    return rows
+def rows(device, runs, compiled):
+    """Yields what is timed, the number of clips, its ways, one of them ours, and how: each when its turn comes."""
+    for amp, what in ((False, "training step"), (True, "training step, bfloat16")):
+        yield what, BATCH, training(BATCH, device, amp), "ours", {"runs": runs}
+        if compiled:
+            yield f"{what}, compiled", BATCH, training(BATCH, device, amp, compiled=True), "ours", {"runs": runs}
+    for form, n, amp, how in (
+        ("module", BATCH, False, {"runs": runs}),
+        ("folded", BATCH, False, {"runs": runs}),
+        ("folded", 4 * BATCH, False, {"runs": 3}),
+        ("folded", 4 * BATCH, True, {"runs": 3}),
+        ("folded", 1, False, {"runs": runs, "repeat": 20}),
+    ):
+        ways = testing(n, device, amp)
+        yield f"testing, {form}{', bfloat16' * amp}", n, {way: ways[way] for way in ("release", form)}, form, how
+    yield "sampling and augmenting", BATCH, sampling(device), "ours", {"runs": runs, "repeat": 10}
+    yield "an epoch of N-UCLA's size", 1484, epoch(device), "ours", {"runs": 1}
 
 
 def main(argv=None):
@@ -223,12 +197,22 @@ def main(argv=None):
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
     if args.count:
+        print(
+            "| 60 classes | parameters | GMAC, one clip | in a batch of 64 | without the products with G |\n"
+            + "| --- " * 5
+            + "|"
+        )
         result = {"products": count_products(SGN(CLASSES).eval())}
     else:
         device = distributed.pick_device(args.device)
-        about = provenance("benchmarks/benchmark.py", device, runs=args.runs)
-        print(", ".join(f"{key}: {value}" for key, value in about.items() if key != "command"))
-        result = {"about": about, "rows": print_table(device, args.runs, args.compile)}
+        result = {"about": provenance("benchmarks/benchmark.py", device, runs=args.runs), "rows": []}
+        print(", ".join(f"{key}: {value}" for key, value in result["about"].items() if key != "command"))
+        print("| | clips | release, ms | ours, ms | ratio |\n| --- | --- | --- | --- | --- |")
+        for what, n, ways, name, how in rows(device, args.runs, args.compile):
+            took = in_turns(ways, device, **how)
+            release, ours = took["release"], took[name]
+            print(f"| {what} | {n} | {release:.2f} | {ours:.2f} | {release / ours:.2f} |", flush=True)
+            result["rows"].append({"what": what, "clips": n, "release_ms": release, "ours_ms": ours})
     if args.json:
         with util.atomic_write(args.json) as part:
             part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -71,13 +71,23 @@ def release_batch(clips, seg=20):
 
 
 def make_clips(lengths, skeleton, classes, test, device):
-    """Random clips of one person, the last `test` for testing: dense (clips, frames, 2 * joints * 3), and as Clips."""
-    rng, n, joints = np.random.default_rng(0), len(lengths), len(skeleton.joints)
-    width = joints * 3
-    dense = np.zeros((n, lengths.max(), 2 * width), np.float32)
-    dense[np.arange(lengths.max()) < lengths[:, None], :width] = rng.normal(size=(lengths.sum(), width))
-    frames = np.concatenate([dense[..., :width][dense.any(axis=-1)], np.zeros((1, width), np.float32)])
-    splits = {"train": range(n - test), "valid": range(0), "test": range(n - test, n)}
+    """Clips of noise, on the device: of one person, the last `test` for testing. lengths: (clips,) int64, frames."""
+    length, joints = torch.from_numpy(lengths).to(device), len(skeleton.joints)
+    generator = torch.Generator(device).manual_seed(0)
+    frames = torch.empty(int(length.sum()) + 1, 3 * joints, device=device).normal_(0, 0.3, generator=generator)
+    frames[-1] = 0  # the padding
+    n, label = len(length), torch.arange(len(length), device=device) % classes
+    splits = {"train": range(n - test), "valid": range(n - test, n - test), "test": range(n - test, n)}
     header = {"joints": joints, "persons": 2, "class_names": tuple(map(str, range(classes))), "protocol": ""}
     header |= {"axes": "x, y, z", "skeleton": skeleton, "sha256": ""}
-    return dense, Clips.from_arrays(frames, lengths, np.arange(n) % classes, splits, header).to(device)
+    return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
+
+
+def make_dense(clips):
+    """The same clips as the release has them: (clips, frames, 2 * joints * 3), the second person being absent."""
+    parts = clips.frames[:-1].cpu().numpy()
+    parts = np.split(parts, clips.length.cumsum(0)[:-1].tolist())
+    dense = np.zeros((len(parts), max(map(len, parts)), 2 * parts[0].shape[1]), np.float32)
+    for row, part in zip(dense, parts, strict=True):
+        row[: len(part), : part.shape[1]] = part
+    return dense

@@ -10,7 +10,7 @@ import numpy as np
 from clips import h5 as layout
 from clips.checks import FARTHEST
 from clips.skipped import BadFile
-from util import regular
+from util import regular, shorten
 
 JOINTS = 25
 LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
@@ -69,7 +69,7 @@ def find_bodies(lines):
             raise BadFile(len(lines), f"cut short: no line with {what}")
         fields = lines[at].split()
         if len(fields) != numbers or not fields[0].isdigit() or len(fields[0]) > 20:
-            raise BadFile(at + 1, f"{quote(lines[at])} is not {what}")
+            raise BadFile(at + 1, f"{shorten(repr(lines[at]), 40)} is not {what}")
         return fields[0]
 
     valid, at = 0, 1
@@ -79,7 +79,7 @@ def find_bodies(lines):
         for _ in range(bodies):
             ids.append(first(at, "a body's ID and its 9 numbers", 10))
             if first(at + 1, "the number of joints") != "25":
-                raise BadFile(at + 2, f"{quote(lines[at + 1])} is not 25, the number of joints")
+                raise BadFile(at + 2, f"{shorten(repr(lines[at + 1]), 40)} is not 25, the number of joints")
             frames.append(valid)
             starts.append(at + 2)
             at += 2 + JOINTS
@@ -101,7 +101,9 @@ def read_joints(lines, starts):
         at = next(
             at for start in starts for at in range(start, start + JOINTS) if read_rows(lines[at : at + 1]) is None
         )
-        raise BadFile(at + 1, f"{quote(lines[at])} is not a joint: x, y, z in metres, 8 numbers, and 0, 1 or 2")
+        raise BadFile(
+            at + 1, f"{shorten(repr(lines[at]), 40)} is not a joint: x, y, z in metres, 8 numbers, and 0, 1 or 2"
+        )
     return joints.reshape(-1, JOINTS, 3)
 
 
@@ -119,12 +121,6 @@ def read_rows(rows):
     xyz, state = values[:, :3], values[:, 3]
     good = (np.abs(xyz) < FARTHEST).all() and ((state == 0) | (state == 1) | (state == 2)).all()
     return xyz.astype(np.float32) if good and len(xyz) == len(rows) else None
-
-
-def quote(text):
-    """At most 30 characters of a line, quoted for a message."""
-    text = text.strip()
-    return repr(text[:30]) + "..." * (len(text) > 30)
 
 
 # ---- one or two actors

@@ -103,16 +103,22 @@ def read_recording(path, origin=ORIGIN, **options):
 
 def find_recordings(source):
     """The recordings in a folder and those below it, by name; of an empty folder, and of anything else, itself."""
-    return [*_walk(source)] or [source]
+    found, todo = [], [source]
+    while todo:
+        path = todo.pop()
+        try:
+            if not path.is_dir() or is_folder_of_frames(path):
+                found.append(path)
+                continue
+            inside = sorted(path.iterdir(), reverse=True)
+            todo += [entry for entry in inside if _may_be_recording(entry)]
+        except OSError:  # whoever reads it says why
+            found.append(path)
+    return found or [source]
 
 
-def _walk(path):
-    if not path.is_dir() or is_folder_of_frames(path):
-        yield path
-        return
-    for entry in sorted(path.iterdir()):
-        if not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink()):
-            yield from _walk(entry)
+def _may_be_recording(entry):
+    return not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink())
 
 
 def _read_array(path, skeleton, flags):

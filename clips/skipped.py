@@ -37,7 +37,7 @@ class Skipped(NamedTuple):
         )
 
     def __str__(self):
-        return f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.reason}"
+        return util.readable(f"{self.file}{'' if self.line is None else f', line {self.line}'}: {self.reason}")
 
 
 def add_arguments(parser, skips=True):
@@ -76,7 +76,7 @@ def report_skipped(skipped, table):
     skipped = sorted(skipped, key=lambda row: row.file)
     with util.atomic_write(table) as part, open(part, "w", newline="", **util.UTF8) as file:
         csv.writer(file).writerows([Skipped._fields, *skipped])
-    shown = skipped[:20]
+    shown = [row._replace(file=util.readable(row.file), reason=util.readable(row.reason)) for row in skipped[:20]]
     width = max(len(row.file) for row in shown)
     print(f"\n{len(skipped):,} skipped (all of them: {table})")
     for row in shown:

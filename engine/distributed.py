@@ -14,7 +14,7 @@ from contextlib import suppress
 import torch
 from torch import distributed as dist
 
-from util import UserError, shorten
+from util import UserError, readable, shorten
 
 # What torchrun sets for each process
 VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -88,9 +88,9 @@ def is_main_process():
 
 
 def print_once(*values, **kwargs):
-    """print, in the main process only."""
+    """print, in the main process only, of texts of a line each."""
     if is_main_process():
-        print(*values, **kwargs)
+        print(*map(readable, values), **kwargs)
 
 
 def warn_once(message):

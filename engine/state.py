@@ -192,8 +192,8 @@ class RunState:
         if not distributed.run_on_main(self.file("best.pth").is_file):
             raise UserError(f"{self.file('best.pth')}: missing, but {path.name} needs it; leave out --resume")
         self.log, self.best, self.results = state["log"], float(state["best"]), state["results"]
-        pairs = [(self.about[key], state["about"].get(key)) for key in ("versions", "hardware")]
-        changed = [f"{now}, not {then}" for now, then in pairs if now != then]
+        pairs = [(self.about.get(key), state["about"].get(key)) for key in ("versions", "hardware")]
+        changed = [f"{now}, not {util.shorten(then, 200)}" for now, then in pairs if now != then]
         self.about = state["about"]
         if changed and not self.results:
             self.about[f"from epoch {len(self.log) + 1} on"] = "; ".join(changed)

@@ -3,7 +3,7 @@
 import argparse
 import difflib
 
-from util import shorten
+from util import readable, shorten
 
 
 def did_you_mean(word, known):
@@ -31,7 +31,7 @@ class ArgumentParser(argparse.ArgumentParser):
         return args
 
     def error(self, message):
-        self.exit(2, f"error: {message} (--help lists the arguments)\n")
+        self.exit(2, f"error: {readable(message)} (--help lists the arguments)\n")
 
 
 def argument_type(parse):
@@ -46,35 +46,44 @@ def argument_type(parse):
     return read
 
 
-def _number(kind, allowed, limits=""):
-    def parse(text):
-        value = kind(text)
-        if not (allowed(value) and abs(value) < float("inf")):
-            raise argparse.ArgumentTypeError(f"{shorten(text)} is out of range{limits}")
-        return value
-
-    parse.__name__ = kind.__name__  # argparse names it in its messages
-    return parse
+def whole(low, high):
+    """An argparse type: a whole number from low to high."""
+    return _within(int, low, high, f"a whole number from {low:,} to {high:,}")
 
 
-positive_int = _number(int, lambda value: value >= 1)
+def number(low, high):
+    """An argparse type: a number from low to high, as a float."""
+    return _within(float, low, high, f"a number from {low:,g} to {high:,g}")
 
 
 def up_to(most, kind=int):
     """An argparse type: a number from 1 to `most`."""
-    return _number(kind, lambda value: 1 <= value <= most, f", 1 to {most:,}")
+    return (whole if kind is int else number)(1, most)
 
 
-positive_float = _number(float, lambda value: value > 0)
+def _within(kind, low, high, words):
+    def read(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = None
+        if value is None or not low <= value <= high:  # also of NaN
+            raise argparse.ArgumentTypeError(f"{shorten(readable(text))} is not {words}")
+        return value
+
+    return read
 
 
-nonnegative_float = _number(float, lambda value: value >= 0)
-
-
-fraction = _number(float, lambda value: 0 < value <= 1)
-
-
-seed = _number(int, lambda value: 0 <= value < 2**32)
+# A type for each kind of number. Beyond the bounds nothing useful happens, or memory ends
+positive_int = whole(1, 10**6)  # frames, clips, samples, classes, workers, ...
+positive_float = number(1e-30, 1e30)  # float32 holds these
+nonnegative_float = number(0, 1e30)
+fraction = number(1e-30, 1)
+angle = number(-360, 360)  # degrees
+dpi = whole(10, 1200)
+fps = number(1, 240)
+index = whole(0, 10**6)  # what counts from 0
+seed = whole(0, 2**32 - 1)
 
 
 def number_list(text):
@@ -85,7 +94,7 @@ def number_list(text):
 def seed_list(text):
     """An argparse type: "3" for seeds 1, 2, 3, or "4,7" for these two; at most 100, each once."""
     if "," not in text:
-        return list(range(1, _number(int, lambda value: 1 <= value <= 100)(text) + 1))
+        return list(range(1, whole(1, 100)(text) + 1))
     seeds = [seed(part) for part in text.split(",")]
     if len(set(seeds)) < len(seeds) or len(seeds) > 100:
         raise argparse.ArgumentTypeError(f"{shorten(text)}: at most 100 seeds, each of them once")

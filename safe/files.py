@@ -63,7 +63,7 @@ def remove_stale_parts(folder, prefix=""):
 
     Only those of this machine: another may be writing to the same drive.
     """
-    own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.(\d+)\.part")
+    own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.part")
     for part in Path(folder).glob(f"{prefix}*.part"):
         if (found := own.fullmatch(part.name)) and not _is_alive(int(found[1])):
             part.unlink(missing_ok=True)

@@ -21,8 +21,8 @@ def load(path):
 
     Raises pickle.UnpicklingError that names what is not allowed, and any other exception for a damaged file.
     """
-    with _File(io.FileIO(regular(path))) as file:
-        return _Unpickler(file).load()
+    with File(regular(path)) as file:
+        return Unpickler(file, ALLOWED).load()
 
 
 def read(path, of):
@@ -36,12 +36,12 @@ def read(path, of):
         raise UserError(f"{path}: cannot be read as a pickle of {of} ({why})") from None
 
 
-class _File(io.BufferedReader):
+class File(io.BufferedReader):
     """A file of which no more is read than there is: one may claim to hold more than there is memory."""
 
-    def __init__(self, raw):
-        super().__init__(raw)
-        self.size = os.fstat(raw.fileno()).st_size
+    def __init__(self, path):
+        super().__init__(io.FileIO(path))
+        self.size = os.fstat(self.fileno()).st_size
 
     def read(self, n=-1):
         if n > self.size:
@@ -99,48 +99,83 @@ def _bytes(data=b"", encoding="latin1"):
     return _encode(data, encoding) if isinstance(data, str) else b"".join([data])  # bytes(n) would take memory
 
 
-ALLOWED = {("numpy", "dtype"): _Dtype, ("numpy", "ndarray"): _Array, ("_codecs", "encode"): _encode}
+def _checked(keys):
+    """Keys of a dict, or members of a set: texts and small whole numbers. The hash of a tuple that holds a tuple twice,
+    and so on, has no end, and those of large numbers may all be equal."""
+    for key in keys:
+        if not (isinstance(key, str) or type(key) is int and abs(key) < 2**32):
+            raise pickle.UnpicklingError(f"a key {show(key)}")
+    return keys
+
+
+def _set(members=()):
+    return set(_checked(list(members)))
+
+
+def _dict(items=()):
+    items = list(items)
+    _checked([key for key, _ in items])
+    return dict(items)
+
+
+NUMPY = {("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode, ("collections", "OrderedDict"): _dict}
+NUMPY |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
+ALLOWED = NUMPY | {("numpy", "ndarray"): _Array, ("collections", "defaultdict"): lambda *_: {}}
 for core in ("numpy.core", "numpy._core"):
-    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.multiarray", "scalar"): _scalar}
-    ALLOWED |= {(f"{core}.numeric", "_frombuffer"): _frombuffer}
-CONTAINERS = {kind.__name__: kind for kind in (dict, list, tuple, set, frozenset, complex)}
-CONTAINERS |= {"bytes": _bytes, "bytearray": _bytes}
-ALLOWED |= {(module, name): kind for module in ("builtins", "__builtin__") for name, kind in CONTAINERS.items()}
-ALLOWED |= {("collections", "OrderedDict"): dict, ("collections", "defaultdict"): lambda *_: {}}
+    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.numeric", "_frombuffer"): _frombuffer}
+CONTAINERS = {kind.__name__: kind for kind in (list, tuple, complex)}
+CONTAINERS |= {"dict": _dict, "set": _set, "frozenset": _set, "bytes": _bytes, "bytearray": _bytes}
+ALLOWED |= {("builtins", name): kind for name, kind in CONTAINERS.items()}
 
 
-class _Tuple(tuple):
-    """No key of a dict and no member of a set: the hash of tuples that hold a tuple twice, and so on, has no end."""
+def _before(step, of_stack):
+    """A step of Unpickler that first checks keys: of what lies on the stack since the last mark, or without it."""
+    do = pickle._Unpickler.dispatch[step[0]]
 
-    __hash__ = None
+    def checked(unpickler):
+        _checked(unpickler.stack[of_stack])
+        do(unpickler)
 
-
-def _load_tuple(load):
-    def load_unhashable(unpickler):
-        load(unpickler)
-        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
-
-    return load_unhashable
+    return checked
 
 
-def _load_bytearray(unpickler):
-    """Reads before it takes memory, and not after it as pickle does."""
-    (length,) = struct.unpack("<Q", unpickler.read(8))
-    unpickler.append(bytearray(unpickler.read(length)))
+class Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
+    """allowed: {(module, name): what takes its place}. persistent: a function of what a file names by an ID."""
 
-
-class _Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
     dispatch = dict(pickle._Unpickler.dispatch)
-    for code in (pickle.EMPTY_TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3, pickle.TUPLE):
-        dispatch[code[0]] = _load_tuple(dispatch[code[0]])
+    for code in (pickle.DICT, pickle.SETITEMS):
+        dispatch[code[0]] = _before(code, slice(None, None, 2))
+    dispatch[pickle.SETITEM[0]] = _before(pickle.SETITEM, slice(-2, -1))
+    dispatch[pickle.ADDITEMS[0]] = _before(pickle.ADDITEMS, slice(None))
 
-    dispatch[pickle.BYTEARRAY8[0]] = _load_bytearray
+    def __init__(self, file, allowed, persistent=None):
+        super().__init__(file)
+        self.allowed, self.persistent = allowed, persistent
+
+    def load_frozenset(self):
+        self.append(_set(self.pop_mark()))  # no member of another: sets have no hash
+
+    def load_bytearray(self):  # reads before it takes memory, and not after it as pickle does
+        (length,) = struct.unpack("<Q", self.read(8))
+        self.append(bytearray(self.read(length)))
+
+    def load_build(self):
+        state = self.stack.pop()
+        if not isinstance(self.stack[-1], dict):  # the attributes of a dict are left out
+            self.stack[-1].__setstate__(state)
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray
+    dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
+        module = "builtins" if module == "__builtin__" else module  # as Python 2 calls it
         try:
-            return ALLOWED[module, name]
+            return self.allowed[module, name]
         except KeyError:
             raise pickle.UnpicklingError(f"it would run {module}.{name}") from None
 
     def persistent_load(self, key):
-        raise pickle.UnpicklingError("it refers to objects outside the file")
+        if not self.persistent:
+            raise pickle.UnpicklingError("it refers to objects outside the file")
+        return self.persistent(key)

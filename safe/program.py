@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 
-from util import UserError, is_out_of_memory, shorten
+from util import UserError, is_out_of_memory, readable, shorten
 
 
 @contextmanager
@@ -45,7 +45,7 @@ def exit_on_error(reduce="the input"):
     else:
         return
     _output_fails()
-    print(line, file=sys.stderr)
+    print(readable(line), file=sys.stderr)
     sys.exit(code)
 
 

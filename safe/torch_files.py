@@ -1,82 +1,125 @@
 """Reads and writes files of torch.save: tensors and plain values, of which nothing is run and nothing is believed."""
 
 import io
-import os
 import pickle
-import re
 import sys
-import warnings
 import zipfile
+from typing import NamedTuple
 
-import numpy as np
 import torch
 
+from safe import pickles
 from util import UserError, atomic_write, is_out_of_memory, readable, regular, shorten
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
+DTYPES = dict(zip(("Float", "Double", "Half", "BFloat16", "Long"), TYPES, strict=True)) | {
+    "Int": torch.int32,
+    "Short": torch.int16,
+    "Char": torch.int8,
+    "Byte": torch.uint8,
+    "Bool": torch.bool,
+    "ComplexFloat": torch.complex64,
+    "ComplexDouble": torch.complex128,
+}
+MAGIC = 0x1950A86A20F9469CFC6C  # of files before PyTorch 1.6
 
 
 def read_torch_file(path):
-    """torch.load of tensors and plain values, on the CPU. Anything else in the file is refused with a UserError.
+    """What torch.load gives for tensors and plain values, on the CPU. Anything else in the file is refused: UserError.
 
-    Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of numbers
-    on the CPU becomes None.
+    Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of one of
+    TYPES becomes None.
     """
-    # The release stores its best accuracy as a NumPy scalar. NumPy's own types trust what a file says of their layout
-    stand_ins = [(_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
-    stand_ins.append((_Dtype, "numpy.dtype"))
     try:
-        if zipfile.is_zipfile(regular(path)):
-            with zipfile.ZipFile(path) as archive:
-                if sum(part.file_size for part in archive.infolist()) > os.path.getsize(path):
-                    raise ValueError("its parts are larger than the file")
-        with torch.serialization.safe_globals(stand_ins), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return _plain(torch.load(path, map_location="cpu", weights_only=True), {})
+        with pickles.File(regular(path)) as file:
+            return _read_zip(file) if zipfile.is_zipfile(file) else _read_old(file)
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; main.py writes one when it trains") from None
     except Exception as error:  # a damaged file can make the reader raise anything
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
-        why = next(iter(str(error).splitlines()), "it is empty")
-        if isinstance(error, pickle.UnpicklingError):  # PyTorch's own message suggests loading it unsafely
-            runs = re.search(r"GLOBAL (\S+)", str(error))
-            why = "not written by torch.save, or damaged"
-            if runs:
-                why = f"it would run {readable(runs[1])}; a checkpoint is a state_dict"
+        refused = isinstance(error, pickle.UnpicklingError)
+        why = readable(str(error)) if refused else "not written by torch.save, or damaged"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
-def _plain(value, seen, depth=0):
-    """A value as `read_torch_file` returns it. seen: {id: result}; a file can contain one object a billion times."""
-    if depth > 20:
-        raise ValueError("nested too deeply")
-    if id(value) not in seen:
-        new = value
-        if isinstance(value, dict):
-            new = {key: _plain(of_key, seen, depth + 1) for key, of_key in dict.items(value)}
-        elif isinstance(value, list | tuple):
-            new = [_plain(part, seen, depth + 1) for part in value]
-            new = new if isinstance(value, list) else tuple(new)
-        elif isinstance(value, torch.Tensor):
-            dense = value.layout == torch.strided and value.is_cpu and not value.is_nested and value.dtype in TYPES
-            new = torch.Tensor.detach(value) if dense else None
-        seen[id(value)] = new
-    return seen[id(value)]
+def _read_zip(file):
+    with zipfile.ZipFile(file) as archive:
+        names = archive.namelist()
+        if sum(part.file_size for part in archive.infolist()) > file.size:
+            raise pickle.UnpicklingError("its parts are larger than the file")
+        root = next(name for name in names if name.endswith("/data.pkl")).removesuffix("data.pkl")
+        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+            raise pickle.UnpicklingError("written by a big-endian machine")
+        storages = _Storages(lambda key: archive.read(f"{root}data/{key}"))
+        pickled = io.BytesIO(archive.read(f"{root}data.pkl"))
+        return storages.plain(pickles.Unpickler(pickled, ALLOWED, storages.find).load(), {})
 
 
-class _Dtype:
-    """Takes the place of numpy.dtype: the type of a scalar, and nothing else that the file says."""
+def _read_old(file):
+    """Five pickles, last the content and the keys of its storages; then the length and the numbers of each of these."""
+    file.seek(0)
+    numbers = {}
+    storages = _Storages(numbers.__getitem__)
+    magic, _, _, content, keys = (pickles.Unpickler(file, ALLOWED, storages.find).load() for _ in range(5))
+    if magic != MAGIC:
+        raise ValueError(magic)
+    for key in keys:
+        length = int.from_bytes(file.read(8), "little")
+        numbers[key] = file.read(length * storages.dtypes[key].itemsize)
+    return storages.plain(content, {})
 
-    def __init__(self, code, *_):
-        self.type = {"f4": np.float32, "f8": np.float64}[code]
 
-    def __setstate__(self, state):
-        pass
+class _Tensor(NamedTuple):
+    """What a pickle says of a tensor."""
+
+    storage: str
+    offset: int
+    size: tuple
+    stride: tuple
 
 
-def _scalar(dtype, data):
-    return float(np.frombuffer(data, dtype.type)[0])
+ALLOWED = pickles.NUMPY | {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
+ALLOWED["torch._utils", "_rebuild_tensor_v2"] = lambda *args: _Tensor(*args[:4])
+ALLOWED["torch._utils", "_rebuild_parameter"] = lambda tensor, *_: tensor
+
+
+class _Storages:
+    """The numbers of a file, loaded when a tensor needs them. read: a function of a key, which gives bytes."""
+
+    def __init__(self, read):
+        self.read, self.dtypes, self.loaded = read, {}, {}
+
+    def find(self, entry):
+        """The key of what a pickle refers to: ("storage", dtype, key, device, length, a view in very old files)."""
+        kind, dtype, key, _, _, *view = entry
+        if kind != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype) or any(view):
+            raise pickle.UnpicklingError("it refers to objects outside the file")
+        self.dtypes[key] = dtype
+        return key
+
+    def tensor(self, of):
+        if (dtype := self.dtypes[of.storage]) not in TYPES:
+            return None
+        if of.storage not in self.loaded:
+            data = bytearray(self.read(of.storage))
+            self.loaded[of.storage] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self.loaded[of.storage].as_strided(of.size, of.stride, of.offset)
+
+    def plain(self, value, seen, depth=0):
+        """A value with its tensors. seen: {id: result}; a file can contain one object a billion times."""
+        if depth > 20:
+            raise ValueError("nested too deeply")
+        if id(value) not in seen:
+            new = value
+            if isinstance(value, _Tensor):
+                new = self.tensor(value)
+            elif isinstance(value, dict):
+                new = {key: self.plain(part, seen, depth + 1) for key, part in value.items()}
+            elif isinstance(value, list | tuple):
+                new = type(value)([self.plain(part, seen, depth + 1) for part in value])
+            seen[id(value)] = new
+        return seen[id(value)]
 
 
 def save_torch_file(content, path):

@@ -9,28 +9,33 @@ memory. The file is kept in --keep and named, and the exit code is 1. Needs Linu
 """
 
 import io
+import json
 import os
+import pickle
 import resource
 import signal
 import sys
 import tempfile
 import traceback
+import warnings
+import zipfile
 from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
-sys.path.extend(str(Path(__file__).resolve().parents[1] / f"data/{name}") for name in ("arrays", "pyskl", "nucla"))
+sys.path.extend(str(Path(sys.path[0], "data", name)) for name in ("arrays", "pyskl", "kinetics", "nucla"))
 
-import damage
 import from_arrays
 import from_pyskl
 import make_nucla
 import util
+from clips import h5 as layout
 from clips import kinetics
 from clips.poses import read_poses
 from clips.recordings import read_recording
@@ -46,6 +51,182 @@ from train import Trainer
 from util import UserError
 
 SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one that waits; bytes
+WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
+WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
+ODD = [None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), "", "word", "a\nb", "\udcff"]
+ODD += ["x" * 10**5, [], {}, [[]], [[1, 2], [3]], {"a": 1}, b"\xff"]
+KEYS = ["word", "\udcff", -1, 2**40, (1, (2, 3))]
+SHARED = ["ha"] * 10  # in a pickle: a few bytes, and a billion texts if they are written out
+for _ in range(8):
+    SHARED = [SHARED] * 10
+
+
+# ---- what is in correct files, of a generator; and how it is written: of a generator, content and path
+
+
+def skeleton(rng):
+    """Up to 3 bodies in each of 12 to 40 frames."""
+    lines = [int(rng.integers(12, 40))]
+    for _ in range(lines[0]):
+        lines.append(int(rng.integers(0, 4)))
+        for body in range(lines[-1]):
+            lines += [f"7205759403794473{body} 0 1 1 0 0 0 0.1 -0.2 2", 25]
+            lines += [" ".join(f"{value:.6f}" for value in row) + " 2" for row in rng.normal(size=(25, 11))]
+    return "\n".join(map(str, lines)) + "\n"
+
+
+def nucla(rng):
+    return {"skeletons": rng.normal(size=(6, 20, 3)).round(3).tolist(), "label": 3}
+
+
+def poses(rng):
+    """Frames of one of two pose estimators."""
+    points = rng.uniform(0.1, 0.9, size=(5, 18, 3)).round(3)
+    person = {"keypoints": points[0, :17, :2].tolist(), "keypoint_scores": points[0, :17, 2].tolist()}
+    openpose = [{"people": [{"pose_keypoints_2d": values}]} for values in points.reshape(5, -1).tolist()]
+    return pick(rng, [openpose, [{"frame_id": i, "instances": [person, person]} for i in range(5)]])
+
+
+def of_kinetics(rng):
+    person = {"pose": rng.random(36).round(3).tolist(), "score": rng.random(18).round(3).tolist()}
+    return {"data": [{"frame_index": i, "skeleton": [person]} for i in (1, 2)], "label": "x", "label_index": 5}
+
+
+def pyskl(rng):
+    clips = [rng.normal(size=(1, 4, 25, 3)).astype(np.float16) for _ in range(3)]
+    annotations = [{"frame_dir": str(i), "label": i, "keypoint": clip} for i, clip in enumerate(clips)]
+    return {"split": {"train": ["0", "1"], "test": ["2"]}, "annotations": annotations}
+
+
+def npz(rng):
+    x, y = rng.normal(size=(6, 9, 150)).astype("f4"), np.eye(3)[np.arange(6) % 3]
+    return {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+
+
+def write_text(rng, content, path):
+    path.write_text(content, encoding="utf-8")
+
+
+def write_json(rng, content, path):
+    path.write_text(json.dumps(content, default=repr, skipkeys=True), encoding="utf-8")
+
+
+def write_pickle(rng, content, path):
+    path.write_bytes(pickle.dumps(content, protocol=int(rng.integers(6))))
+
+
+def write_npy(rng, content, path):
+    with open(path, "wb") as file:
+        np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
+
+
+def in_zip(suffix, write):
+    """Writes {name: content} to files in a zip, each by `write`."""
+
+    def write_all(rng, content, path):
+        content, part = content if isinstance(content, dict) else {"a": content}, path.with_suffix(".part")
+        with zipfile.ZipFile(path, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+            for name, value in content.items():
+                write(rng, value, part)
+                archive.write(part, f"{name}{suffix}".encode("utf-8", "replace").decode())
+        part.unlink(missing_ok=True)
+
+    return write_all
+
+
+def write_torch(rng, content, path):
+    """Also in the format of PyTorch before 1.6, and in other pickle protocols."""
+    zipped, protocol = rng.random() < 0.8, int(rng.integers(6)) if rng.random() < 0.1 else 2
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=bool(zipped))
+
+
+def write_h5(rng, content, path):
+    """Of 9 clips; there is no other content."""
+    labels = np.arange(9) % 3
+    clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
+    header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
+    header |= dict(origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
+    layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
+
+
+# ---- damage
+
+
+def pick(rng, items):
+    return items[int(rng.integers(len(items)))]
+
+
+def damage_bytes(rng, data):
+    """One to four changes: bytes cut off, removed, repeated, replaced; lines removed, fields replaced."""
+    for _ in range(rng.integers(1, 5)):
+        i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
+        k = min(j, i + int(rng.integers(1, 60)))
+        case = rng.integers(0, 7)
+        if case < 4:
+            data = [data[:i], data[:i] + data[k:], data[:k] + data[i:], data[:i] + rng.bytes(k - i) + data[k:]][case]
+            continue
+        lines = data.split(b"\n")
+        line = int(rng.integers(len(lines))) if rng.random() < 0.7 else 0
+        fields = lines[line].split(b" ")
+        fields[rng.integers(len(fields))] = pick(rng, WORDS)
+        data = b"\n".join([*lines[:line], *([b" ".join(fields)] if case > 4 else []), *lines[line + 1 :]])
+    return data
+
+
+def change(rng, value, odd=ODD):
+    """A value with one of the values in it replaced, by one of `odd` if it is no array or tensor; removed; or moved.
+
+    Parts of many values are changed more often than those of few.
+    """
+    if isinstance(value, dict | list | tuple) and len(value) and rng.random() < 0.95:
+        new = dict(value) if isinstance(value, dict) else dict(enumerate(value))
+        sizes = [1 + 10 * len(part) if isinstance(part, dict | list | tuple) else 1 for part in new.values()]
+        key, other = rng.choice(len(new), 2, p=np.array(sizes) / sum(sizes))
+        key, other = list(new)[key], list(new)[other]
+        match rng.integers(10):
+            case 0:
+                del new[key]
+            case 1:
+                new[key] = new[other]
+            case 2:
+                new[pick(rng, KEYS)] = new[key]
+            case _:
+                new[key] = change(rng, new[key], odd)
+        return new if isinstance(value, dict) else list(new.values())
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return odd_numbers(rng, value)
+    return pick(rng, odd)
+
+
+def odd_numbers(rng, x):
+    """An array or tensor of other values, shape, type or strides."""
+    others = [x * np.nan, x / 0, x * 0, x + 1e30, x.reshape(-1)[:0], x.reshape(-1), x[None], -1 * x]
+    if isinstance(x, np.ndarray):
+        others += [x.astype(kind) for kind in ("f8", "i4", ">f4", "c8", "?", "S4", "O")] + [x.T, x[..., ::-1], x[()]]
+        return pick(rng, others)
+    same = [torch.zeros(1).expand(x.shape), torch.zeros(x.numel() + 1).as_strided(x.shape, [1] * x.dim())]
+    same += [x.repeat_interleave(2, -1)[..., ::2], x.mT.clone().mT] if x.dim() > 1 else []
+    others += [x.to(kind) for kind in (torch.float64, torch.float16, torch.int8, torch.bool, torch.complex64)]
+    others += [torch.zeros(4_000_000), torch.zeros(1).expand(10**9, 512), x.to("meta"), x.float().to_sparse()]
+    return pick(rng, same if rng.random() < 0.5 else others)
+
+
+def change_h5(rng, path):
+    """Replaces an attribute, or a data set by one of other values, shape or chunks."""
+    with h5py.File(path, "r+") as file:
+        key, name = pick(rng, list(file)), pick(rng, list(file.attrs))
+        x = file[key][()]
+        if rng.random() < 0.3:
+            odd = [-1, 0, 2**63, 1.5, np.nan, "word", b"\xff", ["a", "b"], np.eye(2), file[key].ref]
+            file.attrs[name] = pick(rng, odd)
+            return
+        del file[key]
+        if rng.random() < 0.5:
+            file[key] = pick(rng, [x.astype("f2"), x * np.nan, x[:-1], x.T, x[0], x.astype("S4"), np.zeros(0)])
+            return
+        shape = tuple(pick(rng, [1, 9, 1000, 10**9]) if rng.random() < 0.3 else n for n in x.shape)
+        options = pick(rng, [{"chunks": True}, {"compression": "gzip"}, {"fillvalue": 1}, {}])
+        file.create_dataset(key, shape, x.dtype, **options)
 
 
 # ---- kinds of files
@@ -54,15 +235,15 @@ SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one
 class Kind(NamedTuple):
     suffix: str
     read: callable  # a function of a path
-    content: callable  # of a generator: what is in a correct file, which `dump` writes
-    dump: callable = damage.dump_json  # of a generator, content and path
-    odd: list = damage.ODD  # what is put in place of its values
+    content: callable
+    write: callable = write_json
+    odd: list = ODD  # what is put in place of its values
     change: callable = None  # of a generator and the path of a correct file: damage that only this kind knows
 
 
 def kinds(folder):
     """{name: Kind} of all readers."""
-    damage.write_h5(None, None, folder / "toy.h5")
+    write_h5(np.random.default_rng(0), None, folder / "toy.h5")
     config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
     clips = Clips.read(folder / "toy.h5")
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
@@ -97,22 +278,21 @@ def kinds(folder):
             if clip.keypoint.any() and clip.keypoint.shape[2:] in ((25, 3), (17, 2)):
                 clip.rows()
 
-    shared = [*damage.ODD, damage.SHARED]
-    zipped_json, zipped_npy = damage.dump_zip(".json", damage.dump_json), damage.dump_zip(".npy", damage.dump_npy)
+    shared, log = [*ODD, SHARED], "# seed: 1\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" + "1,2,3,4,5,6\n" * 5
     return {
-        "skeleton": Kind(".skeleton", read_recording, damage.skeleton, damage.dump_text),
-        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n", damage.dump_text),
-        "log": Kind(".csv", read_log, damage.log, damage.dump_text),
-        "nucla": Kind(".json", read_recording, damage.nucla),
-        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), damage.poses),
-        "kinetics": Kind(".json", kinetics.read_json, damage.kinetics),
-        "npy": Kind(".npy", read_recording, lambda rng: rng.normal(size=(6, 5, 3)), damage.dump_npy),
-        "zip": Kind(".zip", read_zip, damage.nucla_clips, zipped_json),
-        "npz": Kind(".npz", read_npz, damage.npz, zipped_npy),
-        "h5": Kind(".h5", read_h5, lambda rng: None, damage.write_h5, change=damage.change_h5),
-        "pyskl": Kind(".pkl", read_pickle, damage.pyskl, damage.dump_pickle, shared),
-        "checkpoint": Kind(".pth", Classifier, lambda rng: dict(checkpoint), damage.save_torch, shared),
-        "state": Kind(".pth", resume, lambda rng: dict(state), damage.save_torch, shared),
+        "skeleton": Kind(".skeleton", read_recording, skeleton, write_text),
+        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n", write_text),
+        "log": Kind(".csv", read_log, lambda rng: log, write_text),
+        "nucla": Kind(".json", read_recording, nucla),
+        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), poses),
+        "kinetics": Kind(".json", kinetics.read_json, of_kinetics),
+        "npy": Kind(".npy", read_recording, lambda rng: rng.normal(size=(6, 5, 3)), write_npy),
+        "zip": Kind(".zip", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}, in_zip(".json", write_json)),
+        "npz": Kind(".npz", read_npz, npz, in_zip(".npy", write_npy)),
+        "h5": Kind(".h5", read_h5, lambda rng: None, write_h5, change=change_h5),
+        "pyskl": Kind(".pkl", read_pickle, pyskl, write_pickle, shared),
+        "checkpoint": Kind(".pth", Classifier, lambda rng: dict(checkpoint), write_torch, shared),
+        "state": Kind(".pth", resume, lambda rng: dict(state), write_torch, shared),
     }
 
 
@@ -124,17 +304,18 @@ def make_input(rng, kind, path):
     way, content = rng.random(), kind.content(rng)
     in_content = way < 0.6 and not isinstance(content, str | None)
     for _ in range(rng.integers(1, 4) if in_content else 0):
-        with suppress(ValueError, TypeError, RuntimeError, OverflowError):  # of what was changed before
-            content = damage.change(rng, content, kind.odd)
-    kind.dump(rng, content, path)
+        with suppress(Exception):  # of what was changed before
+            content = change(rng, content, kind.odd)
+    kind.write(rng, content, path)
     if way < 0.6 and kind.change:
         kind.change(rng, path)
     elif not in_content:
-        path.write_bytes(damage.damage_bytes(rng, path.read_bytes()))
+        path.write_bytes(damage_bytes(rng, path.read_bytes()))
 
 
 def read_some(name, kind, numbers, args, outcomes):
     """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
+    warnings.simplefilter("ignore")  # of odd numbers
     for i in progress.progress(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.alarm(0)

@@ -31,29 +31,28 @@ def body(frames, first=0, number=1, motion=1.0, wide=0):
     return Body(b"", first, joints, np.float32(motion))
 
 
-def numbers(clip, actor=0):
-    """The number of the body in each frame of an actor's columns."""
-    return clip[:, actor * 75 + 2].astype(int).tolist()
+def numbers(clip):
+    """The number of the body in each frame of each actor's columns."""
+    return clip.reshape(len(clip), -1, 75)[..., 2].astype(int).T.tolist()
 
 
-def test_alone_a_body_is_kept_however_short_or_wide():
-    assert numbers(actors(2, [body(2, wide=2)])) == [1, 1]
+ACTORS = {  # valid frames, bodies, the numbers of actor 1 and perhaps of actor 2
+    "alone a body is kept however short or wide": (2, [body(2, wide=2)], [[1, 1]]),
+    "11 frames are noise": (12, [body(12), body(11, number=2)], [[1] * 12]),
+    "12 frames are not": (12, [body(12), body(12, number=2)], [[1] * 12, [2] * 12]),
+    "frames without bodies are removed": (40, [body(20, first=5), body(10, number=2)], [[1] * 20]),
+    "the other is kept": (20, [body(20, wide=20), body(20, number=2, wide=20)], [[2] * 20]),
+}
 
 
-def test_bodies_of_11_frames_or_fewer_are_noise():
-    assert actors(12, [body(12), body(11, number=2)]).shape == (12, 75)
-    assert actors(12, [body(12), body(12, number=2)]).shape == (12, 150)
-    with pytest.raises(BadFile, match="nobody is left"):
-        actors(11, [body(11), body(11)])
+@pytest.mark.parametrize("case", ACTORS)
+def test_who_is_an_actor(case):
+    valid, bodies, expected = ACTORS[case]
+    assert numbers(actors(valid, bodies)) == expected
 
 
-def test_frames_without_bodies_are_removed():
-    clip = actors(40, [body(20, first=5), body(10, number=2)])
-    assert numbers(clip) == [1] * 20
-
-
-def test_noise_share():
-    # 0.69754: 76 of 109 frames are 0.69725, 30 of 43 are 0.69767
+def test_noise_is_a_share_of_0_69754_of_wide_frames():
+    # 76 of 109 frames are 0.69725, 30 of 43 are 0.69767
     assert len(remove_noise([body(109, wide=76), body(109)])) == 2
     assert len(remove_noise([body(43, wide=30), body(43)])) == 1
 
@@ -67,11 +66,6 @@ def test_spread_of_just_0_8_is_good():
     assert [b.joints[0, 1, 0] for b in remove_noise(bodies)] == [np.float32(0.8)]
 
 
-def test_the_last_body_left_is_kept_whatever_its_noise():
-    left = remove_noise([body(20, wide=20), body(20, number=2, wide=20)])
-    assert [b.joints[0, 0, 2] for b in left] == [2]
-
-
 def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller():
     noisy, other = remove_noise([body(20, motion=5, wide=10), body(20, motion=5)])
     assert noisy.motion == noisy.joints[10:].reshape(-1, 3).var(axis=0).sum() < 1
@@ -79,28 +73,26 @@ def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller(
     assert remove_noise([body(20, motion=0.001, wide=10), body(20)])[0].motion == np.float32(0.001)
 
 
-def test_order_of_actors_is_by_motion_and_ties_by_first_appearance():
-    clip = place_bodies(20, [body(20, number=1, motion=1), body(20, number=2, motion=2)])
-    assert (numbers(clip, 0), numbers(clip, 1)) == ([2] * 20, [1] * 20)
-    clip = place_bodies(20, [body(20, number=1), body(20, number=2)])
-    assert (numbers(clip, 0), numbers(clip, 1)) == ([1] * 20, [2] * 20)
+LONG, SHORT = body(60, motion=4), body(15, 30, 2, motion=3)
+PLACED = {  # valid frames, bodies (frames, first, number, motion), the numbers of actors 1 and 2
+    "by motion": (20, [body(20), body(20, 0, 2, 2)], "2" * 20, "1" * 20),
+    "ties by first appearance": (20, [body(20), body(20, 0, 2)], "1" * 20, "2" * 20),
+    "one shared frame": (
+        42,
+        [body(15, 0, 1, 3), body(15, 14, 2, 2), body(13, 29, 3)],
+        "1" * 14 + "2" * 15 + "3" * 13,
+        "0" * 42,
+    ),
+    "two": (30, [body(15, 0, 1, 3), body(17, 13, 2)], "1" * 15 + "0" * 15, "0" * 13 + "2" * 17),
+    "frames 0 to 11 of actor 2 are taken": (60, [LONG, SHORT, body(12, 0, 3)], "1" * 60, f"{'2' * 15:0>45}{0:015}"),
+    "after its body they are free": (60, [LONG, SHORT, body(12, 44, 3)], "1" * 60, f"{'2' * 14 + '3' * 12:0>56}0000"),
+}
 
 
-def test_intervals_that_share_at_most_one_frame_are_one_actor():
-    first = body(15, number=1, motion=3)
-    touching, after = body(15, first=14, number=2, motion=2), body(13, first=29, number=3, motion=1)
-    clip = place_bodies(42, [first, touching, after])
-    assert numbers(clip) == [1] * 14 + [2] * 15 + [3] * 13  # the later one overwrites the shared frame
-    assert not clip[:, 75:].any()
-    clip = place_bodies(30, [first, body(17, first=13, number=2)])
-    assert (numbers(clip, 0), numbers(clip, 1)) == ([1] * 15 + [0] * 15, [0] * 13 + [2] * 17)
-
-
-def test_the_second_actors_interval_begins_at_0():
-    bodies = [body(60, number=1, motion=4), body(15, first=30, number=2, motion=3), body(12, number=3, motion=2)]
-    assert 3 not in numbers(place_bodies(60, bodies), 1)  # free in frames 0 to 11, but taken to be from 0 to 44
-    bodies[2] = body(12, first=44, number=3, motion=2)
-    assert numbers(place_bodies(60, bodies), 1) == [0] * 30 + [2] * 14 + [3] * 12 + [0] * 4
+@pytest.mark.parametrize("case", PLACED)
+def test_which_actor_a_body_is(case):
+    valid, bodies, *expected = PLACED[case]
+    assert ["".join(map(str, actor)) for actor in numbers(place_bodies(valid, bodies))] == expected
 
 
 def test_rows_that_sum_to_0_are_removed_only_from_clips_of_two_ids():
@@ -112,14 +104,17 @@ def test_rows_that_sum_to_0_are_removed_only_from_clips_of_two_ids():
     assert len(actors(12, [one, body(3)])) == 11
 
 
-def test_an_id_twice_in_a_frame_is_refused_where_it_does_not_fit():
-    with pytest.raises(BadFile, match="twice"):
-        actors(20, [body(21), body(20)])
-
-
-def test_a_clip_of_zeros_is_refused():
-    with pytest.raises(BadFile, match="0"):
-        actors(3, [body(3)._replace(joints=np.zeros((3, 25, 3), np.float32))])
+@pytest.mark.parametrize(
+    "valid, bodies, why",
+    [
+        (11, [body(11), body(11)], "nobody is left"),
+        (20, [body(21), body(20)], "twice"),
+        (3, [body(3)._replace(joints=np.zeros((3, 25, 3), np.float32))], "0"),
+    ],
+)
+def test_clips_without_actors_are_refused(valid, bodies, why):
+    with pytest.raises(BadFile, match=why):
+        actors(valid, bodies)
 
 
 def test_one_actor_is_centered_and_its_empty_frames_move_along():
@@ -127,8 +122,7 @@ def test_one_actor_is_centered_and_its_empty_frames_move_along():
     clip[1, 3:6] = 1, 2, 3
     clip[2, 3:6] = 5, 5, 5
     moved = center_clip(clip).reshape(3, 25, 3)
-    assert moved[1, 1].tolist() == [0, 0, 0]
-    assert moved[2, 1].tolist() == [4, 3, 2]
+    assert moved[:, 1].tolist() == [[-1, -2, -3], [0, 0, 0], [4, 3, 2]]
     assert moved[0].tolist() == [[-1, -2, -3]] * 25  # as in the release
 
 

@@ -42,21 +42,34 @@ def test_a_fault_of_the_program_keeps_its_traceback():
         raise RuntimeError("shape mismatch")
 
 
-@pytest.mark.parametrize(
-    "flags, what",
-    [
-        (["--batchsize", "3"], "did you mean --batch-size?"),
-        (["--batch", "3"], "unknown argument --batch"),  # no abbreviations: they change with new flags
-        (["--batch-size", "x"], "--batch-size"),
-    ],
-)
-def test_a_wrong_flag_is_one_line(flags, what, capsys):
+WRONG = {  # flags, and what the one line has
+    "--batchsize 3": "did you mean --batch-size?",
+    "--batch 3": "unknown argument --batch",  # no abbreviations: they change with new flags
+    "--batch-size x": "--batch-size",
+    f"--batch-size {10**18}": "--batch-size",
+    f"--batch-size {'9' * 5000}": "--batch-size",
+    "--batch-size 0": "--batch-size",
+    "--lr nan": "--lr",
+    "--lr 1e400": "--lr",
+    "--turn inf": "--turn",
+    "--fps 1e-9": "--fps",
+    f"--dpi {10**9}": "--dpi",
+    "--case -1": "--case",
+    "--a\x1b[2J\n": r"--a\x1b[2J\n",
+}
+
+
+@pytest.mark.parametrize("flags", WRONG)
+def test_a_wrong_flag_is_one_line(flags, capsys):
     parser = arguments.ArgumentParser()
-    parser.add_argument("--batch-size", type=arguments.positive_int)
+    types = {"--batch-size": arguments.positive_int, "--lr": arguments.positive_float, "--turn": arguments.angle}
+    for flag, kind in (types | {f"--{name}": getattr(arguments, name) for name in ("fps", "dpi")}).items():
+        parser.add_argument(flag, type=kind)
+    parser.add_argument("--case", type=arguments.index)
     with pytest.raises(SystemExit) as stopped:
-        parser.parse_args(flags)
+        parser.parse_args(flags.split(" "))
     err = capsys.readouterr().err
-    assert stopped.value.code == 2 and err.startswith("error: ") and what in err and err.count("\n") == 1
+    assert stopped.value.code == 2 and err.startswith("error: ") and WRONG[flags] in err and err.count("\n") == 1
 
 
 def test_lists_of_seeds():
@@ -102,6 +115,7 @@ def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
     stale = f"0_best.pth.{host}.{dead}.part"
     kept = {
         f"0_best.pth.{host}.{os.getpid()}.part",  # a living process
+        f"0_best.pth.{host}.{'9' * 20}.part",  # no process
         f"0_best.pth.other.{dead}.part",  # another machine, on a shared drive
         f"1_best.pth.{host}.{dead}.part",  # another case
         "0_best.pth.part",  # not ours

@@ -31,13 +31,12 @@ if __name__ == "__main__":
 import main as sgn
 from engine import distributed, finetune
 from engine.accelerate import check_amp
-from engine.answers import mean_and_std, with_spread
+from engine.answers import mean_and_std
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
-from engine.logs import provenance
+from engine.logs import provenance, read_log
 from engine.runs import read_clips, run_all
 from model import ABLATIONS
-from safe.torch_files import read_torch_file
 from train import train_and_test
 
 BASE = "as it is"
@@ -54,7 +53,7 @@ def parse_args(argv):
     parser.add_argument("--ablations", action="store_true", help=f"{len(ABLATED)} variants: the names of --ablate")
     parser.add_argument("--datasets", nargs="+", help="several data sets, in place of --dataset")
     args, passed_on = parser.parse_known_args(argv)
-    variants = list(dict.fromkeys([*(ABLATED if args.ablations else []), *args.vary]))
+    variants = ABLATED * args.ablations + args.vary
     if not variants:
         parser.error("give the variants: --vary or --ablations")
     flags = ["--resume", "--seeds", "3", *passed_on]
@@ -63,13 +62,15 @@ def parse_args(argv):
 
 def plan(variant, flags):
     """The runs of a variant of these flags, a list of runs.Run; none if it is not possible there, which a line says."""
-    words = [*flags, *shlex.split(variant)]
+    try:
+        words = [*flags, *shlex.split(variant)]
+    except ValueError as error:
+        raise util.UserError(f"--vary {variant}: {error}") from None
     args, unvaried = sgn.parse_args(words), sgn.parse_args(flags)
     if args.dataset != unvaried.dataset:
         raise util.UserError("--vary: a variant is of the same data set; take --datasets")
     h5, name = find_h5(args.dataset, args.case, args.data)
-    device = distributed.pick_device(args.device)
-    clips = read_clips(h5, args.cache, device)
+    clips = read_clips(h5, args.cache, distributed.pick_device(args.device))
     init = finetune.read_init(args.init) if args.init else (None, None)
     config, base = (sgn.make_config(of, clips, name, *init) for of in (args, unvaried))
     if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
@@ -84,48 +85,50 @@ def plan(variant, flags):
     return [run._replace(title=f"{title} {run.title}", command=command) for run in runs]
 
 
-def make_row(variant, runs):
-    """A row of the table, from the finished runs of a variant on a data set."""
-    case = runs[0].config.case
-    states = [read_torch_file(run.folder / f"{case}_state.pth") for run in runs]
-    net = load_checkpoint(runs[0].folder / f"{case}_best.pth").net
-    row = {"variant": variant or BASE, "dataset": runs[0].config.dataset}
+def refuse_repeated(groups):
+    """Raises UserError if two of the [(variant, runs)] are the same, perhaps in other words."""
+    seen = {}
+    for variant, (run, *_) in groups:
+        if (key := (run.h5, run.config)) in seen:
+            raise util.UserError(f"--vary '{variant}': the same as '{seen[key] or BASE}'; leave it out")
+        seen[key] = variant
+
+
+def make_row(variant, runs, results, rows):
+    """A row of the table, from the finished runs of a variant on a data set. rows: those before, the first of each data
+    set without a variant."""
+    case, dataset, folders = runs[0].config.case, runs[0].config.dataset, [run.folder for run in runs]
+    net = load_checkpoint(folders[0] / f"{case}_best.pth").net
+    row = {"variant": variant or BASE, "dataset": dataset}
     row |= {"parameters": sum(p.numel() for p in net.parameters()), "seeds": len(runs)}
     for key in RESULTS:
-        row[key], row[f"{key}_std"] = mean_and_std([state["results"][key] for state in states])
-    row["loss"] = mean(
-        next(v for k, v in state["log"][-1].items() if re.match("(test|valid)_loss", k)) for state in states
-    )
-    return row
+        row[key], row[f"{key}_std"] = mean_and_std([result[key] for result in results])
+    row["loss"] = mean(read_log(folder / f"{case}_log.csv")[1]["eval_loss"][-1] for folder in folders)
+    base = next((other for other in rows if other["dataset"] == dataset), row)
+    return row | {f"{key}_difference": row[key] - base[key] for key in RESULTS}
 
 
 def write_table(path, rows, comments):
-    """Writes the rows, with their differences to the first of their data set, to path.csv, and a table for people to
-    path.md. Returns the text of the second."""
-    base = {row["dataset"]: row for row in reversed(rows) if row["variant"] == BASE}
-    rows = [row | {f"{key}_difference": row[key] - base[row["dataset"]][key] for key in RESULTS} for row in rows]
+    """Writes the rows to path.csv, and a table for people to path.md. Returns the text of the second."""
     with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **util.UTF8) as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")
         writer.writeheader()
         for row in rows:
             writer.writerow({key: f"{value:.6g}" if type(value) is float else value for key, value in row.items()})
-    text = to_markdown(rows)
+    lines = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"], ["---"] * 7
+    for row in rows:
+        cells = [
+            f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}"
+            + f" ({row[f'{key}_difference']:+.2f})" * (row["variant"] != BASE)
+            for key in RESULTS
+        ]
+        about = row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"])
+        lines += ([*about, *cells, f"{row['loss']:.3f}"],)
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
     with util.atomic_write(f"{path}.md") as part:
         part.write_text(text, **util.UTF8)
     return text
-
-
-def to_markdown(rows):
-    head = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"]
-    lines = [head, ["---"] * len(head)]
-    for row in rows:
-        cells = [with_spread(row[key], row[f"{key}_std"]) for key in RESULTS]
-        if row["variant"] != BASE:
-            cells = [f"{cell} ({row[f'{key}_difference']:+.2f})" for cell, key in zip(cells, RESULTS, strict=True)]
-        lines.append([row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"]), *cells])
-        lines[-1].append(f"{row['loss']:.3f}")
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def main(argv=None):
@@ -136,15 +139,14 @@ def main(argv=None):
     comments = [f"{key}: {value}" for key, value in provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
+    refuse_repeated(groups)
     if args.amp:
         check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"
     todo = [run for _, runs in groups for run in runs]
     rows, text, done = [], "", run_all(todo, sgn.make_options(args, device, command), train_and_test, args.jobs)
     for variant, runs in groups:
-        for _ in runs:
-            next(done)
-        rows.append(make_row(variant, runs))
+        rows.append(make_row(variant, runs, [next(done) for _ in runs], rows))
         text = write_table(path, rows, comments)
     done.close()
     print(f"\n{text}", end="")

@@ -1,20 +1,23 @@
 """The actions of the demo: each moves one figure, or two that face each other.
 
-An action is a function of a `Take` and of the build of each person. The decorator gives its name in NTU RGB+D and its
-usual length; their order here is that of the numbers A001, A002, ... Times are shares of the take; hands and feet are
-in the units of `figures.Pose`. actions.txt lists the names again, for clips/protocols.py.
+An action of one person is a function of a `Take` and a standing `Pose`, which it moves; one of two is a function of a
+`Take` and the build of each, and returns both figures. The decorator gives its name in NTU RGB+D and its usual length;
+their order here is that of the numbers A001, A002, ... Times are shares of the take; hands and feet are in the units of
+`figures.Pose`. actions.txt lists the names again, for clips/protocols.py.
 """
+
+from functools import partial
 
 import numpy as np
 
 from figures import FLIP, LEFT, REST, RIGHT, Take, skeleton
 
-ACTIONS = []  # (name, number of persons, usual frames, function), in the order of their numbers
+ACTIONS = []  # (name, number of persons, usual frames, hand without a task, function), in the order of their numbers
 
 
-def action(name, frames, persons=1):
+def action(name, frames, persons=1, idle=None):
     def add(function):
-        ACTIONS.append((name, persons, frames, function))
+        ACTIONS.append((name, persons, frames, idle, function))
         return function
 
     return add
@@ -26,28 +29,30 @@ def perform(number, builds, rng):
     The floor is at y = 0. One person is at the origin and faces +z; two are on the z axis and face each other. builds:
     of the performer and of the partner, in a random order.
     """
-    _, persons, frames, function = ACTIONS[number - 1]
+    _, persons, frames, idle, function = ACTIONS[number - 1]
     builds = builds[:persons] if rng.random() < 0.5 else builds[:persons][::-1]
     take = Take(rng, builds[0], frames)
-    figures = function(take, *builds)
+    if persons == 1:
+        pose = take.stand(builds[0], idle)
+        function(take, pose)
+        figures = [skeleton(builds[0], pose)]
+    else:
+        figures = function(take, *builds)
     if rng.random() < builds[0].left and function is not handshake:  # everyone shakes the right hand
         figures = [f[:, FLIP] * [-1, 1, 1] for f in figures]
     return figures
 
 
-@action("drink water", 80)
-def drink(take, build):
-    pose = take.stand(build, idle=LEFT)
+@action("drink water", 80, idle=LEFT)
+def drink(take, pose):
     carry, mouth = (0.0, -0.55, 0.45), (-0.24, 0.12, 0.34)
     take.hand(pose, RIGHT, (0, None), (0.2, carry), (0.4, mouth), (0.7, mouth), (0.85, carry), (1, None))
     pose.elbows[RIGHT] += take.path((0, 0), (0.4, 0.6), (0.7, 0.6), (1, 0), vary=0.15)
     pose.head[:, 1] += take.path((0, 0), (0.38, 0), (0.5, -0.4), (0.65, -0.4), (0.8, 0), (1, 0), vary=0.1)
-    return [skeleton(build, pose)]
 
 
 @action("throw", 60)
-def throw(take, build):
-    pose = take.stand(build)
+def throw(take, pose):
     back, over, follow = (0.45, 0.25, -0.35), (0.0, 0.5, 0.75), (-0.45, -0.45, 0.6)
     take.hand(pose, RIGHT, (0, None), (0.35, back), (0.52, over), (0.65, follow), (1, None))
     pose.elbows[RIGHT] += take.path((0, 0), (0.35, 1.0), (0.65, 0), (1, 0))
@@ -60,16 +65,14 @@ def throw(take, build):
         length = take.rng.uniform(0.1, 0.4)
         take.steps(pose, (LEFT, 0.25, 0.5, length), (RIGHT, 0.6, 0.9, length))
         pose.hips[:, 2] += take.path((0, 0), (0.3, -0.03), (0.9, length), (1, length), vary=0)
-    return [skeleton(build, pose)]
 
 
 SEAT = (-0.46, -0.42)  # the hips of someone who sits: up and forward
 LAP = (-0.05, -0.62, 0.42)
 
 
-def seat(take, build, keys):
+def seat(take, pose, keys):
     """Sitting where the keys (time, share) are 1; the trunk leans forward between standing and sitting."""
-    pose = take.stand(build)
     down = take.path(*keys, vary=0)
     height, back = np.array(SEAT) * take.rng.normal(1, 0.06, 2)
     pose.hips[:, 1] += height * down
@@ -81,22 +84,14 @@ def seat(take, build, keys):
     for side in (LEFT, RIGHT):
         lap = np.array(LAP) + take.rng.normal(0, 0.06, 3)
         pose.hands[side] += down[:, None] ** 0.7 * (lap - REST)
-    return [skeleton(build, pose)]
 
 
-@action("sitting down", 65)
-def sit(take, build):
-    return seat(take, build, ((0, 0), (0.15, 0), (0.75, 1), (1, 1)))
-
-
-@action("standing up (from sitting position)", 65)
-def rise(take, build):
-    return seat(take, build, ((0, 1), (0.2, 1), (0.8, 0), (1, 0)))
+action("sitting down", 65)(partial(seat, keys=((0, 0), (0.15, 0), (0.75, 1), (1, 1))))
+action("standing up (from sitting position)", 65)(partial(seat, keys=((0, 1), (0.2, 1), (0.8, 0), (1, 0))))
 
 
 @action("clapping", 70)
-def clap(take, build):
-    pose = take.stand(build)
+def clap(take, pose):
     up = take.path((0, 0), (0.2, 1), (0.85, 1), (1, 0), vary=0)
     height, rate = take.rng.uniform(-0.35, 0.05), take.rng.uniform(1.2, 3.0)
     gap = take.size * take.rng.uniform(0.06, 0.28) * (1 - np.cos(2 * np.pi * rate * take.t)) / 2
@@ -104,12 +99,10 @@ def clap(take, build):
         at = np.stack([gap - 0.26, np.full(take.n, height), np.full(take.n, 0.55)], -1)
         pose.hands[side] += up[:, None] * (at + take.drift(3, scale=0.02) - REST)
     pose.elbows += 0.3 * up
-    return [skeleton(build, pose)]
 
 
-@action("hand waving", 75)
-def wave(take, build):
-    pose = take.stand(build, idle=LEFT)
+@action("hand waving", 75, idle=LEFT)
+def wave(take, pose):
     rate, wide = take.rng.uniform(0.9, 2.4), take.size * take.rng.uniform(0.08, 0.25)
     height = take.rng.uniform(-0.1, 0.6)
     up = take.path((0, 0), (0.22, 1), (0.85, 1), (1, 0), vary=0)
@@ -117,23 +110,19 @@ def wave(take, build):
     at = np.stack([0.3 + swing, height - 0.3 * np.abs(swing), np.full(take.n, 0.3)], -1)
     pose.hands[RIGHT] += up[:, None] * (at + take.rng.normal(0, 0.05, 3) - REST)
     pose.elbows[RIGHT] += 0.5 * up
-    return [skeleton(build, pose)]
 
 
-@action("make a phone call/answer phone", 80)
-def phone(take, build):
-    pose = take.stand(build, idle=LEFT)
+@action("make a phone call/answer phone", 80, idle=LEFT)
+def phone(take, pose):
     pocket, ear = (0.05, -0.75, 0.25), (-0.06, 0.15, 0.12)
     front = (0.1, -0.3, 0.5)  # on the way
     take.hand(pose, RIGHT, (0, None), (0.2, pocket), (0.3, front), (0.42, ear), (0.78, ear), (0.88, front), (1, None))
     pose.elbows[RIGHT] += take.path((0, 0), (0.4, 0.25), (0.8, 0.25), (1, 0), vary=0.15)
     pose.head[:, 2] += take.path((0, 0), (0.45, 0.15), (0.8, 0.15), (1, 0), vary=0.1)
-    return [skeleton(build, pose)]
 
 
 @action("kicking something", 55)
-def kick(take, build):
-    pose = take.stand(build)
+def kick(take, pose):
     high = take.size * take.rng.uniform(0.08, 0.5)
     keys = ((0, (0, 0, 0)), (0.32, (0, 0.2, -0.35)), (0.52, (0.06, high, 0.65)), (0.85, (0, 0, 0)), (1, (0, 0, 0)))
     pose.feet[RIGHT] += take.path(*keys)
@@ -144,12 +133,10 @@ def kick(take, build):
     pose.chest[:, 1] += take.path((0, 0), (0.3, 0.15), (0.52, 0.25), (0.85, 0), (1, 0))
     take.hand(pose, LEFT, (0, None), (0.3, (0.4, -0.7, -0.2)), (0.52, (0.45, -0.6, 0.45)), (0.9, None), (1, None))
     take.hand(pose, RIGHT, (0, None), (0.3, (0.4, -0.7, 0.4)), (0.52, (0.5, -0.65, -0.35)), (0.9, None), (1, None))
-    return [skeleton(build, pose)]
 
 
 @action("jump up", 60)
-def jump(take, build):
-    pose = take.stand(build)
+def jump(take, pose):
     high = take.size * take.rng.uniform(0.13, 0.32)
     crouch = take.path((0, 0), (0.3, 1), (0.42, 0), (0.6, 0), (0.72, 0.7), (1, 0), vary=0)
     air = np.clip((take.u - 0.4) / 0.22, 0, 1)
@@ -165,12 +152,10 @@ def jump(take, build):
     for side in (LEFT, RIGHT):
         front, land = (0.15, -0.6, 0.7), (0.2, -0.75, 0.3)
         take.hand(pose, side, (0, None), (0.25, back), (0.38, front), (0.5, top), (0.74, land), (1, None))
-    return [skeleton(build, pose)]
 
 
 @action("falling", 65)
-def fall(take, build):
-    pose = take.stand(build)
+def fall(take, pose):
     down = take.path((0, 0), (0.2, 0.05), (0.65, 1), (1, 1), vary=0)
     late = take.path((0, 0), (0.3, 0), (0.72, 1), (1, 1), vary=0)
     aside = take.rng.choice([-1.0, 0.0, 1.0])  # to the right, on the back, to the left
@@ -184,7 +169,6 @@ def fall(take, build):
         take.hand(pose, side, (0, None), (0.4, flung), (0.7, lying), (1, lying), vary=0.1)
     slide = take.rng.uniform(0, 0.25, 2)
     pose.feet[:, :, 2] += slide[:, None] * late
-    return [skeleton(build, pose)]
 
 
 def facing(first, second, distance):

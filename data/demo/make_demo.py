@@ -7,20 +7,23 @@
 SsssCcccPpppRrrrAaaa.skeleton, which the three scripts of data/ntu convert to the h5 files, as for real data. The
 figures are artificial: accuracy on them says that everything works, not how good a model is.
 
-Nothing is done if both h5 are there already. The folder of skeletons appears when it is complete.
+Nothing is done if both h5 are there already. All appear when they are complete.
 """
 
 import itertools
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
+sys.path.append(str(Path(__file__).resolve().parents[1] / "ntu"))
 
+import get_raw_denoised_data
+import get_raw_skes_data
+import seq_transformation
 import util
 from actions import ACTIONS, perform
 from figures import Build
@@ -31,9 +34,7 @@ from sensor import AZIMUTH, Camera, record, text
 HERE = Path(__file__).resolve().parent
 SETUP = 33  # NTU's are 1 to 32, so that no name is that of a real clip
 REPLICATIONS = (1, 2)
-SCRIPTS = ("get_raw_skes_data.py", "get_raw_denoised_data.py", "seq_transformation.py")
-PRODUCTS = ("DEMO_CS.h5", "DEMO_CV.h5")
-VERSION = 1  # of the figures: with another version the set is written again
+PRODUCTS = ("nturgb+d_skeletons", "DEMO_CS.h5", "DEMO_CV.h5")
 
 
 def stream(seed, camera=0, performer=0, replication=0, action=0):
@@ -42,10 +43,6 @@ def stream(seed, camera=0, performer=0, replication=0, action=0):
     So all cameras see the same take, a performer has the same body in all clips, and no clip depends on the others.
     """
     return np.random.default_rng(np.random.SeedSequence([seed, SETUP, camera, performer, replication, action]))
-
-
-def clip_name(camera, performer, replication, action):
-    return f"S{SETUP:03}C{camera:03}P{performer:03}R{replication:03}A{action:03}.skeleton"
 
 
 def scene(seed, performer, replication, action):
@@ -69,39 +66,36 @@ def clip(seed, camera, performer, replication, action, noise=1.0):
     return text(record([lens.view(body) for body in bodies], rng, noise))
 
 
-def clips(performers):
-    """Camera, performer, replication and action of every clip of the set."""
-    return list(itertools.product(AZIMUTH, range(1, performers + 1), REPLICATIONS, range(1, len(ACTIONS) + 1)))
-
-
-def write_skeletons(root, settings):
-    """Writes the set into root/nturgb+d_skeletons, in place of another; root/demo.json says what was written.
-
-    Raises UserError if the folder has skeletons from elsewhere.
-    """
-    folder, note, part = root / "nturgb+d_skeletons", root / "demo.json", root / "nturgb+d_skeletons.part"
-    if folder.is_dir() and any(folder.iterdir()) and not note.exists():
-        raise util.UserError(f"{folder}: skeletons that {Path(__file__).name} did not write; choose another --root")
+def make(root, settings, clips):
+    """Makes the set in a folder of its own, then moves it to root, in place of another; root/demo.json says of what
+    settings it is. Raises UserError if root has skeletons from elsewhere. clips: performer, replication, action."""
+    note, part = root / "demo.json", root / "demo.part"
+    folder = part / PRODUCTS[0]
+    if (root / folder.name).exists() and not note.exists():
+        raise util.UserError(f"{root / folder.name}: not written by {Path(__file__).name}; choose another --root")
     shutil.rmtree(part, ignore_errors=True)  # of a run that was killed
-    part.mkdir()
+    folder.mkdir(parents=True)
     try:
-        for which in progress.progress(clips(settings["performers"]), desc="skeletons", unit="clip", mininterval=1):
-            file = part / clip_name(*which)
+        clips = list(itertools.product(AZIMUTH, clips))
+        for camera, (p, r, a) in progress.progress(clips, desc="skeletons", unit="clip", mininterval=1):
+            file = folder / f"S{SETUP:03}C{camera:03}P{p:03}R{r:03}A{a:03}.skeleton"
             with util.name_file_in_errors(file):
-                file.write_text(clip(settings["seed"], *which, settings["noise"]), encoding="utf-8", newline="\n")
-        # In this order, so that after an interruption no h5 and no demo.json belongs to other skeletons
+                written = clip(settings["seed"], camera, p, r, a, settings["noise"])
+                file.write_text(written, encoding="utf-8", newline="\n")
+        for step in (get_raw_skes_data, get_raw_denoised_data, seq_transformation):
+            step.main(["--root", str(part), "--dataset", "DEMO"])
+        for h5 in PRODUCTS[1:]:  # in this order: if it is killed here, the next run makes all again
+            (root / h5).unlink(missing_ok=True)
+        note.write_text(json.dumps(settings) + "\n", encoding="utf-8")
+        shutil.rmtree(root / folder.name, ignore_errors=True)
         for product in PRODUCTS:
-            (root / product).unlink(missing_ok=True)
-        with util.atomic_write(note) as file:
-            file.write_text(json.dumps(settings) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+            (part / product).rename(root / product)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def is_made(root, settings):
-    """Whether the h5 files are there, of these settings."""
+    """Whether all is there, of these settings."""
     try:
         written = json.loads((root / "demo.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
@@ -111,28 +105,19 @@ def is_made(root, settings):
 
 def main(argv=None):
     parser = arguments.ArgumentParser(description=__doc__)
-    add = parser.add_argument
+    add, performers = parser.add_argument, arguments.whole(3, 40)  # the first one who tests, the last one of NTU60
     add("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
     add("--seed", type=arguments.seed, default=1, help="of the random numbers (%(default)s)")
-    add("--performers", type=int, default=8, help="3 to 40 (%(default)s)")
-    add("--noise", type=arguments.nonnegative_float, default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
+    add("--performers", type=performers, default=8, help="3 to 40 (%(default)s)")
+    add("--noise", type=arguments.number(0, 10), default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
     args = parser.parse_args(argv)
-    if not 3 <= args.performers <= 40:
-        parser.error("--performers: from 3 (the first one who tests) to 40 (the last one of NTU60)")
-    if args.noise > 10:
-        parser.error("--noise: from 0 to 10")
-    settings = {"version": VERSION, "seed": args.seed, "performers": args.performers, "noise": args.noise}
+    settings = {"version": 1, "seed": args.seed, "performers": args.performers, "noise": args.noise}
     with exclusive_lock(args.root / ".lock", wait=True):
         if is_made(args.root, settings):
-            print(f"{args.root}: {' and '.join(PRODUCTS)} are there already")
+            print(f"{args.root}: {' and '.join(PRODUCTS[1:])} are there already")
             return
-        write_skeletons(args.root, settings)
-        for script in SCRIPTS:
-            command = [sys.executable, HERE.parent / "ntu" / script, "--root", args.root, "--dataset", "DEMO"]
-            if code := subprocess.run(command).returncode:
-                sys.exit(code)
-        for folder in ("raw_data", "denoised_data"):  # 13 MB between the scripts, which nobody needs any more
-            shutil.rmtree(args.root / folder, ignore_errors=True)
+        numbers = range(1, args.performers + 1), REPLICATIONS, range(1, len(ACTIONS) + 1)
+        make(args.root, settings, list(itertools.product(*numbers)))
 
 
 if __name__ == "__main__":

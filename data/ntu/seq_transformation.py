@@ -26,52 +26,36 @@ from safe.progress import progress
 from safe.workers import parallel_map
 from util import UserError, __version__
 
-LOADED = 64 * 2**20  # bytes of clips in memory at a time
-
 
 def read_index(path):
-    """Of the clips of step 2: names (str), and frames and width, (clips,) int64."""
+    """Of the clips of step 2: names (str), and of each its first number among all, and one more: (clips + 1,) int64."""
     with open_h5(path) as file:
         names, frames, width = read_columns(file, "names", "frames", "width")
-        if file["joints"].shape != ((frames * width).sum(),):
+        ends = np.append(0, (frames * width).cumsum())
+        if file["joints"].shape != (ends[-1],):
             raise unreadable(path, "another number of values than it says")
-    return [name.decode() for name in names], frames, width
-
-
-def read_clips(path, order, frames, width):
-    """Yields the clips of these indices, which are in a random order, so that the h5 is written in the order in which
-    it is read later. As many as LOADED allows are loaded at a time, in the order in which step 2 wrote them."""
-    size = frames * width
-    start = size.cumsum() - size
-    part = size[order].cumsum() * 4 // LOADED
-    with open_h5(path) as file:
-        for indices in np.split(order, np.flatnonzero(np.diff(part)) + 1):
-            clips = {i: file["joints"][start[i] : start[i] + size[i]].reshape(-1, width[i]) for i in np.sort(indices)}
-            yield from (clips[i] for i in indices)
+    return [name.decode() for name in names], frames, ends
 
 
 def write_protocol(out, source, splits, dataset, protocol, position):
-    """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips."""
-    names, frames, width = read_index(source)
+    """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips.
+
+    The indices are in a random order, so that the h5 is written in the order in which it is read later.
+    """
+    names, frames, ends = read_index(source)
     labels = np.array([protocols.action(name) - 1 for name in names])
-    with progress(total=sum(map(len, splits.values())), desc=out.name, unit="clip", position=position) as bar:
+    about = {"joints": 25, "persons": 2, "skeleton": "kinect_v2", "class_names": dataset.classes}
+    about |= {"protocol": protocol.words, "made_by": f"{Path(__file__).name} {__version__}"}
+    bar = progress(total=sum(map(len, splits.values())), desc=out.name, unit="clip", position=position)
+    with bar, open_h5(source) as file:
 
         def centered(order):
-            for clip in read_clips(source, order, frames, width):
-                yield center_clip(clip)
+            for i in order:
+                yield center_clip(file["joints"][ends[i] : ends[i + 1]].reshape(frames[i], -1))
                 bar.update()
 
-        layout.write_h5(
-            out,
-            {split: (centered(order), labels[order]) for split, order in splits.items()},
-            frames=int(frames.max()),
-            joints=25,
-            persons=2,
-            skeleton="kinect_v2",
-            class_names=dataset.classes,
-            protocol=protocol.words,
-            made_by=f"{Path(__file__).name} {__version__}",
-        )
+        clips = {split: (centered(order), labels[order]) for split, order in splits.items()}
+        layout.write_h5(out, clips, frames=int(frames.max()), **about)
 
 
 def main(argv=None):
@@ -106,10 +90,12 @@ def main(argv=None):
 def count_sides(protocol, train, test, clips):
     """The numbers of training and test clips in words, and whether these are all."""
     text = f"{train:,} training (5% of them for validation) and {test:,} test clips"
-    if protocol.full == (train, test):
-        text += ": the full counts"
-    elif protocol.full:
-        text += ": not the full {:,} and {:,}".format(*protocol.full)
+    if protocol.full:
+        text += (
+            ": the full counts"
+            if protocol.full == (train, test)
+            else ": not the full {:,} and {:,}".format(*protocol.full)
+        )
     if train + test < clips:
         text += f"; {clips - train - test:,} clips have a {protocol.field} that is on neither side"
     return text

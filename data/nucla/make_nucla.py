@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips.importing import note, write_set
 from clips.nucla import ACTIONS, JOINTS, read_json
-from safe.arguments import ArgumentParser
+from safe.arguments import ArgumentParser, whole
 from safe.program import exit_on_error
 from safe.progress import progress
 from safe.zips import DAMAGED_ZIP
@@ -71,7 +71,9 @@ def parse_arguments(argv=None):
     add("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     add("--test-view", **views, default=[3], help="test views (3)")
     add("--train-views", **views, help="training views (the others; with --test-performers, the test views)")
-    add("--test-performers", type=int, nargs="+", metavar="PERFORMER", help="test performers; the others train")
+    add(
+        "--test-performers", type=whole(1, 99), nargs="+", metavar="PERFORMER", help="test performers; the others train"
+    )
     add("--correct-labels", action="store_true", help="correct the labels of 24 clips of view 2 (docs/results.md)")
     add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
@@ -112,14 +114,11 @@ def find_copies(clips, train, test):
 
 def main(argv=None):
     args = parse_arguments(argv)
-    clips, labels, performers, views = [], [], [], []
-    for name, text in read_all(args.source):
-        clip, label = read_json(text, name)
-        _, performer, _, view = map(int, NAME.fullmatch(name).groups())
-        if args.correct_labels and view == 2:
-            label = CORRECT.get((performer, label), label)
-        for values, value in zip((clips, labels, performers, views), (clip, label, performer, view), strict=True):
-            values.append(value)
+    found = [(*map(int, NAME.fullmatch(name).groups()), *read_json(text, name)) for name, text in read_all(args.source)]
+    _, performers, _, views, clips, labels = zip(*found, strict=True)
+    if args.correct_labels:
+        of_clips = zip(performers, views, labels, strict=True)
+        labels = [CORRECT.get((who, label), label) if view == 2 else label for who, view, label in of_clips]
     train, test, protocol = choose_split(performers, views, args)
     copies = find_copies(clips, train, test)
     if args.distinct:
