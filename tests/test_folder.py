@@ -118,6 +118,8 @@ def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(t
     assert make(tmp_path, *flags) == 3  # a joint of NaN loses a clip
     assert "--nan absent" in capsys.readouterr().out
     assert make(tmp_path, *flags, "--nan", "absent") == 0
+    rows = {line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines()}
+    assert rows["all"] == ["8", "1", "9", "20", "21", "22"] and rows["a10"][2:] == ["3", "20", "21", "22"]
     with h5py.File(tmp_path / "my.h5") as file:
         header = read_header(file)
         assert header["class_names"] == ("a1", "a2", "a10") and header["skeleton"].joints[4] == "head"

@@ -7,9 +7,8 @@
 
 Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
-kinect_v1 and 18 for openpose18 (x - 0.5, y - 0.5, score), and a note says so. Frames without a person are dropped, and
-3D clips centered. 5% of the training clips are for validation. Clips are read one at a time, compressed or not, and
-nothing is run that is in the files.
+kinect_v1 and 18 for openpose18, and a note says so. Frames without a person are dropped, 3D clips centered. 5% of the
+training clips are for validation. Clips are read one at a time, and nothing is run that is in the files.
 """
 
 import math
