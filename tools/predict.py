@@ -75,7 +75,7 @@ def parse_args(argv=None):
     add("--seed", type=arguments.seed, default=1, help="of the samples (%(default)s)")
     add("--top", type=arguments.positive_int, help="classes to print (5; of windows 1)")
     add("--unknown", type=arguments.fraction, default=0.0, metavar="P", help="below this probability: unknown")
-    choose = f"print the P at which {KEPT:.0%} of the validation clips that are recognised are not unknown"
+    choose = f"print the P at which {KEPT:.0%}% of the validation clips that are recognised are not unknown"
     add("--choose-unknown", type=Path, metavar="H5", help=choose)
     add("--per-person", action="store_true", help="classify each person alone")
     add("--json", action="store_true", help="print a JSON object a line")
