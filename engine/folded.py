@@ -81,7 +81,7 @@ class Folded(nn.Module):
             x = apply_stream(x, self.stream)
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1)
-        x = torch.addcmul(self.norm_b, x, self.norm_w).flatten(0, 1)
+        x = (x * self.norm_w + self.norm_b).flatten(0, 1)
         x = torch.addmm(self.embed_b, x, self.embed_w).relu_().to(self.position_w.dtype)
         d = torch.addmm(self.position_b, x[:, :64], self.position_w).relu_()
         d += torch.addmm(self.velocity_b, x[:, 64:], self.velocity_w).relu_()

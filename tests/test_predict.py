@@ -44,30 +44,19 @@ def ntu(tmp_path_factory):
 # ---- clips and logits
 
 
-def same_as_tested(path, checkpoint, clips, i):
-    """The file and the h5 give the same frames, samples and logits, in testing and of the network itself."""
-    classifier, net = Classifier(checkpoint), load_checkpoint(checkpoint).net
-    clip = read_recording(path)
-    assert torch.equal(
-        Clips.from_clip(clip).frames[:-1], clips.frames[clips.start[i] : clips.start[i] + clips.length[i]]
-    )
-    mean = classifier.logits(clip, torch.Generator().manual_seed(7))
-    tested = predict_logits(net, clips, torch.tensor([i]), PAPER, seed=7)[0]
-    torch.testing.assert_close(mean, tested, rtol=1e-4, atol=1e-4)
-    assert mean.std() > 0.01
-
-
 def test_a_skeleton_file_becomes_the_clip_of_the_release_and_gets_the_logits_of_testing(ntu):
-    clips = Clips.read(ntu / "ntu.h5")
+    clips, classifier = Clips.read(ntu / "ntu.h5"), Classifier(ntu / "ntu.pth")
     for at, (name, golden) in zip(clips.splits["test"], CLIPS.items(), strict=True):
-        path = ntu / f"nturgb+d_skeletons/{name}.skeleton"
-        clip = read_recording(path)
+        clip = read_recording(ntu / f"nturgb+d_skeletons/{name}.skeleton")
         assert clip.reshape(len(clip), -1).tobytes() == golden["moved"].tobytes()
         if name in (TWO, ONE):
-            same_as_tested(path, ntu / "ntu.pth", clips, at)
+            mean = classifier.logits(clip, torch.Generator().manual_seed(7))
+            tested = predict_logits(load_checkpoint(ntu / "ntu.pth").net, clips, torch.tensor([at]), PAPER, seed=7)[0]
+            torch.testing.assert_close(mean, tested, rtol=1e-4, atol=1e-4)
+            assert mean.std() > 0.01
 
 
-def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
+def test_a_json_of_nucla_is_the_clip_that_its_script_makes(tmp_path, monkeypatch):
     rng, paths = np.random.default_rng(0), []
     (tmp_path / "clips").mkdir()
     for view, action in ((view, action) for view in (1, 2, 3) for action in (1, 2)):
@@ -77,9 +66,9 @@ def test_a_json_of_nucla_gets_the_logits_of_testing(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "clips"), "--out", str(tmp_path / "a.h5")])
     make_nucla.main()
     clips = Clips.read(tmp_path / "a.h5")
-    checkpoint = save(tmp_path / "a.pth", 10, 20, about={"dataset": "NUCLA"})
     for path, i in zip(paths[-2:], clips.splits["test"], strict=True):
-        same_as_tested(path, checkpoint, clips, i)
+        made = clips.frames[clips.start[i] : clips.start[i] + clips.length[i]]
+        assert torch.equal(Clips.from_clip(read_recording(path)).frames[:-1], made)
 
 
 def test_an_npy_of_the_same_frames_is_the_same_clip(tmp_path):
@@ -177,7 +166,6 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
         assert line.startswith(f"skipped: {path}") and keyword in line
     for wrong, keyword in (
         ((*files[:2], *flags), "none of the 2 files"),
-        ((files[0], *flags), "cut.skeleton"),
         ((good, *flags, "--scale", 0.001), "--scale"),
         ((good, *flags, "--windows", "--window", 19), "window"),
         ((good, *flags, "--windows", "--window", 20, "--stride", 21), "stride"),
@@ -208,8 +196,7 @@ def mmpose(i):
 
 
 def of_skeleton(path, name, joints):
-    stated = {"parents": [0] * joints} if name == "custom" else {"skeleton": name}
-    return save(path, 4, joints, skeleton=stated, class_names=list("abcd"))
+    return save(path, 4, joints, skeleton={"skeleton": name}, class_names=list("abcd"))
 
 
 def test_poses_in_files_in_folders_and_live(tmp_path, capsys):
@@ -235,44 +222,31 @@ def test_poses_in_files_in_folders_and_live(tmp_path, capsys):
         assert (code, len(err), len(out)) == (0, given is not lines, 1) and is_of(out[0], checkpoint, clip, samples=1)
     with pytest.raises(UserError, match="a.json: .*--size"):
         run(capsys, tmp_path / "in/a.json", *flags[:3])
-    with pytest.raises(UserError, match="line 1: .*--size"):
-        run(capsys, "--live", *flags[:3], lines=lines)
-
-
-def standing(joints, factor=1):
-    """40 frames of somebody 1.7 high, times a factor."""
-    clip = np.zeros((40, joints, 3)) + 0.5
-    clip[..., 1] = np.linspace(0, 1.7, joints)
-    return clip * factor
 
 
 @pytest.mark.parametrize(
-    "skeleton, given, keyword",
+    "skeleton, factor, keyword",
     [
-        ("custom", None, "custom, not coco17"),
         ("kinect_v1", None, "kinect_v1, not coco17"),
-        ("kinect_v1", standing(20, 1000), "--scale 0.001"),
-        ("kinect_v1", standing(20, 100), "--scale 0.01"),
-        ("kinect_v1", standing(20, 0.001), "--scale"),
-        ("coco17", standing(17, [600, 400, 1]), "pixels"),
-        ("coco17", standing(17, [1, 1, -1]), "score"),
+        ("kinect_v1", 1000, "--scale 0.001"),
+        ("coco17", [600, 400, 1], "pixels"),
     ],
 )
-def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, given, keyword):
-    """In files and live; given: numbers, or None for MMPose's."""
-    path, lines = tmp_path / "a.npy", [json.dumps(mmpose(i)).encode() for i in range(40)]
-    if given is None:
-        path = tmp_path / "a.jsonl"
-        path.write_bytes(b"\n".join(lines))
+def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, factor, keyword):
+    """In files and live. factor: of numbers; None: MMPose's poses."""
+    joints, path = 20 if skeleton == "kinect_v1" else 17, tmp_path / ("a.npy" if factor else "a.jsonl")
+    lines = [json.dumps(mmpose(i)).encode() for i in range(40)]
+    if factor:
+        clip = np.full((40, joints, 3), 0.5)
+        clip[..., 1] = np.linspace(0, 1.7, joints)
+        np.save(path, clip * factor)
+        lines = as_lines(clip * factor)
     else:
-        np.save(path, given)
-        lines = as_lines(given)
-    joints = 20 if skeleton == "kinect_v1" else 17
+        path.write_bytes(b"\n".join(lines))
     flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", skeleton, joints), "--size", "640x480")
-    with pytest.raises(UserError, match=f"{path.name}: .*{keyword}"):
-        run(capsys, path, *flags)
-    with pytest.raises(UserError, match=f"standard input, line 1: .*{keyword}"):
-        run(capsys, "--live", *flags, lines=lines)
+    for command, where in (((path,), path.name), (("--live",), "standard input, line 1")):
+        with pytest.raises(UserError, match=f"{where}: .*{keyword}"):
+            run(capsys, *command, *flags, lines=lines)
 
 
 def test_other_units_and_axes(tmp_path, capsys):
@@ -289,8 +263,8 @@ def test_other_units_and_axes(tmp_path, capsys):
     live = ("--live", "--window", 40, *flags)
     assert run(capsys, *live, lines=as_lines(clip)) == run(capsys, *live, *turned, lines=as_lines(other))
     _, _, err = run(capsys, tmp_path / "c.npy", tmp_path / "d.npy", *flags)
-    (odd,) = (line for line in err if "--up=z" in line)
-    assert odd.startswith("note: ") and "c.npy" in odd
+    (line,) = (line for line in err if "--up=z" in line)  # once, of the first
+    assert line.startswith("note: ") and "c.npy" in line
 
 
 # ---- persons, windows, unknown

@@ -194,46 +194,39 @@ def make_live(args, classifier, persons):
 
 
 def classify(args, classifier, poses):
-    """What of a recording, {column: value}, and the probabilities of its classes: a list of both."""
+    """A recording as a list of Stretch: with --windows of one answer each, else the whole, of each person or of all."""
     clip = classifier.fit(poses).clip
     live = make_live(args, classifier, clip.shape[1]) if args.windows else None
     if live and len(clip) >= live.window:
-        stretches = find_stretches(live, clip, args.unknown)
-    else:
-        rng, alone = torch.Generator().manual_seed(args.seed), people(poses) if args.per_person else {None: poses}
-        clips = {i: classifier.adapt(one, args.origin, args.fps) for i, one in alone.items()}
-        of_clips = {i: classifier.probabilities(clip, rng, args.samples) for i, clip in clips.items()}
-        stretches = [Stretch(i, 0, len(clip), values) for i, values in of_clips.items()]
-    if not stretches:
+        if stretches := find_stretches(live, clip, args.unknown):
+            return stretches
         raise UserError(f"{classifier.seg} frames of a window must show somebody; none has so many")
-    found = []
-    for one in stretches:
-        about = {"person": one.person} if args.per_person else {}
-        if args.windows:
-            start, end = ((round(at / args.fps, 2) if args.fps else at) for at in (one.start, one.end))
-            about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
-        found.append((about, one.probabilities))
-    return found
+    rng, alone = torch.Generator().manual_seed(args.seed), people(poses) if args.per_person else {None: poses}
+    clips = {i: classifier.adapt(one, args.origin, args.fps) for i, one in alone.items()}
+    return [Stretch(i, 0, len(clip), classifier.probabilities(one, rng, args.samples)) for i, one in clips.items()]
 
 
-def print_answer(args, classifier, about, probabilities, width=8, header=False):
-    """Prints the likeliest classes of what `about` says, {column: value}: JSON, a line, or rows of a table.
+def print_answer(args, classifier, where, stretch, width=8, header=False):
+    """Prints the likeliest classes of a Stretch of `where`, {"file" or "frame": it}: JSON, a line, or rows of a table.
 
     width: of the first column. header: whether these are the table's first rows.
     """
-    top = classifier.top(probabilities, args.top or (1 if args.windows else 5), args.unknown)
+    about = where | ({"person": stretch.person} if args.per_person else {})
+    if args.windows:
+        start, end = ((round(at / args.fps, 2) if args.fps else at) for at in (stretch.start, stretch.end))
+        about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
+    top = classifier.top(stretch.probabilities, args.top or (1 if args.windows else 5), args.unknown)
     if args.json:
         lines = [json.dumps(about | {"top": top}, allow_nan=False)]
     elif args.live:
-        where = "".join(f"person {value}  " if name == "person" else f"{value:8}  " for name, value in about.items())
-        lines = [where + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)]
+        what = "".join(f"person {value}  " if name == "person" else f"{value:8}  " for name, value in about.items())
+        lines = [what + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)]
     else:
-        names, where = (
-            "".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in (about, about.values())
-        )
+        rows = (about, about.values())
+        names, what = ("".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in rows)
         lines = [f"{names}probability  class"] * header
         for i, entry in enumerate(top):
-            lines.append(f"{'' if i else where:{len(where)}}{entry['probability']:11.1%}  {entry['name']}")
+            lines.append(f"{'' if i else what:{len(what)}}{entry['probability']:11.1%}  {entry['name']}")
     tqdm.write("\n".join(lines))
     sys.stdout.flush()
 
@@ -254,8 +247,8 @@ def classify_files(args, classifier):
                 raise error if isinstance(error, OSError) else UserError(why) from None
             tqdm.write(f"skipped: {why}", file=sys.stderr)
             continue
-        for i, (about, probabilities) in enumerate(found):
-            print_answer(args, classifier, {"file": str(path)} | about, probabilities, width, header=not (done or i))
+        for i, stretch in enumerate(found):
+            print_answer(args, classifier, {"file": str(path)}, stretch, width, header=not (done or i))
         done += 1
     if not done:
         raise UserError(f"none of the {len(files)} files could be classified")
@@ -279,8 +272,7 @@ def classify_live(args, classifier, file):
                 print(f"skipped: line {i}: {error}", file=sys.stderr)
             continue
         for person, probabilities in found.items():
-            about = {"frame": i} | ({"person": person} if args.per_person else {})
-            print_answer(args, classifier, about, probabilities)
+            print_answer(args, classifier, {"frame": i}, Stretch(person, i - live.window, i, probabilities))
             predictions += 1
     if not predictions:
         needed = f"a window of {live.window} (--window), {classifier.seg} of them with a person, is needed"
