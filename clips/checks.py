@@ -137,4 +137,5 @@ def describe_empty(labels, class_names):
     empty = [f"{i} ({name})" for i, name in enumerate(class_names) if i not in labels]
     if empty:
         from_1 = ": do its labels count from 1?" if 0 not in labels and max(labels, default=0) > 0 else ""
-        yield f"no clip of {len(empty)} classes trains, such as {empty[0]}{from_1}"
+        more = f" (and {len(empty) - 1} more classes)" if len(empty) > 1 else ""
+        yield f"no clip trains of class {empty[0]}{more}{from_1}"

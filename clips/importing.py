@@ -69,13 +69,14 @@ def origin_of(skeleton, args):
     return args.origin
 
 
-def count_from_0(labels, args):
+def count_from_0(labels, args, path):
     """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
     labels = np.asarray(labels, np.int64) - args.first_label
     if not 0 <= labels.min() <= labels.max() < 10_000:
-        raise UserError(f"labels from {labels.min()} to {labels.max()}, not from 0: see --first-label")
+        why = "they count from 0: leave out --first-label" if labels.min() == -1 else "at most 10,000 classes"
+        raise UserError(f"{path}: labels {labels.min() + args.first_label} to {labels.max() + args.first_label}; {why}")
     if labels.min() == 1:
-        note("no clip has the label 0: labels seem to count from 1; then use --first-label 1")
+        note(f"{path}: no clip has the label 0: labels seem to count from 1; then use --first-label 1")
     return labels
 
 

@@ -102,6 +102,7 @@ def _to_clip(found, flags, notes):
     if identities is None and np.isfinite(found.identity).any():
         notes = *notes, SAME.format(found.tool.identity)
     person = assign_persons(found.frame, points, seen, flags.persons, identities)
+    notes = (*notes, KEPT) if (person < 0).any() else notes
     clip = np.zeros((found.frames, flags.persons, *values.shape[1:]), np.float32)
     clip[found.frame[person >= 0], person[person >= 0]] = values[person >= 0]
     return _describe(found, clip, flags, notes)
@@ -153,7 +154,7 @@ def _describe(found, clip, flags, notes):
     skeleton = tool.skeletons[found.joints]
     if found.joints > clip.shape[2]:
         notes = *notes, f"of {tool.name}'s {found.joints} joints the first {clip.shape[2]} are taken: {skeleton}"
-    if tool.name == "Ultralytics" and (clip[..., 2][clip.any(axis=3)] == 1).all():
+    if tool.is_2d and (clip[..., 2][clip.any(axis=3)] == 1).all():
         notes = *notes, "no scores of joints are in the file, or all are 1: each joint that was found has 1"
     if stated and (flags.up or flags.scale != 1):
         notes = *notes, f"--up and --scale are not for {tool.name}, whose form says what joints are"
@@ -199,6 +200,8 @@ def _normalize(values, seen, size):
 
 
 SAME = "persons are told apart by their poses, as {} is missing for some, or the same for two in a frame"
+KEPT = "more persons are found: of all those seen most are kept, --persons says how many"
+FOLDER = "each file of the folder is taken for a frame, and its list for persons; if each is a clip, name the files"
 ABSENT = "joints that are absent (NaN) are put where they are in the frames around, or at the joint they hang on"
 
 
@@ -286,7 +289,7 @@ def _read_folder(folder):
         raise BadFile(None, "a folder with no .json of a frame in it")
     lists = [len(frame) for frame in frames.values() if isinstance(frame, list) and not tool_of(frame)]
     odd = max(lists, default=0) >= max(len(frames), 2)
-    return list(frames.items()), ("each file of the folder is taken for a frame, and its list for persons",) * odd
+    return list(frames.items()), (FOLDER,) * odd
 
 
 def _split(content, axes, are_frames):

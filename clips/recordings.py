@@ -142,10 +142,17 @@ def _order(array, known, axes):
             why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
             raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
         joints = found
-    name, _, sizes = find_axes(shape, joints, order)
+    numbered = array.ndim == 2 and shape[1] % 3 == 1 and shape[1] > 4 and _are_numbers(array[:, 0])
+    array = array[:, 1:] if numbered else array
+    name, _, sizes = find_axes(array.shape, joints, order)
     note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
     note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    note += ", and the first column for numbers of frames" * numbered
     return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
+
+
+def _are_numbers(column):
+    return len(column) > 1 and bool((np.diff(column) > 0).all() and (column == column.round()).all())
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0):

@@ -111,8 +111,8 @@ def _is_ultralytics(person):
 
 
 def _ultralytics(person):
-    x, y = np.array(person["keypoints"]["x"]), np.array(person["keypoints"]["y"])
-    return np.stack([x, y, person["keypoints"].get("visible", np.ones(len(x)))], axis=1)
+    points, ones = person["keypoints"], [1] * len(person["keypoints"]["x"])
+    return np.array([points["x"], points["y"], points.get("visible") or ones]).T
 
 
 def _kinetics(person):

@@ -138,6 +138,7 @@ def with_nan():
     return x
 
 
+SIDES = ("train", 70), ("test", 6)
 WRONG = {  # arrays that differ, and what the line names
     "no y_test": ({"y_test": None}, "y_test"),
     "objects": ({"y_train": np.array([{}] * 70)}, "y_train"),
@@ -151,6 +152,7 @@ WRONG = {  # arrays that differ, and what the line names
     "too few": (arrays(train=1), "not written"),
     "nan": ({"x_test": with_nan()}, "x_test clip 2: .*--nan"),
     "millimetres": ({"x_test": arrays()["x_test"] * 1000}, "x_test clip 0: .*--scale"),
+    "20 frames of 17 joints": ({f"x_{k}": np.zeros((n, 3, 20, 17, 1)) for k, n in SIDES}, "skeleton"),
     "an unknown skeleton": (
         {f"x_{side}": np.zeros((n, 9, 51)) for side, n in (("train", 70), ("test", 6))},
         "skeleton",

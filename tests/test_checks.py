@@ -45,7 +45,7 @@ def test_persons_as_they_should_be_give_no_note(skeleton):
     clips[:, ::3, 5] = 0  # absent
     clips[::4, 6:] = 0  # shorter clips
     assert notes_on(skeleton, clips) == []
-    assert 1 < person_size(pick(clips.swapaxes(0, 1).reshape(1, -1, *clips.shape[2:]).swapaxes(0, 1))) < 2
+    assert 1 < person_size([*clips]) < 2
 
 
 @pytest.mark.parametrize("order", [MSR, UTD, [*range(19, -1, -1)], [*range(1, 20), 0], [1, 0, *range(2, 20)]], ids=str)
@@ -54,16 +54,11 @@ def test_joints_in_another_order_give_a_note(order):
     assert any("order of kinect_v1" in note for note in notes)
 
 
-@pytest.mark.parametrize(
-    "change, word",
-    [
-        (lambda x: x * 1000, "millimetres"),
-        (lambda x: x * 100, "centimetres"),
-        (lambda x: x * 3.28, "metres"),
-        (lambda x: x * [1, -1, -1], "-y"),
-        (lambda x: x[..., [0, 2, 1]], "towards z"),
-    ],
-)
+OTHER = [(lambda x: x * 1000, "millimetres"), (lambda x: x * 3.28, "metres")]
+OTHER += [(lambda x: x * [1, -1, -1], "-y"), (lambda x: x[..., [0, 2, 1]], "towards z")]
+
+
+@pytest.mark.parametrize("change, word", OTHER)
 def test_other_units_and_axes_give_a_note(change, word):
     [note] = notes_on(KINECT_V2, change(moving_figures(KINECT_V2)))
     assert word in note

@@ -63,29 +63,11 @@ def test_from_a_folder_of_mmpose_to_a_trained_network(tmp_path):
         assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [11, 1, 6]
     flags = ["--dataset", folder / "my.h5", "--results", tmp_path / "results", "--epochs", 1, "--device", "cpu"]
     main.main([*map(str, flags), "-b", "8"])
-    assert (tmp_path / "results" / "my" / "SGN" / "0_best.pth").is_file()
-
-
-def test_npy_in_millimetres_with_z_up(tmp_path):
-    def write(path, label, i):
-        np.save(path, standing(label, i)[..., [0, 2, 1]] * [1000, -1000, 1000])  # x, -z, y: z is up
-
-    folder = write_tree(tmp_path, write, ("train", "valid", "test"), suffix="npy")
-    with pytest.raises(UserError, match="--scale 0.001"):
-        make(folder, "--skeleton", "kinect_v2", "--up", "z")
-    make(folder, "--skeleton", "kinect_v2", "--up", "z", "--scale", 0.001, "--origin", 1)
-    with h5py.File(folder / "my.h5") as file:
-        assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [12, 6, 6]
-        header = read_header(file)
-        assert (header["skeleton"].name, header["axes"], header["origin"]) == ("kinect_v2", "x, y, z", 1)
-        wanted = np.zeros((20, 25, 3))
-        wanted[..., 1] = np.linspace(0, 1.7, 25)
-        wanted[..., 0] = np.linspace(0, 0.1, 20)[:, None]
-        np.testing.assert_allclose(file["test_x"][0, :20].reshape(20, 25, 3), wanted, atol=1e-6)
+    assert "theta: 0.0;" in (tmp_path / "results" / "my" / "SGN" / "0_log.csv").read_text()
 
 
 @pytest.mark.parametrize("up", UP)
-def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up):
+def test_up_is_a_rotation_to_y_and_lines_say_which_it_is_and_the_unit(tmp_path, capsys, up):
     rotation = np.array(UP[up])
     axis = np.eye(3)["xyz".index(up[-1])] * (-1 if up[0] == "-" else 1)
     assert (rotation @ axis).tolist() == [0, 1, 0] and np.linalg.det(rotation) == 1
@@ -93,24 +75,29 @@ def test_up_is_a_rotation_to_y_and_a_line_says_which_it_is(tmp_path, capsys, up)
     def write(path, label, i):
         clip = standing(label, i)
         clip[:, [3, 14]] = clip[:, [24, 0]]  # the head on top, the left ankle at the bottom
-        np.save(path, clip @ rotation)  # the inverse rotation
+        np.save(path, 1024 * clip @ rotation)  # the inverse rotation
 
-    folder = write_tree(tmp_path, write, suffix="npy")
-    make(folder, "--skeleton", "kinect_v2")
+    folder = write_tree(tmp_path, write, ("train", "valid", "test"), n=2, suffix="npy")
+    flags = ["--skeleton", "kinect_v2", "--origin", 1, "--scale", 1 / 1024]
+    with pytest.raises(UserError, match="--scale 0.001"):
+        make(folder, *flags[:2])
+    make(folder, *flags)
     assert (f"towards {up} from the feet" in capsys.readouterr().err) == (up != "y")
-    make(folder, "--skeleton", "kinect_v2", f"--up={up}")
-    make(folder, "--skeleton", "unknown")
-    assert "note" not in capsys.readouterr().err
-
-
-def write_text(path, values, **more):
-    np.savetxt(path, values.reshape(-1, values.shape[-1]), **more)
+    make(folder, *flags, f"--up={up}")
+    assert "feet" not in capsys.readouterr().err
+    with h5py.File(folder / "my.h5") as file:
+        assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [6, 6, 6]
+        header = read_header(file)
+        assert (header["skeleton"].name, header["axes"], header["origin"]) == ("kinect_v2", "x, y, z", 1)
+        feet = file["test_x"][0, :20].reshape(20, 25, 3)[:, 0]
+        np.testing.assert_allclose(feet, np.linspace([0, 0, 0], [0.1, 0, 0], 20), atol=1e-6)
 
 
 FILES = {  # how people write (frames, 5 joints, 3): suffix, and a function of path and clip
     "UTD-MHAD": ("mat", lambda path, clip: savemat(path, {"d_skel": clip.transpose(1, 2, 0)})),
-    "MSRAction3D": ("txt", lambda path, clip: write_text(path, np.concatenate([clip, clip[..., :1] * 0], axis=2))),
-    "a frame a line": ("csv", lambda path, clip: write_text(path, clip.reshape(len(clip), -1), delimiter=",")),
+    "MSRAction3D": ("txt", lambda path, clip: np.savetxt(path, np.c_[clip.reshape(-1, 3), np.ones(5 * len(clip))])),
+    "SBU": ("csv", lambda path, clip: np.savetxt(path, clip.reshape(-1, 15), delimiter=",")),
+    "UTKinect": ("txt", lambda path, clip: np.savetxt(path, np.c_[range(9, 9 + len(clip)), clip.reshape(-1, 15)])),
 }
 
 
@@ -196,17 +183,14 @@ def one_class(folder):
             (folder / side / name).rename(folder / side / f".{name}")
 
 
+KINECT = (*SIZE, "--skeleton", "kinect_v2")
 WRONG = {  # what is changed in the folder, flags, keyword
     "no size": (lambda folder: None, (), "--size 1280x720"),
     "no test": (lambda folder: (folder / "test").rename(folder / "other"), SIZE, "test: no such folder"),
     "class": (lambda folder: (folder / "train/wave").rename(folder / "test/fly"), SIZE, "fly"),
     "unreadable": (unreadable, SIZE, "train/wave/clip0.json.*not JSON"),
-    "skeletons": (
-        lambda folder: np.save(folder / "train/wave/other.npy", standing(0, 0)),
-        (*SIZE, "--skeleton", "kinect_v2"),
-        "other.npy",
-    ),
-    "another skeleton": (lambda folder: None, (*SIZE, "--skeleton", "kinect_v2"), "coco17"),
+    "skeletons": (lambda folder: np.save(folder / "train/wave/a.npy", standing(0, 0)), KINECT, "a.npy"),
+    "another skeleton": (lambda folder: None, KINECT, "coco17"),
     "one class": (one_class, SIZE, "two"),
     "2D": (lambda folder: None, (*SIZE, "--scale", "2"), "--scale"),
     "origin": (lambda folder: None, (*SIZE, "--origin", "2"), "--origin"),

@@ -9,7 +9,6 @@ import pytest
 import check_h5
 from clips.h5 import SPLITS, center, open_writer, read_header, trim_and_center, validate, write_h5
 from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
-from helpers import run_script
 from util import UserError
 
 HEADER = {"frames": 120, "class_names": ["wave", "jump"], "protocol": "made up", "made_by": "a test"}
@@ -42,15 +41,9 @@ def test_what_is_written_is_read(tmp_path, joints, persons):
                 assert np.array_equal(row[: len(wanted)], wanted) and not row[len(wanted) :].any()
             assert np.array_equal(y[()], np.eye(2)[labels])
         assert validate(file) == []
-        assert read_header(file) == {
-            "joints": joints,
-            "persons": persons,
-            "class_names": ("wave", "jump"),
-            "protocol": "made up",
-            "axes": "x, y, z",
-            "skeleton": unknown_skeleton(joints),
-            "origin": None,
-        }
+        known = {"joints": joints, "persons": persons, "class_names": ("wave", "jump"), "protocol": "made up"}
+        skeleton = unknown_skeleton(joints)
+        assert read_header(file) == known | {"axes": "x, y, z", "skeleton": skeleton, "origin": None}
 
 
 def test_padding_takes_no_space(tmp_path):
@@ -137,41 +130,26 @@ def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path):
         header = read_header(file)
         assert (header["joints"], header["persons"], header["class_names"]) == (25, 2, ("class 0", "class 1"))
         assert header["skeleton"] is SKELETONS["kinect_v2"] and validate(file) == []
+        file.attrs["class_names"] = np.array([b"wave", "hüpfen".encode()])  # as NumPy and MATLAB write text
+        file.attrs["skeleton"] = np.bytes_(b"kinect_v2")
+        assert read_header(file)["class_names"] == ("wave", "hüpfen")
         file.attrs["persons"] = 2
         with pytest.raises(UserError, match="150 values of a frame"):
             read_header(file)
 
 
-def test_text_of_bytes_is_text(path):
-    """As NumPy's np.bytes_ and MATLAB write it."""
-    with h5py.File(path, "r+") as file:
-        file.attrs["class_names"] = np.array([b"wave", "hüpfen".encode()])
-        file.attrs["skeleton"] = np.bytes_(b"kinect_v2")
-        header = read_header(file)
-        assert (header["class_names"], header["skeleton"].name) == (("wave", "hüpfen"), "kinect_v2")
-
-
 def test_check_h5(path, tmp_path, capsys):
     (tmp_path / "no.h5").write_text("words")
-    code, _, [line] = run_script("tools/check_h5.py", tmp_path / "no.h5")
-    assert code == 2 and str(tmp_path / "no.h5") in line
-
-    def check():
-        code = check_h5.main([str(path)])
-        return code, [line.removeprefix(f"{path}: ")[:20] for line in capsys.readouterr().out.splitlines()]
-
-    with h5py.File(path, "r+") as file:
-        file["x"][0, 0, 0], file["test_x"][0] = np.nan, 0
-    empty = "note: test_x: clip 0"
-    assert check() == (2, [empty, "x: clip 0 has NaN, i"])
-    with h5py.File(path, "r+") as file:
-        file["x"][0, 0, 0], file["test_x"][1], file["y"][0], file["valid_y"][0] = 0, file["valid_x"][0], [0, 1], [0, 1]
-    odd = ["note: test_x: clip 1", "note: no clip of 1 c"]  # labels that count from 1
-    assert check() == (0, [empty, *odd, "correct: 3 training,"])
-    with h5py.File(path, "r+") as file:
-        del file["test_x"], file["test_y"]
-        with pytest.raises(UserError, match=f"^{path}: .* 1 more"):
-            read_header(file)
+    with pytest.raises(UserError, match="no.h5"):
+        check_h5.main([str(tmp_path / "no.h5")])
+    empty, last = "note: test_x: clip 0", "correct: 3 training,"
+    odd = [empty, "note: test_x: clip 1", "note: no clip trains"]  # labels that count from 1
+    for value, code, lines in ((np.nan, 2, [*odd, "x: clip 0 has NaN, i"]), (0, 0, [*odd, last])):
+        with h5py.File(path, "r+") as file:
+            file["x"][0, 0, 0], file["test_x"][0], file["test_x"][1] = value, 0, file["valid_x"][0]
+            file["y"][0] = file["valid_y"][0] = [0, 1]
+        assert check_h5.main([str(path)]) == code
+        assert [line.removeprefix(f"{path}: ")[:20] for line in capsys.readouterr().out.splitlines()] == lines
 
 
 def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person():
@@ -238,9 +216,8 @@ NO_SKELETON += [OWN | {"flip_pairs": [1, 2, 0]}, OWN | {"is_2d": "no"}, []]
 @pytest.mark.parametrize("wrong", [b"{", b"[" * 100_000, b"\xff", *(json.dumps(one).encode() for one in NO_SKELETON)])
 def test_what_is_no_skeleton_is_refused(tmp_path, wrong):
     (tmp_path / "mine.json").write_bytes(wrong)
-    with pytest.raises(UserError, match=r"mine.json: ") as error:
+    with pytest.raises(UserError, match=r"^[^\n]*mine.json: [^\n]*$"):
         read_skeleton_file(tmp_path / "mine.json")
-    assert "\n" not in str(error.value)
 
 
 def test_skeletons_are_trees_and_their_sides_match():

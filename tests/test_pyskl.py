@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import re
+from functools import reduce
 from types import SimpleNamespace
 
 import h5py
@@ -107,17 +108,13 @@ def test_clips_of_nobody_and_those_known_to_lack_skeletons_are_left_out(tmp_path
 
 def test_ntu120_gives_both_protocols_and_2d_clips_have_names_of_their_own(tmp_path):
     names = [f"S{s:03}C001P{p:03}R001A{a:03}" for s in range(1, 5) for p in (1, 3) for a in (1, 61, 120)]
-    clip = np.ones((1, 4, 25, 3), np.float16)
-    convert(tmp_path, [annotation(name, protocols.action(name) - 1, clip) for name in names], name="ntu120_3danno.pkl")
-    clips = [annotation(name, protocols.action(name) - 1, **pose()) for name in names]
-    convert(tmp_path, {"split": {"xset_train": names}, "annotations": clips}, name="ntu120_hrnet.pkl")
-    for protocol in ("CS", "CSet"):
-        assert (
-            sizes(tmp_path / f"NTU120_{protocol}.h5") == sizes(tmp_path / f"ntu120_hrnet_{protocol}.h5") == [11, 1, 12]
-        )
-    with h5py.File(tmp_path / "ntu120_hrnet_CSet.h5") as file, h5py.File(tmp_path / "NTU120_CSet.h5") as other:
-        assert (file.attrs["skeleton"], other.attrs["skeleton"]) == ("coco17", "kinect_v2")
-        assert len(layout.read_header(other)["class_names"]) == 120
+    for stem, data in (("ntu120_3danno", {"keypoint": np.ones((1, 4, 25, 3), np.float16)}), ("ntu120_hrnet", pose())):
+        clips = [annotation(name, protocols.action(name) - 1, **data) for name in names]
+        convert(tmp_path, {"split": {"xset_train": names}, "annotations": clips}, name=f"{stem}.pkl")
+    for stem, skeleton in (("NTU120", "kinect_v2"), ("ntu120_hrnet", "coco17")):
+        assert sizes(tmp_path / f"{stem}_CS.h5") == sizes(tmp_path / f"{stem}_CSet.h5") == [11, 1, 12]
+        with h5py.File(tmp_path / f"{stem}_CSet.h5") as file:
+            assert file.attrs["skeleton"] == skeleton and len(file.attrs["class_names"]) == 120
 
 
 def test_2d_joints_are_normalized_and_the_two_best_persons_kept(tmp_path):
@@ -237,28 +234,17 @@ class Code:
         return self.call
 
 
-def many(depth=60):
-    """A list whose text has 2 ** depth parts."""
-    value = "x"
-    for _ in range(depth):
-        value = [value, value]
-    return value
-
-
-def claim(code):
-    """A pickle of something that claims to have a million gigabytes."""
-    return b"\x80\x05" + code + (10**15).to_bytes(8, "little") + b"."
-
-
+MANY = reduce(lambda value, _: [value, value], range(60), "x")  # whose text has 2 ** 60 parts
+CLAIM = b"\x80\x05\x96" + (10**15).to_bytes(8, "little") + b"."  # of a million gigabytes
 GOOD, DTYPE = annotation("v", 0, **pose()), b"\x80\x02cnumpy\ndtype\n"
 WRONG = {
     "code": ([GOOD | {"label": Code(exec, "raise SystemError('run')")}], "builtin"),
     "a shell": ([Code(os.system, "false")], "posix.system"),
     "a file outside": (b"\x80\x02U\x01aQ.", "outside"),
     "memory": ([Code(bytearray, 10**15)], "pickle"),
-    "memory of a bytearray": (claim(b"\x96"), "too early"),
-    "text without an end": ([GOOD | {"label": many(), "frame_dir": many()}], "list"),
-    "a type without an end": (DTYPE + pickle.dumps((many(),), 2)[2:-1] + b"R.", "list"),
+    "memory of a bytearray": (CLAIM, "too early"),
+    "text without an end": ([GOOD | {"label": MANY, "frame_dir": MANY}], "list"),
+    "a type without an end": (DTYPE + pickle.dumps((MANY,), 2)[2:-1] + b"R.", "list"),
     "an array without values": (b"\x80\x02cnumpy\nndarray\n)R.", "annotations"),
     "a clip without values": ([GOOD | {"keypoint": Code(np.ndarray, 3)}], "keypoint"),
     "an array of more than it holds": (pickle.dumps([GOOD], 2).replace(b"K\x11K\x02t", b"K\x11K\xfft"), "pickle"),
@@ -270,7 +256,7 @@ WRONG = {
     "huge scores": ([GOOD | {"keypoint_score": np.full((1, 5, 17), 1e300)}], "too large"),
     "no lists": ([GOOD, GOOD | {"frame_dir": "w", "label": 1}], "no lists"),
     "nobody": ([GOOD | pose(score=0)], "no clips"),
-    "one class": (content(labelled(V, lambda label: 0)), "label 0"),
+    "one class": (content(labelled(V, lambda label: 0)), "two classes"),
     "trains one class": (content(train=NAMES[::2], val=NAMES[1::2]), "two classes"),
     "one file for two lists": (content(train=NAMES[:8], test=NAMES[8:], _train=NAMES[4:], _test=NAMES[:4]), "_train"),
     "not the names' labels": (content([NTU_CLIPS[0] | {"label": 5}, *NTU_CLIPS[1:]]), "--classes"),

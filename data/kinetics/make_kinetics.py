@@ -5,12 +5,9 @@
 The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. A clip is {"data": [a
 frame: {"frame_index": 1, "skeleton": [a person: {"pose": [x0, y0, x1, y1, ...], "score": [s0, s1, ...]}, ...]}, ...],
 "label": text, "label_index": 0...399}, with OpenPose's 18 joints, x and y in 0...1 of the picture, and at most 300
-frames (Yan et al., AAAI 2018). Instead of x, y, z in metres the h5 has x - 0.5, y - 0.5 and the score; a joint of score
-0 is zeros. Of each frame the two persons of the highest mean score are kept, the higher one first. Clips without any
-person are left out.
-
-A json that cannot be read is skipped, reported and listed in skipped.csv beside the h5. The clips are read once, into a
-temporary file beside the h5, which needs as much room as the h5; memory holds a few at a time.
+frames (Yan et al., AAAI 2018). The h5 has x - 0.5, y - 0.5 and the score, zeros for a joint of score 0, of the two
+persons of the highest mean score in each frame. Clips without any person are left out. A json that cannot be read is
+skipped, and listed in skipped.csv. A temporary file beside the h5 needs as much room as it.
 """
 
 import sys

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import h5 as layout
 from clips import protocols
 from clips.columns import read_columns
+from clips.importing import print_table
 from clips.ntu import center_clip
 from safe.files import remove_stale_parts
 from safe.h5 import open_h5, unreadable
@@ -77,7 +78,8 @@ def main(argv=None):
     args = protocols.parse_arguments(__doc__, argv, skips=False)
     dataset = protocols.dataset(args.dataset)
     source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
-    names, *_ = read_index(source)
+    names, frames, _ = read_index(source)
+    labels = np.array([protocols.action(name) - 1 for name in names])
     print(dataset.count(len(names)))
     jobs, too_few = [], []
     for protocol in dataset.protocols:
@@ -93,6 +95,9 @@ def main(argv=None):
         list(parallel_map(write_protocol, jobs, args.workers))
     finally:
         remove_stale_parts(args.root)
+    for out, _, splits, *_ in jobs:
+        sides = ({split: values[ids] for split, ids in splits.items()} for values in (labels, frames))
+        print_table(out, dataset.classes, *sides)
     if too_few:
         needed = "at least two training clips and one test clip are needed"
         raise UserError(f"{' and '.join(too_few)} not written: {needed}")

@@ -8,11 +8,10 @@
 
 Of 3D files (Kinect v2, 25 joints, metres) clips are centered, ordered and split as from .skeleton files. Of 2D files
 (17 joints of COCO) a joint is x - 0.5, y - 0.5 (in widths and heights of the picture) and its score, and zeros if its
-score is not above 0, as in Kinetics-Skeleton; of more than two persons the two with the highest mean score are kept.
---skeleton names any other. 5% of the training clips are for validation. Clips without a person, and those of NTU that
-are known to lack skeletons, are left out. A name in a list may differ from the clip's own in folders and endings. What
-is odd about lists and labels is noted. Nothing in the file is run: it may hold NumPy arrays, numbers, text and
-containers, and anything else is refused. docs/data.md says how such files differ from what .skeleton files give.
+score is not above 0; of more than two persons the two with the highest mean score are kept. --skeleton names any other.
+5% of the training clips are for validation. Clips without a person, and those of NTU that are known to lack skeletons,
+are left out. A name in a list may differ from the clip's own in folders and endings. What is odd is noted. The file may
+hold NumPy arrays, numbers, text and containers; anything else is refused, and nothing in it is run.
 """
 
 import re
@@ -77,7 +76,7 @@ class Clip(NamedTuple):
         return not (self.score > 0 if self.is_2d else np.nan_to_num(self.keypoint)).astype(np.float32).any()
 
     def rows(self, args=None):
-        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons. args: None for NTU's clips."""
+        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons. args: None for NTU's."""
         keypoint = self.keypoint.astype(np.float32)
         if self.is_2d:
             score, (height, width) = np.nan_to_num(self.score.astype(np.float32)), self.size
@@ -149,12 +148,10 @@ def choose_skeleton(clips, args):
     placed = args.origin is not None or args.up or args.scale != 1
     args.as_ntu = args.skeleton in (None, "kinect_v2") and not placed
     args.skeleton = args.skeleton or {(25, 3): "kinect_v2", (17, 2): "coco17"}.get((joints, values))
-    if not (known := known_skeleton(args.skeleton)):
-        found = f"{joints} joints of {values} values"
-        raise UserError(f"{args.pickle}: {found}; say which skeleton, with --skeleton NAME or FILE.json")
-    if len(known.joints) != joints or known.is_2d != (values == 2):
-        wanted = f"{len(known.joints)} joints in {'2D' if known.is_2d else '3D'}"
-        raise UserError(f"--skeleton {known.name}: {wanted}; {args.pickle} has {joints} of {values} values")
+    known = known_skeleton(args.skeleton)
+    if not known or len(known.joints) != joints or known.is_2d != (values == 2):
+        found = f"clips of {joints} joints of {values} values"
+        raise UserError(f"{args.pickle}: {found}; name a skeleton that has these, with --skeleton NAME or FILE.json")
     if known.is_2d and placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
 
@@ -181,15 +178,10 @@ def find_listed(splits, names):
     }
 
 
-def find_mislabelled(clips):
-    """The clips of NTU whose labels are not those of their names."""
-    return [clip for clip in clips if clip.label != protocols.action(clip.name) - 1]
-
-
-def find_odd(splits, lists, clips, dataset, parts):
+def find_odd(splits, lists, clips, wrong, dataset, parts):
     """Yields what is odd about lists and labels: ([name], what these are), and no more of it if there is no name.
 
-    lists: as from `find_listed`. dataset: as from `ntu_dataset`. parts: as from `listed_parts`.
+    lists: as from `find_listed`. wrong: clips whose labels are not those of their names. parts: as from `listed_parts`.
     """
     names = {clip.name for clip in clips}
     pairs = {*chain(*(zip(splits[key], listed, strict=True) for key, listed in lists.items()))}
@@ -200,8 +192,7 @@ def find_odd(splits, lists, clips, dataset, parts):
         yield absent, f"of the {len(listed):,} names in {key} are of no clip"
         again = [name for name, n in Counter(listed).items() if name and n > 1]
         yield again, f"clips are in {key} several times, and are taken once"
-    if dataset:
-        yield [clip.name for clip in find_mislabelled(clips)], "labels are not those of the clips' names, and are kept"
+    yield [clip.name for clip in wrong], "labels are not those of the clips' names, and are kept"
     for name, words, _, train, test in parts:
         trained, tested = ({clips[i].name for i in side} for side in (train, test))
         if dataset and (listed := lists.get(key := NTU_LISTS[name.rpartition("_")[2]])):
@@ -289,15 +280,14 @@ def main(argv=None):
     if not clips:
         raise UserError(f"{path}: no clips are left: nobody is in them")
     choose_skeleton(clips, args)
-    names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args)
+    names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
     clips = [clip._replace(label=int(label)) for clip, label in zip(clips, labels, strict=True)]
-    if len({*labels}) < 2:
-        raise UserError(f"{path}: all {len(clips):,} clips have the label {clips[0].label}; two classes are needed")
+    wrong = [clip for clip in clips if dataset and clip.label != protocols.action(clip.name) - 1]
+    if wrong and not args.classes:
+        what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
+        what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
+        raise UserError(f"{path}: {what}")
     if dataset:
-        if not args.classes and (wrong := find_mislabelled(clips)):
-            what = f"{len(wrong):,} of {len(clips):,} labels are not those of the clips' names, for example "
-            what += f"{wrong[0].label} of {wrong[0].name}: use --first-label 1, or --classes if they are your own"
-            raise UserError(f"{path}: {what}")
         print(dataset.count(len(names)))
         stem = path.stem if clips[0].is_2d else dataset.name
         classes = name_classes(0, args) or dataset.classes
@@ -306,7 +296,7 @@ def main(argv=None):
         parts = listed_parts(lists, names, path, name_classes(1 + labels.max(), args))
     if not parts:
         raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it")
-    for examples, what in find_odd(splits, lists, clips, dataset, parts):
+    for examples, what in find_odd(splits, lists, clips, wrong, dataset, parts):
         if examples:
             note(f"{len(examples):,} {what}, for example {examples[0]}")
     for name, words, classes, train, test in parts:
