@@ -11,8 +11,6 @@ A clip is a json whose name gives action, subject, execution and view: {"skeleto
 
 import re
 import sys
-import zipfile
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,44 +21,19 @@ from clips.importing import note, write_set
 from clips.nucla import ACTIONS, JOINTS, read_json
 from safe.arguments import ArgumentParser, whole
 from safe.program import exit_on_error
-from safe.progress import progress
-from safe.zips import DAMAGED_ZIP
-from util import UserError, __version__, name_file_in_errors, regular, shorten
+from safe.zips import read_members
+from util import UserError, __version__
 
 HERE = Path(__file__).resolve().parent
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
 # The right class of (performer, class) in view 2, where two pairs of labels are swapped: docs/results.md
 CORRECT = {(4, 4): 5, (4, 5): 4, (5, 6): 7, (5, 7): 6}
-LARGEST = 2**26  # bytes of a json; those of the data set have less than one million
 
 
 def read_all(source):
-    """Yields (name, text) of every clip below a folder or in a zip, in name order."""
-    if source.is_dir():
-        found = [(path, lambda path=path: regular(path).read_bytes()) for path in source.rglob("*.json")]
-    else:
-        try:
-            with name_file_in_errors(source):
-                archive = zipfile.ZipFile(regular(source))
-        except zipfile.BadZipFile:
-            raise UserError(f"{source}: neither a folder nor a zip file") from None
-        found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
-        for info in archive.infolist():
-            if info.file_size > LARGEST:
-                raise UserError(f"{source}: {shorten(info.filename)} in it is larger than {LARGEST >> 20} MB")
-    found = sorted((path.name, path, read) for path, read in found if NAME.fullmatch(path.name))
-    if not found:
-        raise UserError(f"{source}: no clip named like a01_s01_e00_v01.json in it")
-    for (name, one, _), (next_name, other, _) in pairwise(found):
-        if name == next_name:
-            raise UserError(f"{source}: {one} and {other} in it have the same name; remove one of them")
-    for name, _, read in progress(found, unit="clip"):
-        try:
-            with name_file_in_errors(source):
-                text = read()
-        except DAMAGED_ZIP as error:
-            raise UserError(f"{source}: {name} in it is damaged ({error})") from None
-        yield name, text
+    """Yields (name, text) of every clip below a folder or in a zip, in name order. Raises UserError."""
+    for match, text in read_members(source, NAME, "a01_s01_e00_v01.json"):
+        yield match[0], text
 
 
 def parse_arguments(argv=None):
