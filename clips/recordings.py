@@ -23,6 +23,7 @@ from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
 ARRAYS = (".npy", ".mat", ".txt", ".csv")
+LARGEST_CLIP = 2**30  # bytes of an array; an hour of two persons of 25 joints takes 65 MB
 
 
 def add_arguments(parser):
@@ -127,6 +128,8 @@ def _read_array(path, skeleton, flags):
         raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
     if array.ndim == 5:
         raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
+    if array.nbytes > LARGEST_CLIP:
+        raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
     clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
     poses = as_poses(clip, skeleton, flags.up, flags.scale)

@@ -238,9 +238,8 @@ def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, caps
         (["--data", tmp_path], "NTU_CS.h5 is missing"),
         (["--dataset", toy, "-b", "57"], "56 training clips"),
         (["--dataset", toy, "--num-classes", "3"], "4 classes"),
-        (["--dataset", toy, "-b", "8", "--num-classes", 10**12], "out of memory"),
         (["--dataset", toy, "--train", "0"], "0_best.pth: no such checkpoint"),
-        (["--dataset", toy, "--seg", "100000000"], "59 frames"),
+        (["--dataset", toy, "--seg", "1000000"], "59 frames"),
         (["--dataset", toy, "--device", "meta"], "--device meta: not available"),
         (["--dataset", toy, "--device", "cuda"], "built for the CPU only"),
     ):
