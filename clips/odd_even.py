@@ -1,6 +1,7 @@
 """Data sets of one person a clip, of Kinect v1's joints, of which odd subjects train and even ones test."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 
@@ -8,20 +9,27 @@ from clips.checks import FARTHEST
 from clips.h5 import ORIGIN, trim_and_center
 from clips.importing import write_set
 from clips.skeletons import KINECT_V1
-from util import UserError, shorten
+from safe.arguments import ArgumentParser
+from util import UserError, __version__, shorten
 
 LEFT_LEG, RIGHT_LEG = [12, 13], [16, 17]  # hip and knee of Kinect v1
 
 
-def write_odd_even(out, source, clips, class_names, made_by):
-    """Writes the h5 `out` of clips in Kinect v1's order of joints, and says what is odd about them.
+def convert(argv, doc, out, read, class_names):
+    """The main function of a script, whose docstring is `doc`: writes the h5, and says what is odd about its clips.
 
-    source: what they were read from, for errors. clips: iterable of (name, subject from 1, label from 0, clip), a clip
-    (frames, 20, 3) metres, y up. Joint 2, the spine, becomes its origin; 5% of the training clips are for validation.
-    Clips without a person are left out and counted, those with crossed legs named. Raises UserError.
+    out: the h5 that --out replaces. read: function of the zip or folder that yields (name, subject from 1, label from
+    0, clip), a clip (frames, 20, 3) metres, y up, in Kinect v1's order. Joint 2, the spine, becomes its origin; 5% of
+    the training clips are for validation. Clips without a person are left out and counted, those with crossed legs
+    named. Raises UserError.
     """
+    parser = ArgumentParser(description=doc)
+    parser.add_argument("source", type=Path, help="the zip, or the folder unpacked from it")
+    parser.add_argument("--out", type=Path, default=out, help="file to write (in the folder of this script)")
+    args = parser.parse_args(argv)
+    source = args.source
     subjects, labels, arrays, empty, crossed = [], [], [], [], []
-    for name, subject, label, joints in clips:
+    for name, subject, label, joints in read(source):
         if not 0 <= label < len(class_names):
             raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
         if not (np.abs(joints) < FARTHEST).all():
@@ -36,7 +44,7 @@ def write_odd_even(out, source, clips, class_names, made_by):
             values.append(value)
     odd = np.array(subjects) % 2 == 1
     write_set(
-        out,
+        args.out,
         ((i, clip.reshape(len(clip), -1)) for i, clip in enumerate(arrays)),
         labels,
         {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
@@ -48,7 +56,7 @@ def write_odd_even(out, source, clips, class_names, made_by):
         skeleton=KINECT_V1.name,
         protocol="cross-subject: odd subjects train, even subjects test",
         origin=ORIGIN,
-        made_by=made_by,
+        made_by=f"{out.stem} of sgn {__version__}",
     )
     if crossed:
         some = shorten(", ".join(crossed), 100)

@@ -16,11 +16,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.odd_even import write_odd_even
-from safe.arguments import ArgumentParser
+from clips.odd_even import convert
 from safe.program import exit_on_error
 from safe.zips import read_members
-from util import UserError, __version__
+from util import UserError
 
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e\d\d_skeleton3D\.txt", re.ASCII)
 ORDER = [6, 3, 2, 19, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18]  # Kinect v1's joints among the 20 lines
@@ -59,13 +58,7 @@ def read_clips(source):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__)
-    help = "MSRAction3DSkeletonReal3D.zip, or the folder unpacked from it"
-    parser.add_argument("source", type=Path, help=help)
-    default = Path(__file__).resolve().parent / "MSRACTION3D_CS.h5"
-    parser.add_argument("--out", type=Path, default=default, help="file to write (in the folder of this script)")
-    args = parser.parse_args(argv)
-    write_odd_even(args.out, args.source, read_clips(args.source), ACTIONS, f"make_msraction3d.py {__version__}")
+    convert(argv, __doc__, Path(__file__).resolve().parent / "MSRACTION3D_CS.h5", read_clips, ACTIONS)
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.odd_even import write_odd_even
-from safe.arguments import ArgumentParser
+from clips.odd_even import convert
 from safe.mat import read_mats
 from safe.program import exit_on_error
 from safe.zips import read_members
-from util import UserError, __version__
+from util import UserError
 
 NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t\d{1,2}_skeleton\.mat", re.ASCII)
 # Kinect v1's joints in the order of d_skel, which begins with head, shoulder centre, spine, hip centre
@@ -65,12 +64,7 @@ def read_clips(source):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__)
-    parser.add_argument("source", type=Path, help="Skeleton.zip, or the folder unpacked from it")
-    default = Path(__file__).resolve().parent / "UTDMHAD_CS.h5"
-    parser.add_argument("--out", type=Path, default=default, help="file to write (in the folder of this script)")
-    args = parser.parse_args(argv)
-    write_odd_even(args.out, args.source, read_clips(args.source), ACTIONS, f"make_utd_mhad.py {__version__}")
+    convert(argv, __doc__, Path(__file__).resolve().parent / "UTDMHAD_CS.h5", read_clips, ACTIONS)
 
 
 if __name__ == "__main__":
