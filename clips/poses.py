@@ -175,7 +175,7 @@ def _locate(found, flags):
     if tool.is_2d:
         points, seen = values[..., :2], seen & (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
         points = np.where(seen[..., None], points, 0)
-        values = _normalize(values, seen, flags.size)
+        values = normalize(values, seen, flags.size)
     else:
         seen &= (seen[..., None] & (values != 0)).any(axis=(1, 2))[:, None]  # not of a person of zeros
         values = tool.turn(values) if tool.turn else to_kinect(values, flags.up, flags.scale)
@@ -184,8 +184,8 @@ def _locate(found, flags):
     return there, values[there], points[there], seen[there]
 
 
-def _normalize(values, seen, size):
-    """(n, joints, 3) x, y, score -> x - 0.5, y - 0.5, score; zeros where not seen."""
+def normalize(values, seen, size):
+    """(..., joints, 3) x, y, score -> x - 0.5, y - 0.5, score; zeros where not seen."""
     found = values[seen][:, :2]
     if (found >= 0).all() and (found <= 1).all():
         size = (1, 1)
@@ -195,7 +195,7 @@ def _normalize(values, seen, size):
         raise BadFile(None, "x and y are pixels: give the size of the picture, width and height (--size 1280x720)")
     elif ((found < 0) | (found > size)).any(axis=1).mean() > 0.5:
         raise BadFile(None, "most joints lie outside a picture of {} x {} pixels".format(*size))
-    values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=2)
+    values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=-1)
     return np.where(seen[..., None], values, 0)
 
 
@@ -329,7 +329,10 @@ def _which(persons, axes):
     if axes in ("T", "M"):
         return axes == "T", ()
     identities = {identity_of(tool_of(person), person) for person in persons}
-    if np.isfinite([*identities]).all() and len(identities) in (1, n):
+    if np.isfinite([*identities]).all():
+        if 1 < len(identities) < n:
+            why = "write a list of persons for each frame; if each is a frame of its own, use --axes T"
+            raise BadFile(None, f"{n} persons, with {len(identities)} identities, do not say their frames: {why}")
         if len(identities) == n:
             return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
         return True, ("a list of persons is taken for frames of one person, whose identity they have",)
