@@ -91,6 +91,8 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
         check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
+    except MemoryError as error:
+        raise UserError(f"{path}: too large for the memory ({error})") from None
     return poses
 
 
