@@ -156,6 +156,8 @@ def _describe(found, clip, flags, notes):
         notes = *notes, f"of {tool.name}'s {found.joints} joints the first {clip.shape[2]} are taken: {skeleton}"
     if tool.is_2d and (clip[..., 2][clip.any(axis=3)] == 1).all():
         notes = *notes, "no scores of joints are in the file, or all are 1: each joint that was found has 1"
+    if tool.is_2d and clip[..., 2].max() > 1.5:
+        notes = *notes, f"scores of joints are up to {clip[..., 2].max():.3g}, expected are 0...1: are they scores?"
     if stated and (flags.up or flags.scale != 1):
         notes = *notes, f"--up and --scale are not for {tool.name}, whose form says what joints are"
     if np.isnan(clip).any():
@@ -292,12 +294,19 @@ def _read_folder(folder):
     return list(frames.items()), (FOLDER,) * odd
 
 
+HOLDERS = ("instance_info", "frames", "data", "annotations")  # keys of lists of frames, or of persons with pictures
+
+
 def _split(content, axes, are_frames):
     """What is in a file as frames and notes. are_frames: whether a list is certain to be of frames."""
     if isinstance(content, dict):
-        key = next((key for key in ("instance_info", "frames", "data") if isinstance(content.get(key), list)), None)
+        key = next((key for key in HOLDERS if isinstance(content.get(key), list)), None)
         if not key and not _is_frame(content) and all(isinstance(frame, dict | list) for frame in content.values()):
-            return _by_name(list(content.items()))
+            if all(re.search("[0-9.]", name) for name in content):
+                return _by_name(list(content.items()))
+            key = next(iter(content))
+            if len(content) > 1 or not isinstance(content[key], list):
+                raise BadFile(None, f"none of its keys names a frame, or holds frames: {shorten(', '.join(content))}")
         content = content[key] if key else [content]
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")

@@ -19,6 +19,9 @@ LANDMARKS = np.random.default_rng(0).normal(scale=0.3, size=(30, 33, 3))
 LANDMARKS[:, [23, 24]] = [[0.1, 0, 0], [-0.1, 0, 0]]
 
 
+COCO = [{"image_id": i, "keypoints": pose.ravel().tolist()} for i, pose in enumerate(PIXELS)]
+
+
 def person(i, track):
     return {"keypoints": dict(zip(("x", "y", "visible"), PIXELS[i].T.tolist(), strict=True)), "track_id": track}
 
@@ -45,6 +48,9 @@ def write(path, content):
         ("a.json", LANDMARKS, "kinect_v2", None, LANDMARKS * [-1, -1, 1]),
         ("a.npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", None, LANDMARKS * [-1, -1, 1]),
         ("a.csv", LANDMARKS, "mediapipe33", None, LANDMARKS * [-1, -1, 1]),  # names of columns above the numbers
+        ("a.json", {"images": [], "annotations": COCO}, "coco17", (1280, 720), SHOWN),  # frames, not one of 30 persons
+        ("a.json", {"results": [[one] for one in COCO]}, "coco17", (1280, 720), SHOWN),
+        ("a.json", {"poses": COCO, "more": []}, "coco17", (1280, 720), "poses, more"),
         ("a.json", [[[1, 2, 3]], [[1, 2]]], "kinect_v2", None, "lengths"),
         ("a.json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", (1280, 720), "identities"),
     ],
