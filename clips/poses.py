@@ -117,7 +117,7 @@ class LivePoses:
 
     def __init__(self, size=None, persons=2, **flags):
         self.flags, self.places = Flags(size, persons, **flags), Places(persons)
-        self.kind = None
+        self.kind = self.picture = None
         self.frames = 0
         self.trusted = True  # identities, until two of a frame are the same
 
@@ -126,6 +126,12 @@ class LivePoses:
 
         Raises ValueError, and ignores the frame, if it is none of a tool that is known, or another's.
         """
+        picture = frame.get("image_id") if isinstance(frame, dict) else None
+        if picture is not None and picture == self.picture:
+            raise ValueError(
+                f"a second line of the picture {shorten(picture)}; a line is a frame: a list of its persons"
+            )
+        self.picture = picture
         try:
             found = _collect([(0, frame)], self.flags.nan)
             kind = found.tool and (found.tool.name, found.joints)

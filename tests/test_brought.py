@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import from_pyskl
+from clips.poses import LivePoses
 from clips.recordings import read_any
 from util import UserError
 
@@ -62,6 +63,13 @@ def test_recordings(tmp_path, name, content, skeleton, size, wanted):
             read_any(path, skeleton, size=size)
     else:
         np.testing.assert_allclose(read_any(path, skeleton, size=size).clip[:, 0], wanted, atol=1e-6)
+
+
+def test_a_live_line_is_a_frame_and_not_one_of_its_persons():
+    live = LivePoses(size=(1280, 720))
+    assert live.update(COCO[0]) and live.update(COCO[1])
+    with pytest.raises(ValueError, match="second"):
+        live.update(COCO[1])
 
 
 def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_the_camera(tmp_path, capsys):
