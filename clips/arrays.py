@@ -1,5 +1,6 @@
 """Recordings and whole sets that are arrays of numbers, which do not say what their axes are."""
 
+import re
 from functools import cache
 from itertools import chain, combinations, pairwise, permutations
 from math import prod
@@ -17,7 +18,7 @@ NAN = "; --nan absent takes a joint with NaN for absent"
 
 def read_array(path):
     """The array in a .npy; in a .mat, of numbers; or in a .txt or .csv, a row a line, numbers parted by blanks or
-    commas. Raises BadFile, OSError."""
+    commas, perhaps after a line of names. Raises BadFile, OSError."""
     try:
         if regular(path).suffix == ".npy":  # mapped: no memory is allocated by the header alone
             return np.load(path, mmap_mode="r", allow_pickle=False)
@@ -28,7 +29,9 @@ def read_array(path):
             return next(iter(found.values()))
         if path.stat().st_size > LARGEST:
             raise ValueError(f"it has more than {LARGEST >> 20} MB")
-        return np.loadtxt(path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines(), ndmin=2)
+        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+        names = lines and re.search("[a-z]", re.sub("nan|inf|e", "", lines[0].lower()))  # of columns
+        return np.loadtxt(lines, ndmin=2, skiprows=int(bool(names)))
     except (OSError, MemoryError):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header

@@ -117,7 +117,7 @@ class LivePoses:
 
     def __init__(self, size=None, persons=2, **flags):
         self.flags, self.places = Flags(size, persons, **flags), Places(persons)
-        self.kind = None
+        self.kind = self.picture = None
         self.frames = 0
         self.trusted = True  # identities, until two of a frame are the same
 
@@ -126,6 +126,12 @@ class LivePoses:
 
         Raises ValueError, and ignores the frame, if it is none of a tool that is known, or another's.
         """
+        picture = frame.get("image_id") if isinstance(frame, dict) else None
+        if picture is not None and picture == self.picture:
+            raise ValueError(
+                f"a second line of the picture {shorten(picture)}; a line is a frame: a list of its persons"
+            )
+        self.picture = picture
         try:
             found = _collect([(0, frame)], self.flags.nan)
             kind = found.tool and (found.tool.name, found.joints)
@@ -156,6 +162,8 @@ def _describe(found, clip, flags, notes):
         notes = *notes, f"of {tool.name}'s {found.joints} joints the first {clip.shape[2]} are taken: {skeleton}"
     if tool.is_2d and (clip[..., 2][clip.any(axis=3)] == 1).all():
         notes = *notes, "no scores of joints are in the file, or all are 1: each joint that was found has 1"
+    if tool.is_2d and clip[..., 2].max() > 1.5:
+        notes = *notes, f"scores of joints are up to {clip[..., 2].max():.3g}, expected are 0...1: are they scores?"
     if stated and (flags.up or flags.scale != 1):
         notes = *notes, f"--up and --scale are not for {tool.name}, whose form says what joints are"
     if np.isnan(clip).any():
@@ -175,7 +183,7 @@ def _locate(found, flags):
     if tool.is_2d:
         points, seen = values[..., :2], seen & (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
         points = np.where(seen[..., None], points, 0)
-        values = _normalize(values, seen, flags.size)
+        values = normalize(values, seen, flags.size)
     else:
         seen &= (seen[..., None] & (values != 0)).any(axis=(1, 2))[:, None]  # not of a person of zeros
         values = tool.turn(values) if tool.turn else to_kinect(values, flags.up, flags.scale)
@@ -184,8 +192,8 @@ def _locate(found, flags):
     return there, values[there], points[there], seen[there]
 
 
-def _normalize(values, seen, size):
-    """(n, joints, 3) x, y, score -> x - 0.5, y - 0.5, score; zeros where not seen."""
+def normalize(values, seen, size):
+    """(..., joints, 3) x, y, score -> x - 0.5, y - 0.5, score; zeros where not seen."""
     found = values[seen][:, :2]
     if (found >= 0).all() and (found <= 1).all():
         size = (1, 1)
@@ -195,7 +203,7 @@ def _normalize(values, seen, size):
         raise BadFile(None, "x and y are pixels: give the size of the picture, width and height (--size 1280x720)")
     elif ((found < 0) | (found > size)).any(axis=1).mean() > 0.5:
         raise BadFile(None, "most joints lie outside a picture of {} x {} pixels".format(*size))
-    values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=2)
+    values = np.concatenate([values[..., :2] / np.array(size, float) - 0.5, values[..., 2:]], axis=-1)
     return np.where(seen[..., None], values, 0)
 
 
@@ -292,12 +300,19 @@ def _read_folder(folder):
     return list(frames.items()), (FOLDER,) * odd
 
 
+HOLDERS = ("instance_info", "frames", "data", "annotations")  # keys of lists of frames, or of persons with pictures
+
+
 def _split(content, axes, are_frames):
     """What is in a file as frames and notes. are_frames: whether a list is certain to be of frames."""
     if isinstance(content, dict):
-        key = next((key for key in ("instance_info", "frames", "data") if isinstance(content.get(key), list)), None)
+        key = next((key for key in HOLDERS if isinstance(content.get(key), list)), None)
         if not key and not _is_frame(content) and all(isinstance(frame, dict | list) for frame in content.values()):
-            return _by_name(list(content.items()))
+            if all(re.search("[0-9.]", name) for name in content):
+                return _by_name(list(content.items()))
+            key = next(iter(content))
+            if len(content) > 1 or not isinstance(content[key], list):
+                raise BadFile(None, f"none of its keys names a frame, or holds frames: {shorten(', '.join(content))}")
         content = content[key] if key else [content]
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
@@ -329,7 +344,10 @@ def _which(persons, axes):
     if axes in ("T", "M"):
         return axes == "T", ()
     identities = {identity_of(tool_of(person), person) for person in persons}
-    if np.isfinite([*identities]).all() and len(identities) in (1, n):
+    if np.isfinite([*identities]).all():
+        if 1 < len(identities) < n:
+            why = "write a list of persons for each frame; if each is a frame of its own, use --axes T"
+            raise BadFile(None, f"{n} persons, with {len(identities)} identities, do not say their frames: {why}")
         if len(identities) == n:
             return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
         return True, ("a list of persons is taken for frames of one person, whose identity they have",)

@@ -13,7 +13,18 @@ from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes, read_array
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
-from clips.poses import ABSENT, Flags, Poses, fill_absent, is_folder_of_frames, load_json, picture_size, read_poses
+from clips.poses import (
+    ABSENT,
+    Flags,
+    Poses,
+    fill_absent,
+    is_folder_of_frames,
+    is_numbers,
+    load_json,
+    normalize,
+    picture_size,
+    read_poses,
+)
 from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
@@ -67,12 +78,12 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
     path, flags = Path(path), Flags(**flags)
     try:
         if path.suffix in ARRAYS:
-            poses = _read_array(path, skeleton, flags)
+            poses = _read_array(read_array(path), skeleton, flags)
         elif path.suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
         elif path.suffix in (".json", ".jsonl") or path.is_dir():
-            poses = _read_json(path, flags)
+            poses = _read_json(path, skeleton, flags)
         else:
             path.stat()
             raise BadFile(None, "not a .skeleton, .json, .jsonl, .npy, .mat, .txt or .csv file, nor a folder")
@@ -81,10 +92,12 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
         check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
     except BadFile as error:
         raise UserError(str(Skipped(str(path), *error.args))) from None
+    except MemoryError as error:
+        raise UserError(f"{path}: too large for the memory ({error})") from None
     return poses
 
 
-def _read_json(path, flags):
+def _read_json(path, skeleton, flags):
     content = None if path.is_dir() else load_json(path)
     if isinstance(content, dict) and "skeletons" in content:
         clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
@@ -93,6 +106,11 @@ def _read_json(path, flags):
         clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
         clip = clip.reshape(len(clip), kinetics.PERSONS, kinetics.JOINTS, 3)
         return Poses(clip, "openpose18", AXES_2D, centered=True)
+    if is_numbers(content):
+        try:
+            return _read_array(np.array(content), skeleton, flags)
+        except ValueError:
+            raise BadFile(None, "lists of numbers of different lengths") from None
     return read_poses(path, content=content, **flags._asdict())
 
 
@@ -122,8 +140,9 @@ def _may_be_recording(entry):
     return not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink())
 
 
-def _read_array(path, skeleton, flags):
-    array = read_array(path)
+def _read_array(array, skeleton, flags):
+    if skeleton is None:
+        raise BadFile(None, "say which skeleton arrays have, with --skeleton NAME or FILE.json")
     if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
     if array.ndim == 5:
@@ -132,19 +151,20 @@ def _read_array(path, skeleton, flags):
         raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
     array, notes = _order(array, known_skeleton(skeleton), flags.axes)
     clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
-    poses = as_poses(clip, skeleton, flags.up, flags.scale)
+    poses = as_poses(clip, skeleton, flags.up, flags.scale, flags.size)
     return poses._replace(notes=(*notes, *poses.notes))
 
 
 def _order(array, known, axes):
     """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
     joints, shape = known and len(known.joints), array.shape
+    joints = 33 if 33 in shape and joints not in shape else joints
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
     order = {3: {3: "TVC", 4: "TMVC"}}.get(shape[-1], {3: "CTV", 4: "CTVM"} if shape[0] == 3 else {}).get(array.ndim)
     if order:
         frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
-        if joints and found not in (joints, 33):
+        if joints and found != joints:
             why = f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
             raise BadFile(None, why)
         if persons > 1 and persons >= frames:
@@ -164,13 +184,13 @@ def _are_numbers(column):
     return len(column) > 1 and bool((np.diff(column) > 0).all() and (column == column.round()).all())
 
 
-def as_poses(clip, skeleton, up=None, scale=1.0):
+def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
     """Numbers that do not say of what they are, (frames, persons, joints, 3), as Poses.
 
     skeleton: its name, a Skeleton, or "unknown". Those of "mediapipe33" are MediaPipe's world landmarks, unless `up` is
     given, and so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of
-    UP. scale: factor from their unit to metres. A joint of NaN is absent. Raises BadFile if they do not fit the
-    skeleton.
+    UP. scale: factor from their unit to metres. size: of the picture in pixels, if 2D joints are. A joint of NaN is
+    absent. Raises BadFile if they do not fit the skeleton.
     """
     joints, known = clip.shape[2], known_skeleton(skeleton)
     notes = (ABSENT,) * bool(np.isnan(clip).any() and not (known and known.is_2d))
@@ -182,6 +202,10 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
         if up or scale != 1:
             raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
         clip = fill_absent(clip, known)
+        what, seen = "x / width - 0.5, y / height - 0.5", (clip[..., 2] > 0) & (clip[..., :2] != 0).any(axis=-1)
+        if size and ((clip >= 0).all() or np.abs(clip[seen]).max() >= 2):  # else they are of that form already
+            what = "pixels" if clip.max() > 2 else "x / width, y / height"
+            clip = normalize(clip, seen, size).astype(clip.dtype)
         people = clip[clip.any(axis=(2, 3))]
         if len(people) and not 0 <= np.median(people[..., 2]) <= 1.5:
             raise BadFile(None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another?")
@@ -190,7 +214,11 @@ def as_poses(clip, skeleton, up=None, scale=1.0):
                 f"persons are larger than the picture, but {known.name} is 2D; are these 3D joints of another skeleton?"
             )
             raise BadFile(None, why)
-        taken = f"{known.name} is 2D, so the third value of a joint is taken for its score"
+        seen = people[people.any(axis=2)][:, :2]
+        if len(seen) and (seen < 0).mean() < 0.01 and (seen <= 1).all() and (seen > 0.5).mean() > 0.1:
+            why = "x and y are x / width and y / height, without - 0.5; --size 1x1 reads a recording of such"
+            raise BadFile(None, why)
+        taken = f"{known.name} is 2D, so the values of a joint are taken for {what} and its score"
         return Poses(clip, skeleton, AXES_2D, stated=False, notes=(taken,))
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)

@@ -77,10 +77,11 @@ def check_size(clip, skeleton, scale=None, trained=None):
     factor = _factor(height, trained or USUAL)
     why = f"those that the network was trained on are {_show(trained)}" if trained else "expected are metres"
     if is_2d:
-        why = "these look like pixels; numbers of a 2D skeleton must be x / width - 0.5, y / height - 0.5 and the score"
+        why = "these look like pixels, not x / width - 0.5, y / height - 0.5 and the score; of a recording, give the "
+        why += "size of the picture (--size 1280x720)"
     elif scale is not None:
         why += f"; use --scale {scale * factor:.6g}" if factor else "; correct --scale"
-    raise BadFile(None, f"persons are about {_show(height)}: {why}")
+    raise BadFile(None, f"persons are about {f'{height:,.0f} high' if is_2d else _show(height)}: {why}")
 
 
 def _factor(height, wanted):

@@ -27,6 +27,7 @@ from clips.h5 import AXES_2D, read_header, trim_and_center
 from clips.joint_map import MAPS, map_joints
 from clips.protocols import read_lines
 from clips.recordings import default_origin
+from clips.units import odd_clip
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER
@@ -68,6 +69,15 @@ class Classifier:
         if source != target and "unknown" not in (source, target):
             raise UserError(f"{self.path} was made for the skeleton {target}, not {source}")
         return poses
+
+    def odd(self, poses, up=None):
+        """Yields what a user should know of Poses that are to be classified: (kind, a line). up: their --up, if any."""
+        yield from ((text, text) for text in poses.notes)
+        if (poses.skeleton, self.skeleton.name) in MAPS:
+            yield "map", f"joints of {poses.skeleton} are mapped to those of {self.skeleton.name}; some are guessed"
+        if not poses.stated:
+            for kind, text in odd_clip(poses.clip, poses.skeleton, up, self.checkpoint.up):
+                yield text if kind == "up" else kind, text
 
     def adapt(self, poses, origin=None, fps=None):
         """The clip of Poses from read_any, as this network takes it: with its joints, centered as in training.

@@ -243,7 +243,8 @@ def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, factor,
         lines = as_lines(clip * factor)
     else:
         path.write_bytes(b"\n".join(lines))
-    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", skeleton, joints), "--size", "640x480")
+    size = () if factor else ("--size", "640x480")
+    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", skeleton, joints), *size)
     for command, where in (((path,), path.name), (("--live",), "standard input, line 1")):
         with pytest.raises(UserError, match=f"{where}: .*{keyword}"):
             run(capsys, *command, *flags, lines=lines)

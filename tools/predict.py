@@ -37,11 +37,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 from clips import recordings
 from clips.arrays import absent_if_nan
-from clips.joint_map import MAPS
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
-from clips.units import check_size, odd_clip
+from clips.units import check_size
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -119,29 +118,20 @@ class Inputs:
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
         poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
-        self.note(poses, f"{path}: ", poses.clip)
+        self.note(poses, f"{path}: ")
         return poses
 
-    def note(self, poses, where, clip):
-        """Prints what a user should know of Poses, each once. clip: whose persons are judged, or None."""
-        for text in poses.notes:
-            self.note_once(text, f"{where}{text}")
-        if (poses.skeleton, self.skeleton) in MAPS:
-            what = f"joints of {poses.skeleton} are mapped to those of {self.skeleton}; some are guessed"
-            self.note_once("map", what)
-        if clip is not None and not poses.stated:
-            for kind, odd in odd_clip(clip, poses.skeleton, self.args.up, self.trained.up):
-                self.note_once(kind, f"{where}{odd}")
+    def note(self, poses, where=""):
+        """Prints what a user should know of Poses, each once."""
+        for kind, text in self.classifier.odd(poses, self.args.up):
+            if kind not in self.noted:
+                self.noted.add(kind)
+                print(f"note: {where}{text}", file=sys.stderr)
 
     def note_live(self, poses):
-        """Prints the same of a live frame, of which the first with a person is judged."""
-        self.note(poses, "", None if self.judged else poses.clip[None])
+        """Prints the same of a live frame, (1, persons, joints, 3), of which the first with a person is judged."""
+        self.note(poses._replace(stated=poses.stated or self.judged))
         self.judged = True
-
-    def note_once(self, kind, text):
-        if kind not in self.noted:
-            self.noted.add(kind)
-            print(f"note: {text}", file=sys.stderr)
 
     def parse(self, line):
         """A line: (persons, joints, 3), or None if nobody is in it. Raises ValueError."""
@@ -159,7 +149,7 @@ class Inputs:
             poses = self.live.update(content)
             if poses is None:
                 return None
-            self.note_live(poses)
+            self.note_live(poses._replace(clip=poses.clip[None]))
             scale = None if poses.stated else self.args.scale
             check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
             return self.classifier.fit(poses).clip
@@ -177,9 +167,9 @@ class Inputs:
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
         values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
-        poses = as_poses(values, self.own, self.args.up, scale)
+        poses = as_poses(values, self.own, self.args.up, scale, self.args.size)
         if poses.clip.any():
-            self.note_live(poses._replace(clip=poses.clip[0]))
+            self.note_live(poses)
             check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
         return poses.clip[0]
 

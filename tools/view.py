@@ -175,17 +175,19 @@ def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
     classifier = Classifier(args.checkpoint) if args.checkpoint else None
     known = classifier.skeleton.name if classifier else args.skeleton or "unknown"
-    files, notes = [(path, source) for source in args.files for path in find_recordings(source)], set()
+    files, notes = [(path, source) for source in args.files for path in find_recordings(source)], {}
     for path, source in progress.progress(files[: args.clips], unit="file", leave=False, disable=len(files) < 2):
         try:
-            poses = without_absent(read_any(path, known, **flags_of(args)))
+            found = read_any(path, known, **flags_of(args))
+            poses = without_absent(found)
             explained = explain_file(classifier, poses, args) if classifier else None
         except (UserError, OSError) as error:
             if len(files) == 1:
                 raise
             print(f"skipped: {error}", file=sys.stderr)
             continue
-        notes.update(poses.notes)
+        for kind, text in classifier.odd(found, args.up) if classifier else zip(*[found.notes] * 2, strict=True):
+            notes.setdefault(kind, f"{path}: {text}")
         if classifier and poses.skeleton == classifier.skeleton.name:  # perhaps one of its own
             poses = poses._replace(skeleton=classifier.skeleton)
         name = path.absolute().relative_to(source.absolute().parent)
@@ -193,7 +195,7 @@ def view_files(args, data):
     done, some = len(data["clips"]), min(len(files), args.clips)
     if not done:
         raise UserError(f"none of the {some} files could be read")
-    for note in sorted(notes):
+    for note in notes.values():
         print(f"note: {note}", file=sys.stderr)
     data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
     if some < len(files):

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import h5
 from clips.importing import named_skeleton, natural, note, origin_of, write_set
-from clips.recordings import ARRAYS, add_arguments, flags_of, read_any
+from clips.recordings import add_arguments, flags_of, read_any
 from clips.skeletons import known_skeleton
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from safe.arguments import ArgumentParser, argument_type
@@ -51,8 +51,6 @@ class Clip(NamedTuple):
 
 def read_clip(path, args):
     """Reads one clip as Poses, trimmed and centered. Raises UserError, OSError."""
-    if path.suffix in ARRAYS and args.skeleton is None:
-        raise UserError(f"{path}: say which skeleton the {path.suffix} files have, with --skeleton NAME or FILE.json")
     poses = read_any(path, args.skeleton, **flags_of(args))
     origin = origin_of(poses.skeleton, args)
     if origin > poses.clip.shape[2]:

@@ -30,6 +30,7 @@ from clips import protocols
 from clips.arrays import absent_if_nan
 from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
 from clips.ntu import center_clip
+from clips.poses import fill_absent
 from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
 from clips.units import FARTHEST
@@ -41,7 +42,9 @@ from util import UserError, __version__, shorten
 
 # The training lists of NTU's files by protocol
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}
-ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|mkv|mov|webm|mpe?g|npy)$", re.IGNORECASE)
+ENDING = re.compile(
+    r"(_rgb)?\.(skeleton|avi|mp4|m4v|mkv|mov|wmv|flv|webm|mpe?g|npy|npz|json|pkl|mat|txt|csv)$", re.IGNORECASE
+)
 
 
 def read_pickle(path):
@@ -86,10 +89,11 @@ class Clip(NamedTuple):
             keypoint = np.concatenate([keypoint / np.float32([width, height]) - np.float32(0.5), score], axis=3)
             keypoint = np.where(score > 0, keypoint, np.float32(0))
             return keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1)
+        skeleton = args.skeleton if args else "kinect_v2"
+        keypoint = fill_absent(keypoint.swapaxes(0, 1), skeleton).swapaxes(0, 1)
         keypoint = keypoint[keypoint.any(axis=(1, 2, 3))][:2]
         if args and not args.as_ntu:
             return place(keypoint.swapaxes(0, 1), args, f"{args.pickle}: {shorten(self.name)}")
-        keypoint = np.nan_to_num(keypoint)
         if len(self.keypoint) > 1:  # as get_raw_denoised_data.py does where there are several bodies
             keypoint = keypoint[:, keypoint.any(axis=(0, 2, 3))]
         return center_clip(keypoint.swapaxes(0, 1).reshape(keypoint.shape[1], -1))
@@ -295,7 +299,8 @@ def main(argv=None):
     else:
         parts = listed_parts(lists, names, path, name_classes(1 + labels.max(), args))
     if not parts:
-        raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it")
+        what = "no lists train and val, train and test, or train1 and test1, ... in it"
+        raise UserError(f"{path}: {what}{'' if splits else '; name the file of the test clips with --test'}")
     for examples, what in find_odd(splits, lists, clips, wrong, dataset, parts):
         if examples:
             note(f"{len(examples):,} {what}, for example {examples[0]}")
