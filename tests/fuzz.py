@@ -97,6 +97,11 @@ def array(rng):
     return pick(rng, [clip, clip[:, 0], clip.transpose(3, 0, 2, 1), clip[:, 0].transpose(1, 2, 0), clip.reshape(6, -1)])
 
 
+def rows(rng):
+    """A frame a line."""
+    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(6, 75)))
+
+
 def pyskl(rng):
     clips = [rng.normal(size=(1, 4, 25, 3)).astype(np.float16) for _ in range(3)]
     annotations = [{"frame_dir": str(i), "label": i, "keypoint": clip} for i, clip in enumerate(clips)]
@@ -118,10 +123,6 @@ def write_json(rng, content, path):
 
 def write_pickle(rng, content, path):
     path.write_bytes(pickle.dumps(content, protocol=int(rng.integers(6))))
-
-
-def write_rows(rng, content, path):
-    np.savetxt(path, np.reshape(content, (len(content), -1)), fmt="%.4f")
 
 
 def write_mat(rng, content, path):
@@ -304,7 +305,7 @@ def kinds(folder):
         "kinetics": Kind(".json", kinetics.read_json, of_kinetics),
         "npy": Kind(".npy", read_array, array, write_npy),
         "mat": Kind(".mat", read_array, array, write_mat),
-        "rows": Kind(".txt", read_array, array, write_rows),
+        "rows": Kind(".txt", read_array, rows, write_text),
         "zip": Kind(".zip", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}, in_zip(".json", write_json)),
         "npz": Kind(".npz", read_npz, npz, in_zip(".npy", write_npy)),
         "h5": Kind(".h5", read_h5, lambda rng: None, write_h5, change=change_h5),

@@ -61,7 +61,7 @@ def test_from_a_folder_of_mmpose_to_a_trained_network(tmp_path):
         assert (x[..., 2] == np.float32(0.9)).all()
         assert file["test_y"][:].argmax(axis=1).tolist() == [0, 0, 1, 1, 2, 2]
         assert [len(file[f"{split}y"]) for split in ("", "valid_", "test_")] == [11, 1, 6]
-    assert "theta: 0.0;" in (run(folder / "my.h5", tmp_path, epochs=1) / "0_log.csv").read_text()
+    assert "theta: 0.0;" in (run(folder / "my.h5", tmp_path, "-b", "8", epochs=1) / "0_log.csv").read_text()
 
 
 def test_up_is_a_rotation_to_y():
@@ -78,11 +78,7 @@ def test_lines_say_which_axis_is_up_and_the_unit(tmp_path, capsys):
 
     folder = write_tree(tmp_path, write, ("train", "valid", "test"), n=2, suffix="npy")
     flags = ["--skeleton", "kinect_v2", "--origin", 1, "--scale", 1 / 1024]
-    for wrong, keyword in (
-        ((), "--skeleton"),
-        (("--skeleton", "kinect_v1"), "kinect_v1"),
-        (flags[:2], "--scale 0.001"),
-    ):
+    for wrong, keyword in ((), "--skeleton"), (["--skeleton", "kinect_v1"], "kinect_v1"), (flags[:2], "--scale 0.001"):
         with pytest.raises(UserError, match=keyword):
             make(folder, *wrong)
     make(folder, *flags)
