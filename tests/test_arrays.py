@@ -129,31 +129,20 @@ def test_axes_are_certain_by_their_sizes_or_asked_for(case):
 
 WRONG = {  # arrays that differ, and what the line names
     "no y_test": ({"y_test": None}, "y_test"),
-    "labels not one-hot": ({"y_train": np.zeros((70, 60))}, "y_train"),
-    "another width": ({"x_train": np.zeros((70, 60, 75)), "x_test": np.zeros((6, 60, 74))}, "x_t"),
+    "labels not one-hot": ({"y_train": np.zeros((12, 60))}, "y_train"),
+    "another width": ({"x_train": np.zeros((12, 60, 75)), "x_test": np.zeros((6, 60, 74))}, "x_t"),
     "clips and labels": ({"y_test": np.eye(60)[:5]}, "x_test"),
     "nan": ({"x_test": np.full((6, 60, 150), np.nan)}, "x_test clip 0: .*--nan"),
     "millimetres": ({"x_test": arrays()["x_test"] * 1000}, "x_test clip 0: .*--scale"),
-    "an unknown skeleton": ({"x_train": np.zeros((70, 9, 51)), "x_test": np.zeros((6, 9, 51))}, "skeleton"),
+    "an unknown skeleton": ({"x_train": np.zeros((12, 9, 51)), "x_test": np.zeros((6, 9, 51))}, "skeleton"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, case):
-    changes, message = WRONG[case]
+@pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
+def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        convert(tmp_path, {key: value for key, value in (arrays() | changes).items() if value is not None})
+        convert(tmp_path, {key: value for key, value in (arrays(train=12) | changes).items() if value is not None})
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
-
-
-@pytest.mark.parametrize("damage", [lambda whole: b"words", lambda whole: whole[:2000] + bytes(1000) + whole[3000:]])
-def test_damaged_files_are_refused(tmp_path, damage):
-    def save(path, **given):
-        np.savez_compressed(path, **given)
-        path.write_bytes(damage(path.read_bytes()))
-
-    with pytest.raises(UserError, match="set.npz"):
-        convert(tmp_path, arrays(), save=save)
 
 
 def test_a_member_that_is_not_as_long_as_it_says(tmp_path):

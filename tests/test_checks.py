@@ -7,7 +7,7 @@ import pytest
 
 import check_h5
 from clips.h5 import write_h5
-from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS, Skeleton
+from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, Skeleton
 from clips.skipped import BadFile
 from clips.units import check_size, find_odd, person_size, pick
 
@@ -62,13 +62,6 @@ OTHER += [(lambda x: x * [1, -1, -1], "-y"), (lambda x: x[..., [0, 2, 1]], "towa
 def test_other_units_and_axes_give_a_note(change, word):
     [note] = notes_on(KINECT_V2, change(moving_figures(KINECT_V2)))
     assert word in note
-
-
-def test_notes_on_pictures():
-    coco, clips = SKELETONS["coco17"], moving_figures(SKELETONS["coco17"]) * [0.3, -0.3, 1]
-    assert notes_on(coco, clips, is_2d=True) == []
-    [pixels], [up] = notes_on(coco, clips * 600, is_2d=True), notes_on(coco, clips * [1, -1, 1], is_2d=True)
-    assert "pixels" in pixels and "up" in up
 
 
 def test_notes_by_hand():

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import signal
 
 import h5py
 import numpy as np
@@ -10,12 +9,10 @@ import pytest
 
 from clips import protocols
 from clips.h5 import SPLITS, split_validation, validate
-from helpers import start_script, wait_for
 from ntu_text import CLIPS, FILES, STEPS, clips_in, contents, run, text, write_root
 from safe.workers import parallel_map
 from util import UserError
 
-SCRIPTS = ["data/ntu/get_raw_skes_data.py", "data/ntu/get_raw_denoised_data.py", "data/ntu/seq_transformation.py"]
 EXTRA = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
 
 
@@ -67,22 +64,6 @@ def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, 
     run(tmp_path)
     assert contents(tmp_path) == contents(ntu)
     assert not list(tmp_path.glob("*/skipped.csv"))
-
-
-@pytest.mark.slow
-def test_stopped_at_any_moment_it_leaves_a_whole_h5_or_none(tmp_path, ntu):
-    """Interrupted, then killed, during each script, which is then started again."""
-    write_root(tmp_path)
-    for step, script, folder in zip(STEPS, SCRIPTS, ("raw_data", "denoised_data", "."), strict=True):
-        for signum in (signal.SIGINT, signal.SIGKILL):
-            process = start_script(script, "--root", tmp_path, "--workers", 2)
-            wait_for(lambda path=tmp_path / folder: list(path.glob("*.part")), process)
-            process.send_signal(signum)
-            _, err = process.communicate(timeout=60)
-            assert process.returncode in (130, 0, -signum) and "Traceback" not in err
-            assert signum == signal.SIGKILL or not list(tmp_path.rglob("*.part"))
-        run(tmp_path, steps=[step])
-    assert contents(tmp_path) == contents(ntu)
 
 
 def test_ntu120_in_two_folders(tmp_path):

@@ -44,9 +44,8 @@ ACTORS = {  # valid frames, bodies, the numbers of actor 1 and perhaps of actor 
 }
 
 
-@pytest.mark.parametrize("case", ACTORS)
-def test_who_is_an_actor(case):
-    valid, bodies, expected = ACTORS[case]
+@pytest.mark.parametrize("valid, bodies, expected", ACTORS.values(), ids=ACTORS)
+def test_who_is_an_actor(valid, bodies, expected):
     assert numbers(actors(valid, bodies)) == expected
 
 
@@ -93,12 +92,10 @@ def test_rows_that_sum_to_0_are_removed_only_from_clips_of_two_ids():
     assert len(actors(12, [one, body(3)])) == 11
 
 
-@pytest.mark.parametrize(
-    "valid, bodies, why", [(11, [body(11)] * 2, "nobody is left"), (20, [body(21), body(20)], "twice")]
-)
-def test_clips_without_actors_are_refused(valid, bodies, why):
+@pytest.mark.parametrize("valid, first, why", [(11, 11, "nobody is left"), (20, 21, "twice")])
+def test_clips_without_actors_are_refused(valid, first, why):
     with pytest.raises(BadFile, match=why):
-        actors(valid, bodies)
+        actors(valid, [body(first), body(valid)])
 
 
 def test_one_actor_is_centered_and_its_empty_frames_move_along():

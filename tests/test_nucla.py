@@ -58,12 +58,6 @@ def test_empty_frames_stay_empty():
     assert make_nucla.read_json(text, "a.json", labelled=False)[1] is None
 
 
-def test_two_files_of_the_same_name_are_refused(tmp_path):
-    source = write_zip(tmp_path / "all_sqe.zip", names(1, 3) + ["again/" + names(1, 1)[0]])
-    with pytest.raises(UserError, match="a01_s01_e00_v01.json"):
-        list(make_nucla.read_all(source))
-
-
 def test_views_and_performers_train_and_others_test(make):
     people = "cross-subject: performers 2, 4 test, the others train"
     for flags, expected in (

@@ -38,14 +38,3 @@ def test_files_that_may_not_be_read_and_folders_that_may_not_be_written(toy, tra
     assert sorted(os.listdir(tmp_path)) == files
 
 
-def test_a_folder_that_becomes_read_only_loses_no_epoch(toy, trained, tmp_path):
-    folder, command = tmp_path / "toy" / "SGN", flags(toy, tmp_path, "--resume", epochs=12)
-    process = start_script("main.py", *command, prefix=PREFIX)
-    wait_for((folder / "0_state.pth").exists, process)
-    folder.chmod(0o555)
-    _, err = process.communicate(timeout=120)
-    assert is_denied(folder, process.returncode, err.splitlines())
-    folder.chmod(0o755)
-    assert 1 <= sum(line[0].isdigit() for line in (folder / "0_log.csv").read_text().splitlines()) < 12
-    run(toy, tmp_path, "--resume", epochs=12)
-    assert same(weights(folder), weights(trained))
