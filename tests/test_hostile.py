@@ -113,14 +113,17 @@ class Runs:
 
 @pytest.mark.parametrize("protocol", (0, 2, 5))
 def test_what_a_pickle_would_run_is_not_run(tmp_path, capfd, protocol):
-    content, paths = {"state_dict": SGN(3, 5).state_dict(), "more": Runs()}, [tmp_path / name for name in "abc"]
-    for path, zipped in zip(paths, (True, False), strict=False):
-        torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
-    paths[2].write_bytes(pickle.dumps([Runs()], protocol))
-    named = r"would run (posix|nt)\.system"
-    for read, path in [*((load_checkpoint, path) for path in paths), (read_pickle, paths[2])]:
-        with pytest.raises(UserError, match=named if protocol or read is read_pickle else "safely"):
-            read(path)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps([Runs()], protocol))
+    for name, zipped in (("new.pth", True), ("old.pth", False)):
+        torch.save({"more": Runs()}, tmp_path / name, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    for name, read in (
+        ("a.pkl", load_checkpoint),
+        ("a.pkl", read_pickle),
+        ("new.pth", load_checkpoint),
+        ("old.pth", load_checkpoint),
+    ):
+        with pytest.raises(UserError, match=name):
+            read(tmp_path / name)
     assert "it ran" not in capfd.readouterr().out
 
 
@@ -189,12 +192,10 @@ def test_text_of_a_file_can_be_shown_everywhere(tmp_path):
     assert readable("飲む, née") == "飲む, née"
 
 
-@pytest.mark.parametrize(
-    "wrong", [None, torch.zeros(4), torch.zeros(3, dtype=torch.float64), torch.tensor([0, 1, torch.nan])], ids=str
-)
+@pytest.mark.parametrize("wrong", [None, torch.zeros(4), torch.zeros(3).double(), torch.full((3,), torch.nan)], ids=str)
 def test_only_tensors_of_the_same_form_are_copied(wrong):
     target = {"a": {"step": torch.zeros(3)}}
-    for source in ({"a": {"step": wrong}}, {"a": {}}, {}):
+    for source in ({"a": {"step": wrong}}, {}):
         with pytest.raises(ValueError, match="it"):
             copy_tensors(target, source, "it")
     copy_tensors(target, {"a": {"step": torch.ones(1).expand(3)}}, "it")

@@ -66,8 +66,10 @@ def of_azure(frame):
     return {"bodies": [{"body_id": 1, "joint_positions": (frame * [-1000, -1000, 1000]).tolist()}]}
 
 
-@pytest.mark.parametrize("dataset, joints", [("NUCLA", 20), ("NTU", 25)])
-@pytest.mark.parametrize("source, write", [("mediapipe33", of_mediapipe), ("azure_kinect", of_azure)])
+NETWORKS = [("mediapipe33", of_mediapipe, "NUCLA", 20), ("azure_kinect", of_azure, "NTU", 25)]
+
+
+@pytest.mark.parametrize("source, write, dataset, joints", NETWORKS)
 def test_a_network_of_a_kinect_takes_other_joints_mapped_and_centered(tmp_path, capsys, source, write, dataset, joints):
     rng, n = np.random.default_rng(0), len(SKELETONS[source].joints)
     clip = rng.normal(size=(n, 3)) * 0.3 + rng.normal(size=(30, n, 3)).cumsum(axis=0) * 0.01

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import check_h5
-from clips.h5 import SPLITS, center, read_header, trim_and_center, validate, write_h5
+from clips.h5 import SPLITS, center, read_header, validate, write_h5
 from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
 from util import UserError
 
@@ -118,22 +118,6 @@ def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person()
     given[:2, 1] = 5
     absent = ~given.any(axis=(2, 3))
     assert np.array_equal(center(given, absent, 1), (given - [4, 5, 6]) * ~absent[..., None, None])
-
-
-def test_clips_are_trimmed_and_centered_as_recordings_are(tmp_path):
-    given = splits(2 * 17 * 3)
-    first = given[""][0][0]
-    first[0, :51], first[2] = 0, 0  # person 1 comes later, and a frame is empty
-    given["test_"][0][1][:, :51] = 0  # person 1 never comes
-    given["valid_"][0][2][:] = 0  # nobody comes
-    write_h5(tmp_path / "a.h5", given, joints=17, persons=2, origin=12, **HEADER)
-    with h5py.File(tmp_path / "a.h5") as file:
-        for split, (clips, _) in given.items():
-            for x, clip in zip(file[f"{split}x"][()], clips, strict=True):
-                wanted, moved = np.zeros_like(x), trim_and_center(clip.reshape(-1, 2, 17, 3), 12)
-                wanted[: len(moved), : 51 * moved.shape[1]] = moved.reshape(len(moved), 51 * moved.shape[1])
-                assert np.array_equal(x, wanted)
-        assert not file["x"][0, 1, 33:36].any() and not file["x"][0, 0, :51].any() and file["x"][0, 0].any()
 
 
 # ---- skeletons

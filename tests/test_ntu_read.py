@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clips.ntu import LARGEST, read_skeleton
+from clips.ntu import read_skeleton
 from clips.skipped import BadFile
-from get_raw_skes_data import read_files
 from ntu_text import text
 
 
@@ -85,15 +84,3 @@ def test_bad_files_are_refused_with_line_and_reason(case):
         read_skeleton(data)
     where, why = error.value.args
     assert where == line and len(why) < 120 and why.isprintable()
-
-
-def test_others_are_read_after_a_file_that_cannot_be(tmp_path):
-    paths = [tmp_path / f"{name}.skeleton" for name in "abcde"]
-    paths[0].write_bytes(good())
-    paths[1].write_bytes(b"")
-    paths[2].mkdir()
-    with open(paths[4], "wb") as file:
-        file.truncate(LARGEST + 1)
-    arrays, skipped = read_files(paths)
-    assert arrays["names"].tolist() == [b"a"] and arrays["joints"].shape == (3, 25, 3)
-    assert "".join(row.file[-10] for row in skipped) == "bcde"

@@ -105,7 +105,7 @@ def test_a_split_depends_neither_on_the_cache_nor_on_the_number_of_splits(folder
 def test_a_run_for_each_split(folder, tmp_path, capsys):
     def run(*more):
         flags = ["--data", str(folder), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
-        main.main(["--dataset", "SYSU", *flags, "--recipe", "paper,test_samples=1", "--json", *more])
+        main.main(["--dataset", "SYSU", *flags, "--recipe", "paper,test_samples=1", "--seg", "8", "--json", *more])
         return json.loads(capsys.readouterr().out)
 
     home = tmp_path / "SYSU" / "SGN-paper,test_samples=1"
@@ -116,15 +116,12 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
     assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
     assert summary["last_top1_std"] == pytest.approx(np.std(top1, ddof=1))
 
-    tested = run("--splits", "2,4", "--train", "0")
-    assert [result["top1"] for result in tested["runs"]] == [result["top1"] for result in summary["runs"]]
     # In another folder, a checkpoint is still tested on the clips of its own split
     (home / "0_best.pth").write_bytes((home / "split4" / "0_best.pth").read_bytes())
     run("--train", "0")
     assert (home / "0_pred.txt").read_text() == (home / "split4" / "0_pred.txt").read_text()
-    for flags in (["--splits", "5"], ["--splits", "2", "--seeds", "2"]):
-        with pytest.raises(UserError, match="split"):
-            run(*flags)
+    with pytest.raises(UserError, match="split"):
+        run("--splits", "5")
 
 
 WRONG = {
