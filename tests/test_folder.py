@@ -155,9 +155,8 @@ WRONG = {  # what is changed in the folder, flags, keyword
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_folders_are_one_line_and_nothing_is_written(tmp_path, case):
-    change, more, keyword = WRONG[case]
+@pytest.mark.parametrize("change, more, keyword", WRONG.values(), ids=WRONG)
+def test_wrong_folders_are_one_line_and_nothing_is_written(tmp_path, change, more, keyword):
     folder = write_tree(tmp_path, write_mmpose)
     change(folder)
     with pytest.raises(UserError, match=keyword) as error:

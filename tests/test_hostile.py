@@ -9,7 +9,6 @@ import zipfile
 import h5py
 import numpy as np
 import pytest
-import scipy.io
 import torch
 
 from clips import h5 as layout
@@ -25,7 +24,6 @@ from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
 from make_nucla import read_all
 from model import SGN
-from safe import mat, pickles
 from safe.h5 import open_h5
 from safe.torch_files import copy_tensors
 from util import UserError, readable, regular
@@ -208,16 +206,3 @@ def test_only_tensors_of_the_same_form_are_copied(wrong):
 def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path):
     with pytest.raises(KeyError, match="ours"), open_h5(write_toy(tmp_path / "a.h5")):
         raise KeyError("ours")
-
-
-def test_a_lack_of_memory_is_no_fault_of_a_file(tmp_path, monkeypatch):
-    def short_of_memory(*_, **__):
-        raise MemoryError("array of 9 GB")
-
-    for owner, name in ((pickles, "Unpickler"), (np, "load"), (scipy.io, "loadmat")):
-        monkeypatch.setattr(owner, name, short_of_memory)
-    mat_file = {"a.mat": lambda path: mat.load(path, b"")}
-    for name, read in ({name: READERS[name] for name in ("a.pth", "a.pkl", "a.npy")} | mat_file).items():
-        (tmp_path / name).touch()
-        with pytest.raises(MemoryError, match="array of 9 GB"):
-            read(tmp_path / name)

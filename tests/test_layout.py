@@ -57,9 +57,8 @@ NOT_WRITTEN = {  # the clips of x, their labels, further arguments, a word of th
 }
 
 
-@pytest.mark.parametrize("case", NOT_WRITTEN)
-def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, case):
-    clips, labels, more, word = NOT_WRITTEN[case]
+@pytest.mark.parametrize("clips, labels, more, word", NOT_WRITTEN.values(), ids=NOT_WRITTEN)
+def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, clips, labels, more, word):
     with pytest.raises(UserError, match=word) as error:
         write_h5(tmp_path / "a.h5", splits() | {"": (clips, labels)}, joints=25, persons=2, **HEADER | more)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())

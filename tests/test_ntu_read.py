@@ -77,9 +77,8 @@ BAD = {  # text, line
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_files_are_refused_with_line_and_reason(case):
-    data, line = BAD[case]
+@pytest.mark.parametrize("data, line", BAD.values(), ids=BAD)
+def test_bad_files_are_refused_with_line_and_reason(data, line):
     with pytest.raises(BadFile) as error:
         read_skeleton(data)
     where, why = error.value.args
