@@ -10,6 +10,7 @@ import numpy as np
 import get_raw_denoised_data
 import get_raw_skes_data
 import seq_transformation
+from clips.h5 import SPLITS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -70,3 +71,9 @@ def contents(folder):
         with h5py.File(path) as file:
             found |= {(path.relative_to(folder), key): np.asarray(file[key][()]).tobytes() for key in file}
     return found
+
+
+def clips_in(path):
+    """Number of clips in an h5."""
+    with h5py.File(path) as file:
+        return sum(len(file[f"{split}y"]) for split in SPLITS)

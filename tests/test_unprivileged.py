@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from conftest import flags, run, same, weights
-from helpers import run_script, start_script, wait_for
+from conftest import flags
+from helpers import run_script
 
 # Root may read and write everything, unless it gives up its capabilities
 ROOT_USER = hasattr(os, "geteuid") and os.geteuid() == 0
@@ -36,5 +36,3 @@ def test_files_that_may_not_be_read_and_folders_that_may_not_be_written(toy, tra
         code, _, err = run_script(script, *args, prefix=PREFIX)
         assert is_denied(tmp_path / name, code, err)
     assert sorted(os.listdir(tmp_path)) == files
-
-
