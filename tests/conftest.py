@@ -122,3 +122,14 @@ def toy(tmp_path_factory):
 def trained(toy, tmp_path_factory):
     """The folder of a finished run of 12 epochs. Tests do not write to it."""
     return run(toy, tmp_path_factory.mktemp("my results"), epochs=12)
+
+
+@pytest.fixture(scope="session")
+def ntu(tmp_path_factory):
+    """A folder in which the three scripts of NTU have run on the fixture. Tests do not write to it."""
+    from ntu_text import run, write_root
+
+    root = tmp_path_factory.mktemp("ntu")
+    write_root(root)
+    assert run(root) == [0, 0, None]
+    return root

@@ -1,6 +1,6 @@
 """Damages correct files in thousands of random ways, and checks that the readers read or refuse each of them.
 
-    python tests/fuzz.py                       # 7,000 files, as many of each kind
+    python tests/fuzz.py                       # 8,000 files, as many of each kind
     python tests/fuzz.py --files 100000 --seed 7
 
 Bytes and fields are changed, removed and repeated; values, keys, shapes, types and strides are replaced by odd ones. A
@@ -27,6 +27,7 @@ from typing import NamedTuple
 import h5py
 import numpy as np
 import torch
+from scipy.io import savemat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 sys.path.extend(str(Path(sys.path[0], "data", name)) for name in ("arrays", "pyskl", "kinetics", "nucla"))
@@ -38,7 +39,7 @@ import util
 from clips import h5 as layout
 from clips import kinetics
 from clips.poses import read_poses
-from clips.recordings import read_recording
+from clips.recordings import read_any, read_recording
 from clips.skipped import BadFile
 from data import Clips
 from engine.classifier import Classifier, read_class_names
@@ -47,6 +48,7 @@ from engine.logs import read_log
 from engine.state import RunState
 from safe import arguments, program, progress
 from safe.torch_files import read_torch_file
+from tool_forms import FORMS, SIZE, record
 from train import Trainer
 from util import UserError
 
@@ -80,16 +82,24 @@ def nucla(rng):
 
 
 def poses(rng):
-    """Frames of one of two pose estimators."""
-    points = rng.uniform(0.1, 0.9, size=(5, 18, 3)).round(3)
-    person = {"keypoints": points[0, :17, :2].tolist(), "keypoint_scores": points[0, :17, 2].tolist()}
-    openpose = [{"people": [{"pose_keypoints_2d": values}]} for values in points.reshape(5, -1).tolist()]
-    return pick(rng, [openpose, [{"frame_id": i, "instances": [person, person]} for i in range(5)]])
+    """A file of one of the pose tools."""
+    form = pick(rng, [*FORMS.values()])
+    return form.file(record(form, 4)[1])
 
 
 def of_kinetics(rng):
-    person = {"pose": rng.random(36).round(3).tolist(), "score": rng.random(18).round(3).tolist()}
-    return {"data": [{"frame_index": i, "skeleton": [person]} for i in (1, 2)], "label": "x", "label_index": 5}
+    return {"data": record(FORMS["Kinetics-Skeleton"], 4)[1]} | {"label": "x", "label_index": 5}
+
+
+def array(rng):
+    """Of 25 joints, in an order of axes that is certain."""
+    clip = rng.normal(size=(6, 2, 25, 3))
+    return pick(rng, [clip, clip[:, 0], clip.transpose(3, 0, 2, 1), clip[:, 0].transpose(1, 2, 0), clip.reshape(6, -1)])
+
+
+def rows(rng):
+    """A frame a line."""
+    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(6, 75)))
 
 
 def pyskl(rng):
@@ -113,6 +123,10 @@ def write_json(rng, content, path):
 
 def write_pickle(rng, content, path):
     path.write_bytes(pickle.dumps(content, protocol=int(rng.integers(6))))
+
+
+def write_mat(rng, content, path):
+    savemat(path, {"d_skel": content, "n": 3}, do_compression=rng.random() < 0.5)
 
 
 def write_npy(rng, content, path):
@@ -258,6 +272,9 @@ def kinds(folder):
         run.resume(trainer.net, trainer.optimizer)
         trainer.train_step(trainer.net, trainer.train_ids[:4])
 
+    def read_array(path):
+        read_any(path, "kinect_v2", nan="absent")
+
     def read_h5(path):
         clips = Clips.read(path)
         clips.sample(clips.ids("train", "test"), None)
@@ -284,9 +301,11 @@ def kinds(folder):
         "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n", write_text),
         "log": Kind(".csv", read_log, lambda rng: log, write_text),
         "nucla": Kind(".json", read_recording, nucla),
-        "poses": Kind(".json", lambda path: read_poses(path, (640, 480)), poses),
+        "poses": Kind(".json", lambda path: read_poses(path, SIZE), poses),
         "kinetics": Kind(".json", kinetics.read_json, of_kinetics),
-        "npy": Kind(".npy", read_recording, lambda rng: rng.normal(size=(6, 5, 3)), write_npy),
+        "npy": Kind(".npy", read_array, array, write_npy),
+        "mat": Kind(".mat", read_array, array, write_mat),
+        "rows": Kind(".txt", read_array, rows, write_text),
         "zip": Kind(".zip", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}, in_zip(".json", write_json)),
         "npz": Kind(".npz", read_npz, npz, in_zip(".npy", write_npy)),
         "h5": Kind(".h5", read_h5, lambda rng: None, write_h5, change=change_h5),
@@ -372,7 +391,7 @@ def fuzz(name, kind, n, args, folder):
 def main(argv=None):
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--files", type=arguments.positive_int, default=7000, help="damaged files, of all kinds together (%(default)s)")
+    add("--files", type=arguments.positive_int, default=8000, help="damaged files, of all kinds together (%(default)s)")
     add("--seed", type=arguments.seed, default=1, help="(%(default)s)")
     add("--keep", type=Path, default=Path("fuzz-found"), help="folder for the files with faults (%(default)s)")
     args = parser.parse_args(argv)

@@ -1,9 +1,9 @@
 """from_arrays.py: whole sets as CTR-GCN (.npz) and ST-GCN (.npy, .pkl) write them; and the orders of axes of arrays."""
 
-import io
 import json
 import pickle
 import zipfile
+from contextlib import nullcontext
 
 import h5py
 import numpy as np
@@ -55,7 +55,7 @@ def same(a, b):
         return all(np.array_equal(a[f"{split}{key}"], b[f"{split}{key}"]) for split in SPLITS for key in "xy")
 
 
-@pytest.mark.parametrize("save, dtype", [(np.savez, "<f4"), (np.savez, ">f4"), (np.savez_compressed, "<f8")])
+@pytest.mark.parametrize("save, dtype", [(np.savez, ">f4"), (np.savez_compressed, "<f8")])
 def test_arrays_come_out_as_they_went_in(tmp_path, save, dtype, monkeypatch):
     monkeypatch.setattr(np, "load", None)  # nothing is loaded whole
     given = arrays(dtype=dtype)
@@ -105,93 +105,53 @@ AXES = {  # shape, joints, --axes: the order that it is taken for, or what to sa
     "two persons a line": ((50, 150), 25, None, "TMVC"),
     "pyskl": ((2, 24, 25, 3), 25, None, "MTVC"),
     "ST-GCN": ((3, 300, 25, 2), 25, None, "CTVM"),
-    "one frame": ((20, 3), 20, None, "VC"),
     "told": ((20, 3, 20), 20, "VCT", "VCT"),
     "as many frames as joints": ((20, 3, 20), 20, None, None),
-    "nothing": ((0, 20, 3), 20, None, None),
-    "frames last but one": ((20, 50, 3), 20, None, None),
     "joints unknown": ((20, 3, 50), None, None, None),
     "no such number of joints": ((40, 61), 20, None, None),
-    "told wrongly": ((20, 3, 50), 20, "TVC", None),
 }
 
 
-@pytest.mark.parametrize("case", AXES)
-def test_axes_are_certain_by_their_sizes_or_asked_for(case):
-    shape, joints, axes, wanted = AXES[case]
-    if wanted is None:
-        with pytest.raises(BadFile):
-            arrange(np.zeros(shape), joints, axes)
-        return
+@pytest.mark.parametrize("shape, joints, axes, wanted", AXES.values(), ids=AXES)
+def test_axes_are_certain_by_their_sizes_or_asked_for(shape, joints, axes, wanted):
     array = np.arange(np.prod(shape)).reshape(shape)
-    clip, name = arrange(array, joints, axes)
-    assert name == wanted and clip.shape[2:] == (joints or clip.shape[2], 3)
-    if case == "UTD-MHAD":
-        assert clip[7, 0, 11, 2] == array[11, 2, 7]
-    elif case == "MSRAction3D, with a confidence":
-        assert np.array_equal(clip[7, 0, 11], array[7 * 20 + 11, :3])
+    with nullcontext() if wanted else pytest.raises(BadFile):
+        clip, name = arrange(array, joints, axes)
+        assert name == wanted and clip.shape[2:] == (joints, 3)
+        value = {(20, 3, 50): lambda: array[11, 2, 7], (800, 4): lambda: array[7 * 20 + 11, 2]}.get(shape)
+        assert value is None or clip[7, 0, 11, 2] == value()
 
 
-def with_nan():
-    x = arrays()["x_test"]
-    x[2, 3, 4] = np.nan
-    return x
-
-
-SIDES = ("train", 70), ("test", 6)
 WRONG = {  # arrays that differ, and what the line names
     "no y_test": ({"y_test": None}, "y_test"),
-    "objects": ({"y_train": np.array([{}] * 70)}, "y_train"),
-    "labels not one-hot": ({"y_train": np.zeros((70, 60))}, "y_train"),
-    "labels of another kind": ({"y_train": np.zeros(70)}, "y_train"),
-    "another width": ({"x_train": np.zeros((70, 60, 75)), "x_test": np.zeros((6, 60, 74))}, "x_t"),
-    "other frames": ({"x_test": np.zeros((6, 50, 150))}, "x_test"),
-    "other classes": ({"y_test": np.eye(60)[:6, :59]}, "x_test .*classes"),
+    "labels not one-hot": ({"y_train": np.zeros((12, 60))}, "y_train"),
+    "another width": ({"x_train": np.zeros((12, 60, 75)), "x_test": np.zeros((6, 60, 74))}, "x_t"),
     "clips and labels": ({"y_test": np.eye(60)[:5]}, "x_test"),
-    "Fortran order": ({"x_test": np.asfortranarray(np.zeros((6, 60, 150)))}, "x_test"),
-    "too few": (arrays(train=1), "not written"),
-    "nan": ({"x_test": with_nan()}, "x_test clip 2: .*--nan"),
+    "nan": ({"x_test": np.full((6, 60, 150), np.nan)}, "x_test clip 0: .*--nan"),
     "millimetres": ({"x_test": arrays()["x_test"] * 1000}, "x_test clip 0: .*--scale"),
-    "20 frames of 17 joints": ({f"x_{k}": np.zeros((n, 3, 20, 17, 1)) for k, n in SIDES}, "skeleton"),
-    "an unknown skeleton": (
-        {f"x_{side}": np.zeros((n, 9, 51)) for side, n in (("train", 70), ("test", 6))},
-        "skeleton",
-    ),
+    "an unknown skeleton": ({"x_train": np.zeros((12, 9, 51)), "x_test": np.zeros((6, 9, 51))}, "skeleton"),
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
-def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, case):
-    changes, message = WRONG[case]
+@pytest.mark.parametrize("changes, message", WRONG.values(), ids=WRONG)
+def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, changes, message):
     with pytest.raises(UserError, match=message):
-        convert(tmp_path, {key: value for key, value in (arrays() | changes).items() if value is not None})
+        convert(tmp_path, {key: value for key, value in (arrays(train=12) | changes).items() if value is not None})
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
 
 
-def damaged(whole):
-    return whole[:2000] + bytes(1000) + whole[3000:]
+def test_a_file_that_is_cut_is_refused(tmp_path):
+    def save(path, x_test, **given):
+        np.savez(path, **given)
+        np.save(path.with_name("x.npy"), x_test)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("x_test.npy", path.with_name("x.npy").read_bytes()[:-8])
 
-
-@pytest.mark.parametrize("damage", [lambda whole: b"words", damaged, lambda whole: whole[:-5000]])
-def test_damaged_files_are_refused(tmp_path, damage):
-    path = tmp_path / "a.npz"
-    np.savez_compressed(path, **arrays())
-    path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(UserError, match="a.npz"):
-        from_arrays.main([str(path), "--out", str(tmp_path / "a.h5")])
-
-
-def test_a_member_that_is_not_as_long_as_it_says(tmp_path):
-    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
-        for key, array in arrays().items():
-            data = io.BytesIO()
-            np.save(data, array)
-            archive.writestr(f"{key}.npy", data.getvalue()[: -8 if key == "x_test" else None])
     with pytest.raises(UserError, match="x_test"):
-        from_arrays.main([str(tmp_path / "a.npz"), "--out", str(tmp_path / "a.h5")])
+        convert(tmp_path, arrays(), save=save)
 
 
-@pytest.mark.parametrize("labels", [b"cos\nsystem\n(S'false'\ntR.", pickle.dumps(3), pickle.dumps((["a"], ["b"]))])
+@pytest.mark.parametrize("labels", [b"cos\nsystem\n(S'false'\ntR.", pickle.dumps((["a"], ["b"]))])
 def test_a_pickle_that_is_no_list_of_labels_is_refused(tmp_path, labels):
     folder = write_folder(tmp_path / "a", arrays(), labels=lambda content: labels)
     with pytest.raises(UserError, match="train_label.pkl"):

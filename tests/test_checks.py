@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import check_h5
-from clips.h5 import AXES_2D, write_h5
-from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, SKELETONS, Skeleton
+from clips.h5 import write_h5
+from clips.skeletons import KINECT_V1, KINECT_V2, MEDIAPIPE33, Skeleton
 from clips.skipped import BadFile
 from clips.units import check_size, find_odd, person_size, pick
 
@@ -38,7 +38,7 @@ def notes_on(skeleton, clips, **more):
     return find_odd([person for clip in clips for person in pick(clip[:, None])], skeleton, **more)
 
 
-@pytest.mark.parametrize("skeleton", [KINECT_V1, KINECT_V2, MEDIAPIPE33], ids=lambda skeleton: skeleton.name)
+@pytest.mark.parametrize("skeleton", [KINECT_V1, MEDIAPIPE33], ids=lambda skeleton: skeleton.name)
 def test_persons_as_they_should_be_give_no_note(skeleton):
     clips = moving_figures(skeleton)
     assert notes_on(skeleton, clips) == notes_on(skeleton, clips[:1]) == []
@@ -48,7 +48,7 @@ def test_persons_as_they_should_be_give_no_note(skeleton):
     assert 1 < person_size([*clips]) < 2
 
 
-@pytest.mark.parametrize("order", [MSR, UTD, [*range(19, -1, -1)], [*range(1, 20), 0], [1, 0, *range(2, 20)]], ids=str)
+@pytest.mark.parametrize("order", [MSR, UTD, [1, 0, *range(2, 20)]], ids=str)
 def test_joints_in_another_order_give_a_note(order):
     notes = notes_on(KINECT_V1, moving_figures(KINECT_V1)[:, :, order])
     assert any("order of kinect_v1" in note for note in notes)
@@ -62,13 +62,6 @@ OTHER += [(lambda x: x * [1, -1, -1], "-y"), (lambda x: x[..., [0, 2, 1]], "towa
 def test_other_units_and_axes_give_a_note(change, word):
     [note] = notes_on(KINECT_V2, change(moving_figures(KINECT_V2)))
     assert word in note
-
-
-def test_notes_on_pictures():
-    coco, clips = SKELETONS["coco17"], moving_figures(SKELETONS["coco17"]) * [0.3, -0.3, 1]
-    assert notes_on(coco, clips, is_2d=True) == []
-    [pixels], [up] = notes_on(coco, clips * 600, is_2d=True), notes_on(coco, clips * [1, -1, 1], is_2d=True)
-    assert "pixels" in pixels and "up" in up
 
 
 def test_notes_by_hand():
@@ -89,13 +82,9 @@ def test_pairs_that_swap_legs_and_not_arms_are_noted():
     def own(**change):
         return notes_on(dataclasses.replace(KINECT_V1, name="custom", **change), [])
 
-    legs = [*range(12), *range(16, 20), *range(12, 16)]
-    crossed = [*range(4), *range(16, 20), *range(8, 16), *range(4, 8)]  # the left arm and the right leg
-    assert own() == [] and own(pairs=None) == [] and own(pairs=tuple(range(20))) == []
-    for pairs, word in ((legs, "left shoulder"), (crossed, "no bone")):
-        assert any(word in line for line in own(pairs=tuple(pairs)))
     from_1 = tuple(min(parent + 1, 19) for parent in KINECT_V1.parents)
-    assert any("from 0" in line for line in own(parents=from_1))
+    assert own() == own(pairs=None) == [] and any("from 0" in line for line in own(parents=from_1))
+    assert any("left shoulder" in line for line in own(pairs=(*range(12), *range(16, 20), *range(12, 16))))
 
 
 @pytest.mark.parametrize("trained, scale, word", [(None, 1, 0.001), (1.6, 1, 0.001), (1600, 0.001, 1), (1.6, None, "")])
@@ -111,7 +100,7 @@ def test_write_h5_and_check_h5_say_the_same(tmp_path, capsys):
     path, clips = tmp_path / "a.h5", moving_figures(KINECT_V1)[:, :, UTD].reshape(40, 10, 60) * 1000
     splits = {"": (clips[4:], [0, 1] * 18), "test_": (clips[:4], [0, 1, 0, 1])}
     about = dict(frames=30, joints=20, persons=1, class_names=["a", "b"], protocol="", made_by="me")
-    for header, lines in (({"skeleton": "kinect_v1"}, 2), ({}, 1), ({"skeleton": "kinect_v1", "axes": AXES_2D}, 2)):
+    for header, lines in (({"skeleton": "kinect_v1"}, 2), ({}, 1)):
         write_h5(path, splits, **about | header)
         written = capsys.readouterr().err.splitlines()
         assert check_h5.main([str(path)]) == 0

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import check_h5
-from clips.h5 import SPLITS, center, open_writer, read_header, trim_and_center, validate, write_h5
+from clips.h5 import SPLITS, center, read_header, validate, write_h5
 from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
 from util import UserError
 
@@ -28,8 +28,7 @@ def path(tmp_path):
     return tmp_path / "some.h5"
 
 
-@pytest.mark.parametrize("joints, persons", [(17, 1), (25, 2)])
-def test_what_is_written_is_read(tmp_path, joints, persons):
+def test_what_is_written_is_read(tmp_path, joints=17, persons=2):
     width = joints * persons * 3
     given = splits(width)
     write_h5(tmp_path / "a.h5", given, joints=joints, persons=persons, **HEADER)
@@ -46,37 +45,11 @@ def test_what_is_written_is_read(tmp_path, joints, persons):
         assert read_header(file) == known | {"axes": "x, y, z", "skeleton": skeleton, "origin": None}
 
 
-def test_padding_takes_no_space(tmp_path):
-    clips = [clip(50, 75, i) for i in range(100)]
-    given = {split: (clips, np.zeros(100, int)) for split in SPLITS}
-    write_h5(tmp_path / "a.h5", given, joints=25, persons=2, **HEADER | {"frames": 1000})
-    packed = 3 * 100 * clips[0].nbytes
-    assert packed < (tmp_path / "a.h5").stat().st_size < 1.1 * packed
-
-
-def test_clips_may_come_in_any_order_and_lack_persons_and_validation(tmp_path):
-    with open_writer(tmp_path / "a.h5", {"": [0, 1], "test_": [1]}, joints=2, persons=2, **HEADER) as write:
-        write("test_", 0, clip(3, 12))
-        write("", 1, clip(4, 6))
-        write("", 0, clip(5, 12))
-    with h5py.File(tmp_path / "a.h5") as file:
-        assert validate(file) == []
-        assert np.array_equal(file["x"][1, :4, :6], clip(4, 6)) and not file["x"][1, :, 6:].any()
-        assert file["valid_x"].shape == (0, 120, 12)
-
-
 GOOD = clip(5, 150)
 NOT_WRITTEN = {  # the clips of x, their labels, further arguments, a word of the message
     "too long": ([GOOD, clip(121, 150)], [0, 0], {}, "clip 1"),
-    "too wide": ([GOOD, clip(5, 225)], [0, 0], {}, "clip 1"),
     "nan": ([GOOD, np.where(np.arange(5)[:, None] == 3, np.nan, GOOD)], [0, 0], {}, "clip 1"),
-    "beyond float32": ([GOOD, np.full((5, 150), 1e39)], [0, 0], {}, "clip 1"),
     "label too large": ([GOOD, GOOD], [0, 2], {}, "clip 1"),
-    "label no number": ([GOOD, GOOD], [0, 0.5], {}, "y: "),
-    "a clip fewer": ([GOOD], [0, 1], {}, "x: "),
-    "a clip more": ([GOOD] * 3, [0, 1], {}, "x: "),
-    "no clips": ([], [], {}, "x: "),
-    "splits without training": ([GOOD, GOOD], [0, 1], {"resplits": [[2] * 8]}, "resplits"),
     "an origin too far": ([GOOD, GOOD], [0, 1], {"origin": 26}, "origin"),
     "a skeleton that does not fit": ([GOOD, GOOD], [0, 1], {"skeleton": "coco17"}, "17 joints"),
     "two skeletons": ([GOOD, GOOD], [0, 1], {"skeleton": "kinect_v2", "parents": [0] * 25}, "one of the two"),
@@ -84,30 +57,20 @@ NOT_WRITTEN = {  # the clips of x, their labels, further arguments, a word of th
 }
 
 
-@pytest.mark.parametrize("case", NOT_WRITTEN)
-def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, case):
-    clips, labels, more, word = NOT_WRITTEN[case]
+@pytest.mark.parametrize("clips, labels, more, word", NOT_WRITTEN.values(), ids=NOT_WRITTEN)
+def test_what_is_wrong_is_refused_and_nothing_is_written(tmp_path, clips, labels, more, word):
     with pytest.raises(UserError, match=word) as error:
         write_h5(tmp_path / "a.h5", splits() | {"": (clips, labels)}, joints=25, persons=2, **HEADER | more)
     assert "\n" not in str(error.value) and not list(tmp_path.iterdir())
 
 
 SPOILED = [  # what is changed in the file or its attributes, and how the problem begins
-    ({"x": np.zeros((3, 120, 150))}, "x: "),
-    ({"y": np.zeros(3)}, "y: "),
     ({"valid_y": np.eye(2)[[0, 1, 0, 1]]}, "valid_x has 3 clips"),
-    ({"test_x": np.ones((3, 100, 150), "f4")}, "test_x has frames"),
-    ({"test_x": np.ones((0, 120, 150), "f4"), "test_y": np.ones((0, 2))}, "test_x has no clips"),
     ({"test_x": np.full((3, 120, 150), np.inf, "f4")}, "test_x: clip 0 has NaN"),
     ({"y": np.array([[1, 0], [0, 1], [1, 1]])}, "y: clip 2 "),
-    ({"resplits": np.eye(2, 9, dtype="u1")}, "resplits: split 1 "),
-    ({"resplits": np.array([np.arange(9) % 3, np.arange(9) % 4], "u1")}, "resplits: split 2 "),
     ({"joints": 24}, "attributes: "),
-    ({"joints": "many"}, "attribute joints"),
     ({"class_names": ["wave"]}, "attribute class_names"),
-    ({"class_names": [1, 2]}, "attribute class_names"),
     ({"origin": "spine"}, "attribute origin"),
-    ({"axes": b"z, y, x"}, "attribute axes"),
     ({"skeleton": "coco17"}, "attributes skeleton"),
 ]
 
@@ -131,11 +94,7 @@ def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path):
         assert (header["joints"], header["persons"], header["class_names"]) == (25, 2, ("class 0", "class 1"))
         assert header["skeleton"] is SKELETONS["kinect_v2"] and validate(file) == []
         file.attrs["class_names"] = np.array([b"wave", "hüpfen".encode()])  # as NumPy and MATLAB write text
-        file.attrs["skeleton"] = np.bytes_(b"kinect_v2")
         assert read_header(file)["class_names"] == ("wave", "hüpfen")
-        file.attrs["persons"] = 2
-        with pytest.raises(UserError, match="150 values of a frame"):
-            read_header(file)
 
 
 def test_check_h5(path, tmp_path, capsys):
@@ -157,25 +116,7 @@ def test_the_origin_is_a_joint_of_person_1_in_the_first_frame_with_that_person()
     given[1:, 0] = 1 + np.arange(12).reshape(4, 3)
     given[:2, 1] = 5
     absent = ~given.any(axis=(2, 3))
-    for joint, origin in ((1, [4, 5, 6]), (0, [1, 2, 3])):
-        moved = center(given, absent, joint)
-        assert np.array_equal(moved, (given - origin) * ~absent[..., None, None])
-
-
-def test_clips_are_trimmed_and_centered_as_recordings_are(tmp_path):
-    given = splits(2 * 17 * 3)
-    first = given[""][0][0]
-    first[0, :51], first[2] = 0, 0  # person 1 comes later, and a frame is empty
-    given["test_"][0][1][:, :51] = 0  # person 1 never comes
-    given["valid_"][0][2][:] = 0  # nobody comes
-    write_h5(tmp_path / "a.h5", given, joints=17, persons=2, origin=12, **HEADER)
-    with h5py.File(tmp_path / "a.h5") as file:
-        for split, (clips, _) in given.items():
-            for x, clip in zip(file[f"{split}x"][()], clips, strict=True):
-                wanted, moved = np.zeros_like(x), trim_and_center(clip.reshape(-1, 2, 17, 3), 12)
-                wanted[: len(moved), : 51 * moved.shape[1]] = moved.reshape(len(moved), 51 * moved.shape[1])
-                assert np.array_equal(x, wanted)
-        assert not file["x"][0, 1, 33:36].any() and not file["x"][0, 0, :51].any() and file["x"][0, 0].any()
+    assert np.array_equal(center(given, absent, 1), (given - [4, 5, 6]) * ~absent[..., None, None])
 
 
 # ---- skeletons
@@ -208,14 +149,12 @@ def test_a_skeleton_of_ones_own_keeps_its_names(tmp_path):
         assert (header["axes"] == "x, y, z") == (not is_2d)
 
 
-NO_SKELETON = [{"joints": ["a"]}, OWN | {"more": 1}, OWN | {"joints": ["a", "a", "b"]}, OWN | {"parents": [0, 0, "b"]}]
-NO_SKELETON += [OWN | {"parents": wrong} for wrong in ([0, 0], [0, 0, 0.0], [1, 2, 3], [0, 2, 1], "abc")]
-NO_SKELETON += [OWN | {"flip_pairs": [1, 2, 0]}, OWN | {"is_2d": "no"}, []]
+WRONG = [{"joints": ["a", "a", "b"]}, {"parents": [0, 0, "b"]}, {"parents": [0, 2, 1]}, {"flip_pairs": [1, 2, 0]}]
 
 
-@pytest.mark.parametrize("wrong", [b"{", b"[" * 100_000, b"\xff", *(json.dumps(one).encode() for one in NO_SKELETON)])
+@pytest.mark.parametrize("wrong", ["{", *(json.dumps(OWN | change) for change in [*WRONG, {"more": 1}])])
 def test_what_is_no_skeleton_is_refused(tmp_path, wrong):
-    (tmp_path / "mine.json").write_bytes(wrong)
+    (tmp_path / "mine.json").write_text(wrong)
     with pytest.raises(UserError, match=r"^[^\n]*mine.json: [^\n]*$"):
         read_skeleton_file(tmp_path / "mine.json")
 

@@ -7,7 +7,6 @@ import json
 from clips import protocols
 from clips.h5 import split_validation
 from ntu_text import ARRAYS, FIXTURES
-from seq_transformation import count_sides
 
 PEOPLE = (1, 2), (3, 6)  # who train, who test
 NTU, NTU120 = protocols.dataset("NTU"), protocols.dataset("NTU120")
@@ -68,10 +67,3 @@ def test_the_lists_fit_each_other_and_the_published_counts():
             assert [count % (3 * 2 * 60 if protocol.field != "camera" else 2 * 60) for count in sides] == [0, 0]
     demo = protocols.dataset("DEMO")
     assert [protocol.train for protocol in demo.protocols] == [protocol.train for protocol in NTU.protocols]
-
-
-def test_whether_the_counts_are_the_full_ones():
-    cv = NTU.protocols[1]
-    assert ": the full " in NTU120.count(113945) and ": not the full " in NTU.count(5)
-    assert ": the full counts" in count_sides(cv, 37646, 18932, 56578)
-    assert ": not the full " in count_sides(cv, 2, 1, 4)

