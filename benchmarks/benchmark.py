@@ -116,7 +116,7 @@ def testing(batch, device, amp=False, release_amp=False):
         with torch.autocast(device.type, torch.bfloat16, enabled=amp):
             return form(x).float()
 
-    release, folded = Release(net, batch), Folded(net, amp)
+    release, folded = Release(net, batch), Folded(net, torch.bfloat16 if amp else None)
     ways = {"release": partial(forward, release, release_amp), "module": partial(forward, net, amp)}
     ways["folded"] = partial(forward, folded, False)
     expected = forward(release, False)

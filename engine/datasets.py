@@ -115,6 +115,6 @@ def sample_people(clips):
 
 def find_odd_training(clips):
     """What is odd about the Clips that train: a list of lines, as tools/check_h5.py notes them."""
-    labels = {*clips.label[clips.ids("train", "valid")].tolist()}
+    labels = {*clips.label[clips.ids("train", "valid")].cpu().tolist()}
     empty = describe_empty(labels, clips.class_names)
     return [*empty, *find_odd(sample_people(clips), clips.skeleton, not clips.spatial)]
