@@ -84,6 +84,14 @@ def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_
     with h5py.File(tmp_path / "a.h5") as file:
         clips = np.concatenate([file["x"], file["valid_x"]]).reshape(8, 5, -1, 25, 3)[:, :, 0]
     assert abs(clips).max() < 2.5
+    (tmp_path / "names.txt").write_text("one")
+    with pytest.raises(UserError, match="names.txt"):
+        from_pyskl.main(
+            [
+                str(tmp_path / "a.pkl"),
+                *map(str, ("--out", tmp_path, "--classes", tmp_path / "names.txt", "--nan", "absent")),
+            ]
+        )
     with pytest.raises(UserError, match="--test"):
         (tmp_path / "b.pkl").write_bytes(pickle.dumps(content["annotations"]))
         from_pyskl.main([str(tmp_path / "b.pkl"), "--out", str(tmp_path), "--nan", "absent"])
