@@ -81,8 +81,11 @@ def count_from_0(labels, args, path):
 
 
 def name_classes(number, args):
-    """The names of --classes, or else "class 0", "class 1", ..."""
-    return protocols.read_lines(args.classes) if args.classes else tuple(f"class {i}" for i in range(number))
+    """The names of --classes, or else "class 0", "class 1", ... Raises UserError."""
+    names = protocols.read_lines(args.classes) if args.classes else tuple(f"class {i}" for i in range(number))
+    if len(names) < number:
+        raise UserError(f"{args.classes}: {len(names)} names, but labels 0 to {number - 1}")
+    return names
 
 
 def note(text):

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
+import from_arrays
 import from_pyskl
 from clips.poses import LivePoses
 from clips.recordings import read_any
@@ -83,6 +84,23 @@ def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_
     with h5py.File(tmp_path / "a.h5") as file:
         clips = np.concatenate([file["x"], file["valid_x"]]).reshape(8, 5, -1, 25, 3)[:, :, 0]
     assert abs(clips).max() < 2.5
+    (tmp_path / "names.txt").write_text("one")
+    with pytest.raises(UserError, match="names.txt"):
+        from_pyskl.main(
+            [
+                str(tmp_path / "a.pkl"),
+                *map(str, ("--out", tmp_path, "--classes", tmp_path / "names.txt", "--nan", "absent")),
+            ]
+        )
     with pytest.raises(UserError, match="--test"):
         (tmp_path / "b.pkl").write_bytes(pickle.dumps(content["annotations"]))
         from_pyskl.main([str(tmp_path / "b.pkl"), "--out", str(tmp_path), "--nan", "absent"])
+
+
+def test_a_set_s_axes_are_said_where_they_are_taken_from_its_sizes(tmp_path, capsys):
+    clips = np.random.default_rng(0).normal(scale=0.3, size=(6, 2, 8, 25, 3)).astype(np.float32)
+    for side in ("train", "val"):
+        np.save(tmp_path / f"{side}_data.npy", clips)
+        np.save(tmp_path / f"{side}_label.npy", np.arange(6) % 2)
+    from_arrays.main([str(tmp_path), "--out", str(tmp_path / "a.h5")])
+    assert "MTVC" in capsys.readouterr().err

@@ -162,12 +162,16 @@ def convert(sides, args):
     choose_skeleton(train, args)
     known = known_skeleton(args.skeleton)
     try:
-        *_, sizes = find_axes(train.shape[1:], known and len(known.joints), args.axes)
+        name, _, sizes = find_axes(train.shape[1:], known and len(known.joints), args.axes)
     except BadFile as error:
         raise train.error(f"does not say its axes: {error.args[1]}") from None
+    if not args.axes and name not in ("CTVM", "CTV"):
+        note(f"{train.name}: a clip is taken for {name} (T frames, M persons, V joints, C values), else use --axes")
     labels = count_from_0(np.concatenate([labels for _, labels, _ in sides.values()]), args, args.source)
     classes = max(1 + labels.max(), *(n or 0 for *_, n in sides.values()))
     ntu = {60: "NTU", 120: "NTU120"}.get(classes) if args.skeleton == "kinect_v2" and not args.classes else None
+    if ntu:
+        note(f"{classes} classes of Kinect v2's joints are taken for those of {ntu}; --classes names others")
     empty = np.zeros((1, sizes["V"] * 3), np.float32)
 
     def clips():
