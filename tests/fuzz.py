@@ -126,7 +126,7 @@ def write_pickle(rng, content, path):
 
 
 def write_mat(rng, content, path):
-    savemat(path, {"d_skel": content, "n": 3}, do_compression=rng.random() < 0.5)
+    savemat(path, {"d_skel": np.array(content, order="C"), "n": 3}, do_compression=rng.random() < 0.5)
 
 
 def write_npy(rng, content, path):
