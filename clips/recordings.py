@@ -33,7 +33,6 @@ from safe.arguments import argument_type, positive_float, up_to
 from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
-LARGEST = 2**32  # bytes of an array
 ARRAYS = (".npy", ".mat", ".txt", ".csv")
 LARGEST_CLIP = 2**30  # bytes of an array; an hour of two persons of 25 joints takes 65 MB
 
@@ -144,8 +143,6 @@ def _read_array(array, skeleton, flags):
         raise BadFile(None, "say which skeleton arrays have, with --skeleton NAME or FILE.json")
     if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
         raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
-    if array.nbytes > LARGEST:
-        raise BadFile(None, f"{array.nbytes / 2**30:,.1f} GB, more than {LARGEST >> 30}")
     if array.ndim == 5:
         raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
     if array.nbytes > LARGEST_CLIP:

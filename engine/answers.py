@@ -21,7 +21,7 @@ def score(logits, label, class_names):
     classes or fewer there is no top-5.
     """
     right = label[logits.argmax(dim=1) == label]
-    counts = (of.bincount(minlength=len(class_names)).tolist() for of in (label, right))
+    counts = (of.bincount(minlength=len(class_names)).cpu().tolist() for of in (label, right))
     classes = [
         {"class": name, "clips": n, "top1": 100 * k / n if n else None}
         for name, n, k in zip(class_names, *counts, strict=True)

@@ -80,7 +80,7 @@ class Rows:
             if not is_one_hot(row[None]).all():
                 raise self.error(f"is not one-hot in row {len(labels)}")
             labels.append(row.argmax())
-        if len(labels) != self.shape[0]:
+        if len(self.shape) != 2 or len(labels) != self.shape[0]:
             raise self.error(f"is {self.dtype} {self.shape}, not class indices, nor one-hot (clips, classes)")
         return np.array(labels), self.shape[1]
 
