@@ -240,7 +240,8 @@ def change_h5(rng, path):
             return
         shape = tuple(pick(rng, [1, 9, 1000, 10**9]) if rng.random() < 0.3 else n for n in x.shape)
         options = pick(rng, [{"chunks": True}, {"compression": "gzip"}, {"fillvalue": 1}, {}])
-        file.create_dataset(key, shape, x.dtype, **options)
+        with suppress(ValueError):  # larger than HDF5 can write
+            file.create_dataset(key, shape, x.dtype, **options)
 
 
 # ---- kinds of files
@@ -339,7 +340,8 @@ def read_some(name, kind, numbers, args, outcomes):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.alarm(0)
         signal.setitimer(signal.ITIMER_PROF, 0)
-        make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
+        with redirect_stderr(io.StringIO()):  # notes on random joints
+            make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
         before = peak_memory()
         signal.alarm(WAIT)
         signal.setitimer(signal.ITIMER_PROF, SECONDS)

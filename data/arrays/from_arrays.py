@@ -59,7 +59,9 @@ class Rows:
         try:
             read = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}[npy.read_magic(file)]
             return read(file)
-        except (ValueError, KeyError) as error:
+        except (*DAMAGED_ZIP, OSError, MemoryError):
+            raise
+        except Exception as error:  # NumPy raises many types for a damaged header
             raise self.error(f"is not a .npy array ({shorten(error, 150)})") from None
 
     def __iter__(self):
