@@ -212,7 +212,10 @@ def read_metadata(content, net):
     names = list(_read(content, "class_names", [], [str]))
     if of_release and net.num_joint == 25 and net.num_classes in (60, 120):
         names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
-    skeleton = read_skeleton(_read(content, "skeleton", {}, {str: object}), net.num_joint)
+    try:
+        skeleton = read_skeleton(_read(content, "skeleton", {}, {str: object}), net.num_joint)
+    except TypeError as error:  # values of other types
+        raise ValueError(f"its skeleton: {error}") from None
     if skeleton.name == "unknown" and "skeleton" not in content:
         known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
         skeleton = known if len(known.joints) == net.num_joint else skeleton

@@ -123,6 +123,12 @@ META = {
     "recipe": (5, "minus", "paper," + "y" * 10**5),
     "ablate": ("one-gcn", [["one-gcn"]], ["gcn"], ["one-gcn", "two-gcn"], ["frame-index"]),
     "variant": (5, "wide", "acceleration"),
+    "skeleton": (
+        [1],
+        {"skeleton": ["kinect_v2"]},
+        {"parents": [[0]] * 25},
+        {"joint_names": [[1]] * 25, "parents": [0] * 25},
+    ),
 }
 
 
