@@ -13,7 +13,6 @@ import json
 import os
 import re
 import signal
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -205,6 +204,8 @@ def epochs(args, device, report):
 
 def nucla(args, device, report):
     """Three runs of the paper's recipe and of plus, side by side, and what a CPU gave for the same seeds."""
+    from engine.answers import mean_and_std, with_spread
+
     for name, (flags, logs) in NUCLA.items():
         with report.attempt(f"N-UCLA, {name}"), tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "NUCLA_CV.h5").symlink_to(args.nucla)
@@ -219,16 +220,13 @@ def nucla(args, device, report):
             took, ours = time.perf_counter() - start, [run["last_top1"] for run in json.loads(done.stdout)["runs"]]
             cpu = [last_top1(logs.format(seed)) for seed in (1, 2, 3)]
             title = "N-UCLA, top-1 of the last epoch, three seeds"
-            report.add(title, recipe=name, device=mean_and_std(ours), cpu=mean_and_std(cpu), seconds=took)
+            here, there = (with_spread(*mean_and_std(values)) for values in (ours, cpu))
+            report.add(title, recipe=name, device=here, cpu=there, seconds=took)
 
 
 def last_top1(log):
     text = (util.ROOT / "pretrained/NUCLA/logs" / log).read_text(encoding="utf-8")
     return float(re.search(r"last epoch \d+: top-1 ([\d.]+)%", text)[1])
-
-
-def mean_and_std(values):
-    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
 
 
 # ---- the page

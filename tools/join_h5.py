@@ -63,8 +63,9 @@ def main(argv=None):
         clips, names, words = [], [], []  # clips: (number of the h5, split, number in it, class)
         for i, (path, header) in enumerate(zip(paths, headers, strict=True)):
             packed = Clips.read(path)  # validates all values
+            places = [(i, split, n) for split in SPLITS for n in range(len(files[i][f"{split}x"]))]
             labels = (packed.label + len(names)).tolist()
-            clips += [(i, split, n, labels.pop(0)) for split in SPLITS for n in range(len(files[i][f"{split}x"]))]
+            clips += [(*place, label) for place, label in zip(places, labels, strict=True)]
             names += [f"{path.stem}: {name}" for name in header["class_names"]]
             words.append(f"{path.stem} (SHA-256 {packed.sha256})")
         chosen = choose(clips, args.whole)
