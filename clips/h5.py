@@ -22,7 +22,6 @@ A file from elsewhere may lack the attributes if its x are 150 wide: it then has
 Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
-import sys
 from collections import Counter
 from contextlib import contextmanager
 from operator import index
@@ -34,6 +33,7 @@ import util
 from clips import checks
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from clips.units import FARTHEST, SAMPLE, find_odd, pick
+from safe.progress import note
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
@@ -134,8 +134,8 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
             if missing[split].any():
                 raise util.UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
         trained = {*labels[""].tolist(), *labels["valid_"].tolist()}
-        for note in (*checks.describe_empty(trained, names), *_find_odd(people, header)):
-            print(f"note: {path}: {note}", file=sys.stderr)
+        for odd in (*checks.describe_empty(trained, names), *_find_odd(people, header)):
+            note(f"{path}: {odd}")
 
 
 def _checked_labels(labels, what, classes):

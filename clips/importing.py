@@ -1,20 +1,19 @@
 """What importers share: the h5 of a data set, and the table at the end."""
 
 import re
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
-from clips.recordings import UP, as_poses, default_origin, read_axes
+from clips.recordings import add_units, as_poses, default_origin, read_axes
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
 from clips.skipped import BadFile
 from clips.units import check_size
-from safe.arguments import argument_type, positive_float
+from safe.arguments import argument_type
 from safe.files import remove_stale_parts
-from safe.progress import progress
+from safe.progress import note, progress
 from util import UserError, readable, shorten
 
 
@@ -27,10 +26,8 @@ def add_arguments(parser, of, axes=False, labels=False):
     if axes:
         order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
         add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
-    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
-    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
+    add_units(parser, of)
     add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
-    add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
     if labels:
         add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
         add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
@@ -86,11 +83,6 @@ def name_classes(number, args):
     if len(names) < number:
         raise UserError(f"{args.classes}: {len(names)} names, but labels 0 to {number - 1}")
     return names
-
-
-def note(text):
-    """A line about what is odd, or about what was taken for what."""
-    print(readable(f"note: {text}"), file=sys.stderr)
 
 
 def natural(name):

@@ -1,6 +1,5 @@
 """Data sets of one person a clip, of Kinect v1's joints, of which odd subjects train and even ones test."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +9,7 @@ from clips.h5 import ORIGIN, trim_and_center
 from clips.importing import write_set
 from clips.skeletons import KINECT_V1
 from safe.arguments import ArgumentParser
+from safe.progress import note
 from util import UserError, __version__, shorten
 
 LEFT_LEG, RIGHT_LEG = [12, 13], [16, 17]  # hip and knee of Kinect v1
@@ -59,8 +59,7 @@ def convert(argv, doc, out, read, class_names):
         made_by=f"{out.stem} of sgn {__version__}",
     )
     if crossed:
-        some = shorten(", ".join(crossed), 100)
-        print(f"note: {len(crossed)} clips have crossed legs, and are kept: {some}", file=sys.stderr)
+        note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
 
 
 def has_crossed_legs(clip):

@@ -69,6 +69,10 @@ class Found(NamedTuple):
     identity: np.ndarray  # (n,) NaN where there is none
     values: np.ndarray  # (n, joints of the skeleton, 3) float64 as in the file, NaN for a joint that is absent
 
+    def select(self, rows):
+        """Some of the persons."""
+        return self._replace(frame=self.frame[rows], identity=self.identity[rows], values=self.values[rows])
+
     def identities(self):
         """(n,), or None if some person has none, or two of a frame have the same."""
         pairs = np.unique(np.stack([self.frame, self.identity]), axis=1)
@@ -97,7 +101,7 @@ def _to_clip(found, flags, notes):
     there, values, points, seen = _locate(found, flags)
     if not len(values):
         raise BadFile(None, "nobody is in it")
-    found = found._replace(frame=found.frame[there], identity=found.identity[there])
+    found = found.select(there)
     identities = found.identities()
     if identities is None and np.isfinite(found.identity).any():
         notes = *notes, SAME.format(found.tool.identity)
@@ -144,7 +148,7 @@ class LivePoses:
         if not len(values):
             return None
         self.kind = kind
-        identities = found._replace(frame=found.frame[there], identity=found.identity[there]).identities()
+        identities = found.select(there).identities()
         self.trusted &= identities is not None or np.isnan(found.identity).all()
         place = self.places.step(self.frames, points, seen, identities if self.trusted else None)
         clip = np.zeros((self.flags.persons, *values.shape[1:]), np.float32)
@@ -181,7 +185,7 @@ def _locate(found, flags):
         return np.zeros(0, bool), values, values, values
     seen = np.isfinite(values).all(axis=2)
     if tool.is_2d:
-        points, seen = values[..., :2], seen & (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=2)
+        points, seen = values[..., :2], seen & is_seen(values)
         points = np.where(seen[..., None], points, 0)
         values = normalize(values, seen, flags.size)
     else:
@@ -190,6 +194,11 @@ def _locate(found, flags):
         points = np.where(seen[..., None], values, 0)
     there = seen.any(axis=1)
     return there, values[there], points[there], seen[there]
+
+
+def is_seen(values):
+    """Which joints of a picture were found: (..., joints, 3) x, y, score -> (..., joints) bool."""
+    return (values[..., 2] > 0) & (values[..., :2] != 0).any(axis=-1)
 
 
 def normalize(values, seen, size):

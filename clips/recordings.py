@@ -20,6 +20,7 @@ from clips.poses import (
     fill_absent,
     is_folder_of_frames,
     is_numbers,
+    is_seen,
     load_json,
     normalize,
     picture_size,
@@ -29,7 +30,7 @@ from clips.skeletons import SKELETONS, known_skeleton
 from clips.skipped import BadFile, Skipped
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
-from safe.arguments import argument_type, positive_float, up_to
+from safe.arguments import argument_type, positive_float, whole
 from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
@@ -41,11 +42,17 @@ def add_arguments(parser):
     """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
     add = parser.add_argument
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
-    add("--persons", type=up_to(100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
+    add("--persons", type=whole(1, 100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
     axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
     add("--axes", type=argument_type(read_axes), help=f"{axes}persons in a .json is frames of one, or one frame")
-    add("--up", choices=UP, help="the axis that points up, as in --up=-z, where a file's format does not say (y)")
-    add("--scale", type=positive_float, default=1.0, help="factor from such a file's unit to metres (%(default)s)")
+    add_units(parser, "files whose format does not say")
+
+
+def add_units(parser, of):
+    """Adds the flags that say what the numbers of joints mean. of: whose, in words."""
+    add = parser.add_argument
+    add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
+    add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
     add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
 
 
@@ -200,7 +207,7 @@ def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
         if up or scale != 1:
             raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
         clip = fill_absent(clip, known)
-        what, seen = "x / width - 0.5, y / height - 0.5", (clip[..., 2] > 0) & (clip[..., :2] != 0).any(axis=-1)
+        what, seen = "x / width - 0.5, y / height - 0.5", is_seen(clip)
         if size and ((clip >= 0).all() or np.abs(clip[seen]).max() >= 2):  # else they are of that form already
             what = "pixels" if clip.max() > 2 else "x / width, y / height"
             clip = normalize(clip, seen, size).astype(clip.dtype)

@@ -8,12 +8,12 @@ process writes and prints. In a single process these functions work too, and do 
 
 import ctypes
 import os
-import sys
 from contextlib import suppress
 
 import torch
 from torch import distributed as dist
 
+from safe.progress import note
 from util import UserError, readable, shorten
 
 # What torchrun sets for each process
@@ -95,7 +95,8 @@ def print_once(*values, **kwargs):
 
 def warn_once(message):
     """A line on standard error, from the main process only."""
-    print_once(f"note: {message}", file=sys.stderr)
+    if is_main_process():
+        note(message)
 
 
 def shard(n):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import sys
 import time
 
 import torch
@@ -13,6 +12,7 @@ from engine import answers, distributed, logs
 from engine.checkpoint import load_checkpoint
 from engine.config import Config
 from engine.datasets import DATASETS, sample_people
+from safe.progress import note
 from safe.schema import check_schema
 from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError, readable
@@ -136,7 +136,7 @@ class RunState:
             date = time.strftime("%Y-%m-%d", time.localtime(best.stat().st_mtime))
             kept = f"; it is {self._previous('best.pth').name} until this run ends" if finished else ""
             what = f"{finished or 'an unfinished run'}{other}, {date}"
-            print(f"note: {best} is replaced ({what}){kept}", file=sys.stderr)
+            note(f"{best} is replaced ({what}){kept}")
         for name in RESULTS:
             if finished and self.file(name).exists():
                 os.replace(self.file(name), self._previous(name))

@@ -56,11 +56,6 @@ def number(low, high):
     return _within(float, low, high, f"a number from {low:,g} to {high:,g}")
 
 
-def up_to(most, kind=int):
-    """An argparse type: a number from 1 to `most`."""
-    return (whole if kind is int else number)(1, most)
-
-
 def _within(kind, low, high, words):
     def read(text):
         try:
@@ -79,10 +74,7 @@ positive_int = whole(1, 10**6)  # frames, clips, samples, classes, workers, ...
 positive_float = number(1e-30, 1e30)  # float32 holds these
 nonnegative_float = number(0, 1e30)
 fraction = number(1e-30, 1)
-angle = number(-360, 360)  # degrees
-dpi = whole(10, 1200)
-fps = number(1, 240)
-index = whole(0, 10**6)  # what counts from 0
+fps = number(1, 1000)
 seed = whole(0, 2**32 - 1)
 
 

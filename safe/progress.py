@@ -1,6 +1,9 @@
-"""Progress bars, on terminals alone."""
+"""Progress bars, on terminals alone, and what is said beside them."""
 
 import os
+import sys
+
+from util import readable
 
 
 def progress(*args, disable=None, **kwargs):
@@ -16,3 +19,8 @@ def print_above_bars(line, file):
     from tqdm import tqdm
 
     tqdm.write("\x1b[2K" * file.isatty() + line, file=file)
+
+
+def note(text):
+    """A line on standard error about what is odd, or what was taken for what."""
+    print(readable(f"note: {text}"), file=sys.stderr)

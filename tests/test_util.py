@@ -46,9 +46,9 @@ WRONG = {  # flags, and what the one line has
 @pytest.mark.parametrize("flags", WRONG)
 def test_a_wrong_flag_is_one_line(flags, capsys):
     parser = arguments.ArgumentParser()
-    types = {"--batch-size": "positive_int", "--lr": "positive_float", "--fps": "fps", "--dpi": "dpi"}
-    for flag, kind in types.items():
-        parser.add_argument(flag, type=getattr(arguments, kind))
+    types = {"--batch-size": arguments.positive_int, "--lr": arguments.positive_float, "--fps": arguments.fps}
+    for flag, kind in (types | {"--dpi": arguments.whole(10, 1200)}).items():
+        parser.add_argument(flag, type=kind)
     with pytest.raises(SystemExit) as stopped:
         parser.parse_args(flags.split(" "))
     err = capsys.readouterr().err

@@ -159,7 +159,7 @@ def main(argv=None):
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=Path, required=True, help="file to write, .onnx or .pt2")
     add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
-    add("--opset", type=arguments.up_to(99), help="version of ONNX's operators, from 18 on (the exporter's own)")
+    add("--opset", type=arguments.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
     add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
     add("--runs", type=arguments.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")

@@ -60,7 +60,7 @@ KEPT = 0.95  # of the validation clips that are right, by --choose-unknown
 def window_length(text):
     """An argparse type: "60" for frames, "2s" for seconds: (the number, whether it is seconds)."""
     seconds = text.endswith("s")
-    return (arguments.positive_float if seconds else arguments.up_to(LONGEST))(text.removesuffix("s")), seconds
+    return (arguments.positive_float if seconds else arguments.whole(1, LONGEST))(text.removesuffix("s")), seconds
 
 
 def parse_args(argv=None):
@@ -70,7 +70,7 @@ def parse_args(argv=None):
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
     samples = "samples of frames, whose logits are averaged (as in testing: 5, or 20 of --recipe plus; live 1)"
-    add("--samples", type=arguments.up_to(1000), help=samples)
+    add("--samples", type=arguments.whole(1, 1000), help=samples)
     add("--seed", type=arguments.seed, default=1, help="of the samples (%(default)s)")
     add("--top", type=arguments.positive_int, help="classes to print (5; of windows 1)")
     add("--unknown", type=arguments.fraction, default=0.0, metavar="P", help="below this probability: unknown")
@@ -84,7 +84,7 @@ def parse_args(argv=None):
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
     add("--origin", type=int, help=origin)
     fps = f"frames a second, if not about {RATE} as in training: they are resampled"
-    add("--fps", type=arguments.up_to(1000, float), help=fps)
+    add("--fps", type=arguments.fps, help=fps)
     add("--windows", action="store_true", help="classify a long recording window by window")
     add("--live", action="store_true", help="read frames from standard input")
     window = "frames of a window, or seconds, as in 2s (about a training clip's length)"
@@ -126,7 +126,7 @@ class Inputs:
         for kind, text in self.classifier.odd(poses, self.args.up):
             if kind not in self.noted:
                 self.noted.add(kind)
-                print(f"note: {where}{text}", file=sys.stderr)
+                progress.note(f"{where}{text}")
 
     def note_live(self, poses):
         """Prints the same of a live frame, (1, persons, joints, 3), of which the first with a person is judged."""
@@ -277,7 +277,7 @@ def choose_unknown(args, classifier):
     checkpoint, clips = classifier.checkpoint, Clips.read(args.choose_unknown)
     checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
     if checkpoint.select != "val" and checkpoint.about.get("data_sha256") == clips.sha256:
-        print("note: it was trained on these clips: --unknown is too high; train with --select val", file=sys.stderr)
+        progress.note("it was trained on these clips: --unknown is too high; train with --select val")
     clips = clips.resplit(checkpoint.split)
     ids = clips.ids("valid")
     logits = predict_logits(checkpoint.net, clips, ids, checkpoint.recipe, args.seed, args.samples)

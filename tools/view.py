@@ -195,8 +195,8 @@ def view_files(args, data):
     done, some = len(data["clips"]), min(len(files), args.clips)
     if not done:
         raise UserError(f"none of the {some} files could be read")
-    for note in notes.values():
-        print(f"note: {note}", file=sys.stderr)
+    for text in notes.values():
+        progress.note(text)
     data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
     if some < len(files):
         data["about"].append(f"the first {some} of {len(files)} recordings (--clips)")

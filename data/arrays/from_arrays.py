@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import h5, protocols
 from clips.arrays import arrange, find_axes
 from clips.checks import is_one_hot
-from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, write_set
 from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
 from safe import pickles
 from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
+from safe.progress import note
 from safe.zips import DAMAGED_ZIP
 from util import UserError, __version__, name_file_in_errors, regular, shorten
 

@@ -20,13 +20,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import h5
-from clips.importing import named_skeleton, natural, note, origin_of, write_set
+from clips.importing import named_skeleton, natural, origin_of, write_set
 from clips.recordings import add_arguments, flags_of, read_any
 from clips.skeletons import known_skeleton
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
 from safe.arguments import ArgumentParser, argument_type
 from safe.program import exit_on_error
-from safe.progress import progress
+from safe.progress import note, progress
 from util import UserError, __version__
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5

@@ -17,10 +17,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.importing import note, write_set
+from clips.importing import write_set
 from clips.nucla import ACTIONS, JOINTS, read_json
 from safe.arguments import ArgumentParser, whole
 from safe.program import exit_on_error
+from safe.progress import note
 from safe.zips import read_members
 from util import UserError, __version__
 

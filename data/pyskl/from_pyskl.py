@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import h5 as layout
 from clips import protocols
 from clips.arrays import absent_if_nan
-from clips.importing import add_arguments, count_from_0, name_classes, note, origin_of, place, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, write_set
 from clips.ntu import center_clip
 from clips.poses import fill_absent
 from clips.skeletons import known_skeleton
@@ -38,6 +38,7 @@ from safe import pickles
 from safe.arguments import ArgumentParser
 from safe.pickles import show
 from safe.program import exit_on_error
+from safe.progress import note
 from util import UserError, __version__, shorten
 
 # The training lists of NTU's files by protocol
