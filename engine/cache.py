@@ -1,7 +1,6 @@
 """main.py --cache: packed clips beside their h5, `<name>.packed.pt`, mapped into memory the next time."""
 
 import pickle
-import sys
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ import torch
 from clips.skeletons import read_skeleton
 from data import Clips, as_ranges
 from safe.files import state_of
+from safe.progress import note
 from util import atomic_write
 
 VERSION = 6  # of what is in a cache
@@ -29,7 +29,7 @@ def read_cached(path):
         with atomic_write(packed) as part:
             torch.save(content | {"state": state}, part)
     except OSError as error:
-        print(f"note: {packed}: not written: {error.strerror}", file=sys.stderr)
+        note(f"{packed}: not written: {error.strerror}")
     return clips
 
 
@@ -41,6 +41,8 @@ def read(packed, state):
             return None
         frames, length, label, resplits = (content[name] for name in ARRAYS)
         header = {name: content[name] for name in HEADER}
+        if frames.dim() != 2 or frames.shape[1] != 3 * header["joints"]:  # or a skeleton of any size would be built
+            return None
         header["skeleton"] = read_skeleton(content["skeleton"], header["joints"])
         splits = as_ranges(content["sizes"])
         whole = (length >= 0).all() and len(frames) == length.sum() + 1 and len(label) == len(length)

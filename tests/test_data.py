@@ -107,6 +107,9 @@ def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch
         torch.save(made_up, packed)
         again = read_cached(path)
         assert (again.length.tolist(), again.label.tolist()) == ([30, 7, 1], [0, 1, 0])
+    made_up = torch.load(packed, weights_only=True)
+    torch.save(made_up | {"joints": 10**9, "skeleton": {}}, packed)  # more than the frames have
+    assert read_cached(path).joints == 25
     for damaged in (b"cut", content[:-2000], content[:3000]):
         packed.write_bytes(damaged)
         assert read_cached(path).frames[0, 0] == 9
