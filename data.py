@@ -23,7 +23,7 @@ from safe import progress
 from safe.h5 import open_h5
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Clips:
     """All clips of an h5, packed: persons split, empty frames dropped, no padding.
 

@@ -22,23 +22,22 @@ def sgn(checkpoint=None, dataset=None, case=0, num_classes=60, num_joint=25, seg
     """SGN on the CPU: takes (batch, seg, 3 * num_joint) in metres, returns logits (batch, num_classes).
 
     checkpoint: path of a checkpoint, ours or the release's. dataset, case: or the one of results/ or pretrained/. With
-    either, the network has its weights and is in evaluation mode; otherwise it has new weights for num_classes,
-    num_joint and seg, from torch's generator, and is in training mode. folded: the form for inference,
-    engine.folded.Folded, of a checkpoint. Raises ValueError for a checkpoint that is missing, damaged or not SGN's.
+    either, the network is in evaluation mode; otherwise it has new weights for num_classes, num_joint and seg, and is
+    in training mode. folded: engine.folded.Folded of a checkpoint. Raises ValueError for one that is missing, damaged
+    or not SGN's.
     """
     with _own_modules():
         if checkpoint is None and dataset is None:
             from model import SGN
-        else:
-            from engine.checkpoint import find_checkpoint, load_checkpoint
-        if folded:
-            from engine.folded import Folded
-    if checkpoint is None and dataset is None:
-        return SGN(num_classes, num_joint, seg)
-    if dataset is not None:
-        checkpoint = find_checkpoint(_ROOT / "results", dataset, "SGN", case)
-    net = load_checkpoint(checkpoint).net
-    return Folded(net).eval() if folded else net
+
+            return SGN(num_classes, num_joint, seg)
+        from engine.checkpoint import find_checkpoint, load_checkpoint
+        from engine.folded import Folded
+
+        if dataset is not None:
+            checkpoint = find_checkpoint(_ROOT / "results", dataset, "SGN", case)
+        net = load_checkpoint(checkpoint).net
+        return Folded(net).eval() if folded else net
 
 
 @contextmanager

@@ -36,7 +36,6 @@ if __name__ == "__main__":
 
 from clips.skeletons import STREAMS
 from engine import answers, distributed, runs
-from engine.accelerate import check_amp
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
 from engine.datasets import DATASETS, find_h5, find_odd_training
@@ -132,8 +131,8 @@ def add_running(add):
 
 def check(args):
     """Raises UserError for flags that do not go together."""
-    if args.resume and not args.train:
-        raise UserError("--resume continues training: leave out --train 0")
+    if (args.resume or args.class_weights) and not args.train:
+        raise UserError("--resume, --class-weights: these are for training; leave out --train 0")
     if args.ensemble and (args.train or args.seeds or args.splits):
         raise UserError("--ensemble: tests checkpoints, with --train 0 and without --seeds and --splits")
     if args.weights and not args.ensemble:
@@ -162,11 +161,9 @@ def warn(config, clips):
 def plan(args, config, init, h5, data_sha256):
     """The runs of a command line on the clips of that digest."""
     home, data = args.results / config.dataset / config.folder, (h5, data_sha256)
-    if args.splits:
-        return [Run(f"split{n}", replace(config, split=n), home / f"split{n}", *data, init) for n in args.splits]
-    if args.seeds:
-        return [Run(f"seed{n}", replace(config, seed=n), home / f"seed{n}", *data, init) for n in args.seeds]
-    return [Run("", config, home, *data, init)]
+    kind, numbers = ("split", args.splits) if args.splits else ("seed", args.seeds or [])
+    several = [Run(f"{kind}{n}", replace(config, **{kind: n}), home / f"{kind}{n}", *data, init) for n in numbers]
+    return several or [Run("", config, home, *data, init)]
 
 
 def make_options(args, device, command):
@@ -221,6 +218,8 @@ def main(argv=None):
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
     print_once(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}", file=out)
     if config.amp:
+        from engine.accelerate import check_amp
+
         check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:

@@ -8,13 +8,11 @@ from torch.nn import functional as F
 
 from data import augment
 from engine import distributed
-from engine.accelerate import training_step
 from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
-from engine.distributed import CPU_BATCH
+from engine.distributed import CPU_BATCH, training_step
 from engine.logs import Progress
-from engine.runs import prepare, read_clips
-from engine.state import RunState
+from engine.runs import RunState, prepare, read_clips
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"

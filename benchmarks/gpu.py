@@ -171,8 +171,8 @@ def epochs(args, device, report):
     from benchmark import CLASSES, SILENT, make_trainer
     from clips.skeletons import KINECT_V2
     from engine import distributed
-    from engine.accelerate import training_step
     from engine.config import RECIPES
+    from engine.distributed import training_step
     from make_ntu_like import lengths
     from release import make_clips
 

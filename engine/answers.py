@@ -3,7 +3,7 @@
 import json
 import statistics
 
-from engine import distributed
+from engine.distributed import print_once
 from util import UTF8, atomic_write
 
 FIGURES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class"}
@@ -44,19 +44,17 @@ def in_words(scores, which=""):
 
 def summarize(results, several, out):
     """Mean and standard deviation over the results of several runs ("seeds" or "splits"), a dict, printed too."""
-    summary = {}
+    summary, over = {}, several if len(results) > 1 else several[:-1]
     for which, what in (("", "selected epoch"), ("last_", "last epoch")):
         words = []
-        for key, name in FIGURES.items():
-            if all(which + key in result for result in results):
-                mean, std = mean_and_std([result[which + key] for result in results])
-                summary[f"{which}{key}_mean"] = mean
-                if std is not None:
-                    summary[f"{which}{key}_std"] = std
-                words.append(f"{name} {with_spread(mean, std, '+-')}%")
+        for key, name in ((which + key, name) for key, name in FIGURES.items()):
+            if not all(key in result for result in results):
+                continue
+            mean, std = mean_and_std([result[key] for result in results])
+            summary |= {f"{key}_mean": mean} | ({} if std is None else {f"{key}_std": std})
+            words.append(f"{name} {with_spread(mean, std, '+-')}%")
         if words:
-            over = several if len(results) > 1 else several[:-1]
-            distributed.print_once(f"{what}: {', '.join(words)} over {len(results)} {over}", file=out)
+            print_once(f"{what}: {', '.join(words)} over {len(results)} {over}", file=out)
     return summary
 
 

@@ -37,11 +37,10 @@ def read(packed, state):
     """The clips of a cache; None if there is none, or it is damaged, or was made from another state of the h5."""
     try:
         content = torch.load(packed, mmap=True, weights_only=True)  # copy-on-write
-        if content["state"] != state:
-            return None
         frames, length, label, resplits = (content[name] for name in ARRAYS)
         header = {name: content[name] for name in HEADER}
-        if frames.dim() != 2 or frames.shape[1] != 3 * header["joints"]:  # or a skeleton of any size would be built
+        # Other columns than its joints': a skeleton of any size would be built
+        if content["state"] != state or frames.dim() != 2 or frames.shape[1] != 3 * header["joints"]:
             return None
         header["skeleton"] = read_skeleton(content["skeleton"], header["joints"])
         splits = as_ranges(content["sizes"])

@@ -3,13 +3,13 @@
     checkpoint = load_checkpoint("pretrained/NUCLA/SGN/0_best.pth")
     logits = checkpoint.net(clips)
 
-A run writes results/<dataset>/<network>/<case>_best.pth. Those that come with the project are in
-pretrained/<dataset>/<network>/, which no run writes to. A file may come from anywhere: nothing in it is run, and
-nothing that it says is believed.
+A run writes results/<dataset>/<network>/<case>_best.pth; those that come with the project are in pretrained/, to which
+no run writes. A file may come from anywhere: nothing in it is run, and nothing that it says is believed.
 """
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +28,9 @@ LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments 
 # Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
 HOLDERS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
+# Forms (safe.schema) of what a file may say besides the weights
+FORMS = {"skeleton": {str: object}, "about": {str: str}} | dict.fromkeys(("epoch", "seed", "origin"), int)
+FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str) | dict.fromkeys(("ablate", "class_names"), [str])
 # How the epoch of a checkpoint was selected, by --select
 SELECT = {
     "test": "best on the test clips, one sample each",
@@ -59,17 +62,16 @@ class Checkpoint:
     @property
     def split(self):
         """The random split that it was trained on, if any (main.py --splits)."""
-        number = str(self.about.get("split"))
+        number = self.about.get("split", "")
         return int(number) if number.isdecimal() and len(number) < 9 else None
 
     @property
     def person_size(self):
         """The units.person_size of the clips that it was trained on, in their unit; None in 2D, and if not known."""
-        try:
-            size = float(self.about["person_size"])
-        except (KeyError, ValueError):
-            return None
-        return size if 0 < size < FARTHEST else None
+        with suppress(KeyError, ValueError):
+            if 0 < (size := float(self.about["person_size"])) < FARTHEST:
+                return size
+        return None
 
     @property
     def up(self):
@@ -85,9 +87,9 @@ class Checkpoint:
         if skeleton and skeleton.is_another(self.skeleton):
             theirs = "another one" if skeleton.name == self.skeleton.name else skeleton.name
             raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {theirs}")
-        if (net.num_joint, net.num_classes) != (joints, classes or net.num_classes):
-            ours, theirs = (f" and {net.num_classes} classes", f" and {classes}") if classes else ("", "")
-            raise UserError(f"{self.path}: made for {net.num_joint} joints{ours}, the data has {joints}{theirs}")
+        for what, ours, theirs in (("joints", net.num_joint, joints), ("classes", net.num_classes, classes)):
+            if theirs not in (None, ours):
+                raise UserError(f"{self.path}: made for {ours} {what}, the data has {theirs}")
 
     def has_other_classes(self, clips):
         """Whether its classes have other names than those of these Clips, as far as both are known."""
@@ -112,16 +114,14 @@ class Checkpoint:
 
         testing: also with another variant, recipe or random split.
         """
-        pairs = {
-            "--ablate": (",".join(self.net.ablate), ",".join(config.ablate)),
-            "--stream": (self.stream, config.stream),
-        }
+        pairs = [("--ablate", ",".join(self.net.ablate), ",".join(config.ablate))]
+        pairs.append(("--stream", self.stream, config.stream))
         if testing:
-            pairs["--variant"] = self.net.variant, config.variant
-            pairs["--recipe"] = self.recipe.name, config.recipe.name
+            pairs.append(("--variant", self.net.variant, config.variant))
+            pairs.append(("--recipe", self.recipe.name, config.recipe.name))
             if config.split is not None and self.split not in (None, config.split):
                 raise UserError(f"{self.path}: trained on split {self.split}, not on split {config.split}")
-        for flag, (ours, theirs) in pairs.items():
+        for flag, ours, theirs in pairs:
             if ours != theirs:
                 raise UserError(f"{self.path}: trained with {f'{flag} {ours}' if ours else f'no {flag}'}; use the same")
         if config.seg not in (None, self.net.seg):
@@ -129,10 +129,8 @@ class Checkpoint:
 
 
 def find_checkpoint(results, dataset, network, case):
-    """The checkpoint of a run if there is one, else the one that comes with the project: a path, perhaps of no file.
-
-    results: folder of the runs. network: "SGN", "SGN-plus", ...
-    """
+    """The checkpoint of a run in the folder `results`, else the one that comes with the project: a path, perhaps of no
+    file. network: "SGN", "SGN-plus", ..."""
     paths = [folder / dataset / network / f"{case}_best.pth" for folder in (Path(results), ROOT / "pretrained")]
     return next((path for path in paths if path.is_file()), paths[0])
 
@@ -147,9 +145,12 @@ def load_checkpoint(path):
     content = read_torch_file(path)
     try:
         check_schema(content, {str: object}, "it")
-        content = content | {"state_dict": find_weights(content)}
-        net = build(content, os.path.getsize(path))
-        return Checkpoint(path=Path(path), net=net, **read_metadata(content, net))
+        said = {key: [*value] if isinstance(value, tuple) else value for key, value in content.items()}
+        said = {key: value for key, value in said.items() if value is not None}
+        for key in FORMS.keys() & said.keys():
+            check_schema(said[key], FORMS[key], f"its {key}")
+        net = build(find_weights(said), said, os.path.getsize(path))
+        return Checkpoint(path=Path(path), net=net, **read_metadata(said, net))
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: not a checkpoint of SGN ({shorten(error, 200)})") from None
 
@@ -162,30 +163,24 @@ def find_weights(content):
     weights = {WRAPPED.sub("", name) if isinstance(name, str) else name: value for name, value in weights.items()}
     if "fc.weight" not in weights:
         raise ValueError(f"no fc.weight among its keys: {', '.join(map(readable, map(str, weights))) or 'none'}")
+    check_schema(weights, {str: torch.Tensor}, "state_dict")
     return weights
 
 
-def build(content, largest):
-    """The SGN of a file's content, in evaluation mode. largest: bytes of the file. Raises ValueError or KeyError."""
-    weights, ablate = content["state_dict"], _read(content, "ablate", [], [str])
-    check_schema(weights, {str: torch.Tensor}, "state_dict")
+def build(weights, said, largest):
+    """The SGN of a state dict, in evaluation mode. said: what its file says. largest: bytes of the file."""
     if any(tensor.numel() * tensor.element_size() > largest for tensor in weights.values()):  # it is expanded
         raise ValueError("a tensor is larger than the file")
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
-        config = SGN.config_of(shapes, ablate, content.get("seg"), _read(content, "variant", None, str))
-        sizes = {key: config[key] for key in ("num_classes", "num_joint", "seg")}
-        check_schema(sizes, {str: int}, "its sizes")
-        if min(sizes.values()) < 1:
-            raise ValueError(f"its sizes are {sizes}")
+        config = SGN.config_of(shapes, said.get("ablate", ()), said.get("seg"), said.get("variant"))
+        check_schema(config["seg"], int, "seg")  # of an ablated network it is not read off the weights
+        if min(sizes := [config[key] for key in ("num_classes", "num_joint", "seg")]) < 1:
+            raise ValueError(f"its classes, joints and segments are {sizes}")
         with torch.device("meta"):  # takes no memory, whatever sizes the file states
-            expected = {name: tuple(tensor.shape) for name, tensor in _Undrawn(**config).state_dict().items()}
-    except (IndexError, RuntimeError, OverflowError, TypeError):
-        raise ValueError("its weights have other shapes") from None
-    if different := sorted(name for name in expected.keys() | shapes.keys() if expected.get(name) != shapes.get(name)):
-        name, count = different[0], len(different)
-        ours, theirs = (of.get(name, "missing") for of in (expected, shapes))
-        raise ValueError(f"{name} is {theirs}, in SGN {ours}; {count} such differences")
+            _Undrawn(**config).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
+    except (IndexError, RuntimeError, OverflowError, TypeError) as error:
+        raise ValueError(f"its weights have other shapes: {error}") from None
     check_size(config["seg"], config["num_joint"])
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         net = SGN(**config).eval()
@@ -196,57 +191,34 @@ def build(content, largest):
     return net
 
 
-class _Undrawn(SGN):
-    """SGN whose first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds."""
-
-    def _initialise(self):
-        pass
+# Its first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds
+_Undrawn = type("SGN", (SGN,), {"_initialise": lambda net: None})
 
 
-def read_metadata(content, net):
-    """What a file's content says of its network, as fields of Checkpoint. Raises ValueError."""
-    about = {readable(key): readable(value) for key, value in _read(content, "about", {}, {str: str}).items()}
-    of_release = "class_names" not in content and "about" not in content
-    if of_release and "seg" not in content and net.seg != 20:
+def read_metadata(said, net):
+    """What a file says of its network, as fields of Checkpoint. Raises ValueError."""
+    about = {readable(key): readable(value) for key, value in said.get("about", {}).items()}
+    names, of_release = said.get("class_names", []), not said.keys() & {"class_names", "about"}
+    if of_release and "seg" not in said and net.seg != 20:
         raise ValueError(f"{net.seg} segments, which the release pools to 20: docs/reproduction.md")
-    names = list(_read(content, "class_names", [], [str]))
     if of_release and net.num_joint == 25 and net.num_classes in (60, 120):
         names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
     try:
-        skeleton = read_skeleton(_read(content, "skeleton", {}, {str: object}), net.num_joint)
+        skeleton = read_skeleton(said.get("skeleton", {}), net.num_joint)
     except TypeError as error:  # values of other types
         raise ValueError(f"its skeleton: {error}") from None
-    if skeleton.name == "unknown" and "skeleton" not in content:
+    if "skeleton" not in said:
         known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
         skeleton = known if len(known.joints) == net.num_joint else skeleton
-    try:
-        recipe = parse_recipe(_read(content, "recipe", "paper", str))
-    except ValueError as error:
-        raise ValueError(f"its recipe is not known here: {error}") from None
-    stream = _read(content, "stream", "joint", str)
-    if stream not in STREAMS or (stream == "joint") != (net.stream is None):
+    if (stream := said.get("stream", "joint")) not in STREAMS or (stream == "joint") != (net.stream is None):
         raise ValueError(f"its stream is {shorten(stream)}")
-    numbers = {"epoch": (None, 2**31), "seed": (1, 2**32), "origin": (None, net.num_joint + 1)}
-    for key, (default, end) in numbers.items():
-        if (value := _read(content, key, default, int)) is not None and not 0 <= value < end:
-            raise ValueError(f"its {key} is {shorten(value)}")
-        numbers[key] = value
-    return numbers | {
-        "select": _read(content, "select", "", str),
-        "recipe": recipe,
-        "stream": stream,
-        "class_names": tuple(map(readable, names)) if len(names) == net.num_classes else (),
-        "skeleton": skeleton,
-        "about": about,
-    }
-
-
-def _read(content, key, default, schema):
-    if key not in content or content[key] is default:
-        return default
-    value = list(content[key]) if isinstance(content[key], tuple) else content[key]
-    check_schema(value, schema, f"its {key}")
-    return value
+    for key, end in (("epoch", 2**31), ("seed", 2**32), ("origin", net.num_joint + 1)):
+        if not 0 <= said.get(key, 0) < end:
+            raise ValueError(f"its {key} is {shorten(said[key])}")
+    names = tuple(map(readable, names)) if len(names) == net.num_classes else ()
+    plain = {"epoch": None, "seed": 1, "select": "", "recipe": "paper", "origin": None}
+    fields = {key: said.get(key, default) for key, default in plain.items()} | {"stream": stream, "about": about}
+    return fields | {"recipe": parse_recipe(fields["recipe"]), "class_names": names, "skeleton": skeleton}
 
 
 def check_size(seg, joints):

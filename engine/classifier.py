@@ -42,27 +42,22 @@ LONGEST = 100_000  # frames of a window
 class Classifier:
     """A checkpoint, ours or the release's, for one clip at a time.
 
-    classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names.
-    Attributes: checkpoint, recipe, skeleton, joints, seg, names (of all classes), window (frames of a training clip,
-    about).
-    Raises UserError for a checkpoint or a file of names that is missing, damaged, or does not fit.
+    classes: file of class names, one a line, or the h5 trained on; by default the checkpoint's own names. names: of all
+    classes. window: about as many frames as a training clip has. Raises UserError for a file that is missing, damaged,
+    or does not fit.
     """
 
     def __init__(self, path, classes=None):
         self.path, self.checkpoint = path, load_checkpoint(path)
         self.recipe, self.skeleton, net = self.checkpoint.recipe, self.checkpoint.skeleton, self.checkpoint.net
-        self.joints, self.seg, n = net.num_joint, net.seg, net.num_classes
+        self.forward, self.joints, self.seg, n = fast_form(net), net.num_joint, net.seg, net.num_classes
         self.names = read_class_names(classes, n) if classes else self.checkpoint.class_names
         self.names = self.names or tuple(f"class {i}" for i in range(n))
-        self.forward = fast_form(net)
         window = DATASETS.get(self.checkpoint.about.get("dataset"), OTHER).window
         self.window = max(self.seg, window // self.seg * self.seg)
 
     def fit(self, poses):
-        """Poses of this network's skeleton: joints become those of the Kinect that it was trained with (joint_map).
-
-        Raises UserError if the skeleton does not fit.
-        """
+        """Poses of this network's skeleton, perhaps by a joint_map. Raises UserError if theirs does not fit."""
         source, target = getattr(poses.skeleton, "name", poses.skeleton), self.skeleton.name
         if (source, target) in MAPS:
             return poses._replace(clip=map_joints(poses.clip, source, target), skeleton=target, centered=False)
@@ -93,20 +88,16 @@ class Classifier:
     def origin(self, joint=None):
         """The joint, from 1, that becomes the origin, or 0; by default that of the training clips, and if that is not
         known, the skeleton's. Raises UserError."""
-        trained = self.checkpoint.origin
-        known = default_origin(self.skeleton.name) if trained is None else trained
-        joint = known if joint is None else joint
+        joint = self.checkpoint.origin if joint is None else joint
+        joint = default_origin(self.skeleton.name) if joint is None else joint
         if not 0 <= joint <= self.joints:
             raise UserError(f"joint {joint} cannot be the origin: {self.path} has {self.joints} joints")
         return joint
 
     @torch.no_grad()
     def logits(self, clip, rng, samples=None):
-        """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32.
-
-        They are averaged over samples; by default as many as in the recipe. Raises UserError if the joints do not fit,
-        or if the logits are not finite.
-        """
+        """Logits of a clip, (frames, persons, joints, 3) as from `adapt`: (classes,) float32, the mean over samples, by
+        default as many as in the recipe. Raises UserError if the joints do not fit, or if they are not finite."""
         if clip.shape[2] != self.joints:
             raise UserError(f"{clip.shape[2]} joints, but {self.path} was made for {self.joints}")
         ids = torch.zeros(samples or self.recipe.test_samples, dtype=torch.int64)
@@ -117,7 +108,7 @@ class Classifier:
         return logits
 
     def probabilities(self, clip, rng, samples=None):
-        """The softmax of `logits`: (classes,) float32 of NumPy."""
+        """The softmax of `logits`, of NumPy."""
         return self.logits(clip, rng, samples).softmax(dim=-1).numpy()
 
     def top(self, probabilities, n=5, unknown=0.0):
@@ -167,13 +158,11 @@ def read_class_names(path, n):
 class LiveClassifier:
     """Classifies a live feed of frames: the last `window` frames are taken for a clip.
 
-    checkpoint: a path or a Classifier. window: frames, at RATE at least the network's segments; by default about the
-    mean length of the training clips, so that as much time passes between sampled frames as in training. stride:
-    frames between predictions, None for a quarter window. persons: most persons in a frame. samples: of frames of the
-    window, whose logits are averaged. origin, fps: as in Classifier.adapt. per_person: `step` takes each person alone.
-    Raises UserError for arguments that do not fit.
-
-    Samples are random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's.
+    checkpoint: a path or a Classifier. window: frames, at RATE at least the network's segments; by default those of a
+    training clip, so that as much time passes between sampled frames. stride: frames between predictions, None for a
+    quarter window. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged;
+    random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's. origin, fps: as
+    in Classifier.adapt. per_person: `step` takes each person alone. Raises UserError for arguments that do not fit.
     """
 
     def __init__(
@@ -194,12 +183,12 @@ class LiveClassifier:
         self.last = deque(maxlen=self.window)
 
     def update(self, joints):
-        """Takes the next frame. Returns probabilities of the classes, (classes,) float32, or None.
+        """Takes the next frame. Returns probabilities of the classes, (classes,) float32; None until the window is
+        full, between strides, and while fewer of its frames than the network samples show somebody.
 
         joints: (joints, 3) or (persons, joints, 3), metres in the camera's frame, zeros for an absent person; None for
-        an empty frame. Returns None until the window is full, between strides, and while fewer of its frames than the
-        network samples show somebody. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity;
-        UserError if the logits of a window are not finite.
+        an empty frame. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity; UserError if the
+        logits of a window are not finite.
         """
         return self.step(joints).get(None)
 
@@ -248,10 +237,8 @@ def find_stretches(live, clip, unknown=0.0):
     sums = defaultdict(lambda: np.zeros((n, len(live.names))))  # of the windows, for each person
     for end, frame in enumerate(clip, 1):
         for person, probabilities in live.step(frame).items():
-            is_last = end + live.stride > frames
-            sums[person][(end - live.window) // live.stride : n if is_last else math.ceil(end / live.stride)] += (
-                probabilities
-            )
+            stop = n if end + live.stride > frames else math.ceil(end / live.stride)
+            sums[person][(end - live.window) // live.stride : stop] += probabilities
     stretches = []
     for person, parts in sums.items():
         means = parts / np.maximum(parts.sum(axis=1, keepdims=True), 1e-9)

@@ -16,30 +16,23 @@ from util import UserError
 
 @dataclass(frozen=True)
 class Recipe:
-    """The paper's recipe by default. A sample is one random choice of frames from a clip, one from each segment.
+    """The paper's recipe by default. A sample is one random choice of frames from a clip, one from each segment."""
 
-    whole_clip: segments cover the whole clip, and frames of short clips repeat. Without it, as in the release, a clip's
-        last frames are never sampled, and short clips are padded with zeros (data.Clips.sample_frames).
-    cosine: the learning rate falls along half a cosine, otherwise in three steps.
-    test_samples: samples of each test clip, whose logits are averaged.
-    rotate_y, rotate_xz: training rotation about the vertical axis y, and about the other two, up to so many radians
-        either way. 0 for both: about all three by theta, the data set's angle.
-    flip: mirrors every second clip at random: x becomes -x, and left joints become right ones.
-    crop: the smallest part of the clip that is sampled from, as a fraction.
-    scale, shear: a random linear map for each clip: its diagonal is 1 ± scale, its other entries 0 ± shear.
-    noise: standard deviation in metres, added to each coordinate; padding stays 0.
-    """
-
+    # Segments cover the whole clip, and frames of short clips repeat. Without it, as in the release, a clip's last
+    # frames are never sampled, and short clips are padded with zeros (data.Clips.sample_frames)
     whole_clip: bool = False
-    cosine: bool = False
-    test_samples: int = 5
+    cosine: bool = False  # the learning rate falls along half a cosine, otherwise in three steps
+    test_samples: int = 5  # of each test clip, whose logits are averaged
+    # Training rotation about the vertical axis y, and about the other two, up to so many radians either way. 0 for
+    # both: about all three by theta, the data set's angle
     rotate_y: float = 0.0
     rotate_xz: float = 0.0
-    flip: bool = False
-    crop: float = 1.0
+    flip: bool = False  # mirrors every second clip at random: x becomes -x, and left joints become right ones
+    crop: float = 1.0  # the smallest part of the clip that is sampled from, as a fraction
+    # A random linear map for each clip: its diagonal is 1 ± scale, its other entries 0 ± shear
     shear: float = 0.0
     scale: float = 0.0
-    noise: float = 0.0
+    noise: float = 0.0  # standard deviation in metres, added to each coordinate; padding stays 0
 
     def __post_init__(self):
         if not (0 < self.crop <= 1 and self.scale < 1 and 1 <= self.test_samples <= 1000):
@@ -70,22 +63,9 @@ class Recipe:
         return lr * factor ** sum(12 * (epoch - 1) >= k * epochs for k in (6, 9, 11))
 
 
-RECIPES = {
-    "paper": Recipe(),
-    "plus": Recipe(
-        whole_clip=True,
-        cosine=True,
-        test_samples=20,
-        rotate_y=1.57,
-        rotate_xz=0.3,
-        flip=True,
-        crop=0.6,
-        shear=0.2,
-        scale=0.2,
-        noise=0.01,
-    ),
-}
-PAPER = RECIPES["paper"]
+PAPER, SAMPLES = Recipe(), {"whole_clip": True, "crop": 0.6, "test_samples": 20, "cosine": True}
+MAPS = {"rotate_y": 1.57, "rotate_xz": 0.3, "flip": True, "shear": 0.2, "scale": 0.2, "noise": 0.01}
+RECIPES = {"paper": PAPER, "plus": Recipe(**SAMPLES, **MAPS)}
 # What depends on `cross_view`, whether test clips are seen from other directions than training clips. THETA is the
 # release's. Where the directions are the same, they may tell classes apart: walking to the left from walking to the
 # right, the one hand from the other
@@ -148,11 +128,7 @@ class Config:
 
 
 # What a value may look like, by its type
-FORMS = {
-    bool: ("[01]", "0 or 1"),
-    int: ("[0-9]{1,4}", "a whole number"),
-    float: (r"[0-9]{1,4}(\.[0-9]{1,6})?", "a number, 0 or above,"),
-}
+FORMS = {bool: "[01]", int: "[0-9]{1,4}", float: r"[0-9]{1,4}(\.[0-9]{1,6})?"}
 
 
 def parse_recipe(text, cross_view=True):
@@ -163,22 +139,19 @@ def parse_recipe(text, cross_view=True):
     name, *changes = text.split(",")
     if name not in RECIPES:
         raise ValueError(f"{name!r:.60} is not one of {', '.join(RECIPES)}")
-    types, values = {field.name: type(field.default) for field in fields(Recipe)}, {}
+    types, values = {field.name: field.type for field in fields(Recipe)}, {}
     for change in changes:
         key, _, value = change.partition("=")
-        if key not in types:
-            raise ValueError(f"{key!r:.60} is not a value of a recipe: {', '.join(types)}")
-        form, what = FORMS[types[key]]
-        if key in values or not re.fullmatch(form, value):
-            raise ValueError(f"{change!r:.60}: {what} must follow {key}=, once")
+        if key not in types or key in values or not re.fullmatch(FORMS[types[key]], value):
+            raise ValueError(f"{change!r:.60}: NAME=NUMBER is needed, or 0 or 1, each once, of {', '.join(types)}")
         values[key] = types[key](float(value))
     return replace(RECIPES[name], **({} if cross_view else SAME_VIEWS[name]) | values)
 
 
 def _spell(recipe, base):
-    ours, theirs = asdict(recipe), asdict(RECIPES[base])
-    changes = {key: f"{value:.6f}".rstrip("0").rstrip(".") for key, value in ours.items() if value != theirs[key]}
-    return ",".join([base, *(f"{key}={value}" for key, value in changes.items())])
+    theirs = asdict(RECIPES[base])
+    changes = {key: f"{value:.6f}" for key, value in asdict(recipe).items() if value != theirs[key]}
+    return ",".join([base, *(f"{key}={value.rstrip('0').rstrip('.')}" for key, value in changes.items())])
 
 
 # ---- from flags
@@ -188,11 +161,9 @@ def choose_recipe(args):
     """The Recipe of a command line, and its theta and lr_factor, None where the recipe has its own. UserError."""
     cross_view = args.views == "other" if args.views else is_cross_view(args.dataset, args.case)
     recipe = parse_recipe(args.recipe, cross_view)
-    for flag, value, own in (
-        ("--theta", args.theta, recipe.has_rotation),
-        ("--lr-factor", args.lr_factor, recipe.cosine),
-    ):
-        if own and value is not None:
+    own = {"--theta": (recipe.has_rotation, args.theta), "--lr-factor": (recipe.cosine, args.lr_factor)}
+    for flag, (has_own, value) in own.items():
+        if has_own and value is not None:
             raise UserError(f"{flag} {value}: --recipe {recipe.name} has its own")
     theta = THETA[cross_view] if args.theta is None else args.theta
     return recipe, None if recipe.has_rotation else theta, None if recipe.cosine else args.lr_factor or 0.1
@@ -214,17 +185,10 @@ def make_config(args, clips, name, init=None, digest=None):
         raise UserError(f"{args.dataset}: no clips in test_x, so nothing to test on")
     if args.tf32 and clips.label.device.type != "cuda":
         raise UserError(f"--tf32: only a GPU has it, and this is on {clips.label.device}; leave it out")
-    own = {field.name: getattr(args, field.name) for field in fields(Config) if hasattr(args, field.name)} | {
-        "dataset": name,
-        "recipe": recipe,
-        "seed": 1 if args.seed is None else args.seed,
-        "lr_factor": lr_factor,
-        "theta": None if theta is None else theta * clips.spatial,
-        "seg": seg,
-        "num_classes": args.num_classes or classes,
-        "init": digest or args.init,
-    }
-    config = Config(**own)
+    flags = {field.name: getattr(args, field.name) for field in fields(Config) if hasattr(args, field.name)}
+    chosen = {"dataset": name, "recipe": recipe, "lr_factor": lr_factor, "seg": seg, "init": digest or args.init}
+    chosen |= {"seed": 1 if args.seed is None else args.seed, "num_classes": args.num_classes or classes}
+    config = Config(**flags | chosen | {"theta": None if theta is None else theta * clips.spatial})
     if init:
         init.check_fits(clips.joints, None, clips.skeleton)
         init.check_config(config, testing=False)

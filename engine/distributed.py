@@ -1,4 +1,4 @@
-"""Training and testing in several processes, started by torchrun (NCCL on GPUs, gloo on CPUs).
+"""Where a run computes: on which device, in how many processes of torchrun (NCCL on GPUs, gloo on CPUs), in which way.
 
     torchrun --nproc_per_node 2 main.py --dataset NUCLA
 
@@ -9,6 +9,7 @@ process writes and prints. In a single process these functions work too, and do 
 import ctypes
 import os
 from contextlib import suppress
+from functools import partial
 
 import torch
 from torch import distributed as dist
@@ -22,10 +23,8 @@ CPU_BATCH = 8  # clips that a CPU computes at a time: what is between two layers
 
 
 def init(device=None):
-    """Joins the processes of torchrun, if there are any. Returns the torch.device of this one.
-
-    device: as in `pick_device`; of several processes on GPUs each gets its own. Raises UserError.
-    """
+    """Joins the processes of torchrun, if there are any. Returns the torch.device of this one, as `pick_device`; of
+    several processes on GPUs each gets its own. Raises UserError."""
     if os.environ.get("WORLD_SIZE", "1") == "1":
         return pick_device(device)
     if missing := [name for name in VARIABLES if not os.environ.get(name)]:
@@ -42,20 +41,15 @@ def init(device=None):
 
 
 def use_tf32(on):
-    """Whether GPUs may round the factors of float32 products to TF32's 10 bits: in matrix products and convolutions.
-
-    PyTorch's own default is no for the one and yes for the other. This is the older of its two interfaces: after it
-    both can be asked, but after the newer one the older raises.
-    """
+    """Whether GPUs may round the factors of float32 products to TF32's 10 bits. PyTorch's own default is no in matrix
+    products and yes in convolutions. After this, the older of its two interfaces, both can be asked."""
     torch.backends.cuda.matmul.allow_tf32 = on
     torch.backends.cudnn.allow_tf32 = on
 
 
 def pick_device(name=None):
-    """The torch.device of that name; by default CUDA if there is a GPU, else the CPU. Raises UserError.
-
-    From then on float32 means float32, until `use_tf32`.
-    """
+    """The torch.device of that name; by default CUDA if there is a GPU, else the CPU. Raises UserError. From then on
+    float32 means float32, until `use_tf32`."""
     use_tf32(False)
     name = name or ("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.backends.cuda.is_built():
@@ -123,28 +117,49 @@ def run_on_main(function):
     """Calls function() in the main process only and returns its result in all. If it raises, all processes end."""
     if not dist.is_initialized():
         return function()
-    result, error = [None], None
+    result = error = None
     if is_main_process():
         try:
-            result = [function()]
+            result = function()
         except BaseException as raised:
             error = raised
-    failed = [error is not None]
-    dist.broadcast_object_list(failed)
+    shared = [error is None, result]
+    dist.broadcast_object_list(shared)
     if error is not None:
         raise error
-    if failed[0]:
+    if not shared[0]:
         raise SystemExit(2)  # the main process prints why
-    dist.broadcast_object_list(result)
-    return result[0]
+    return shared[1]
+
+
+def training_step(trainer):
+    """The function that takes a step of a train.Trainer on a batch, and returns loss and number of correct clips."""
+    config = trainer.config
+    if world_size() > 1 and trainer.device.type == "cuda":  # PyTorch has no SyncBatchNorm on CPUs
+        trainer.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(trainer.net)
+    trainer.net.train(not config.freeze)
+    if config.compile:
+        from engine.accelerate import try_compile
+
+        ids = trainer.train_ids[shard(config.batch_size)]
+        try_compile(trainer.net, trainer.clips.sample(ids, trainer.rng, config.seg), config.amp)
+    forward = torch.nn.parallel.DistributedDataParallel(trainer.net) if world_size() > 1 else trainer.net
+    if wants_graph(trainer, forward):
+        from engine.graphed import graph_step
+
+        if graph := graph_step(trainer, forward):
+            return graph
+    return partial(trainer.train_step, forward)
+
+
+def wants_graph(trainer, forward):
+    """Whether to try a CUDA graph: on a GPU, in a single process, and without --compile."""
+    return trainer.device.type == "cuda" and forward is trainer.net and not trainer.config.compile
 
 
 def keep_freed_memory(keep=True):
-    """Lets the C library keep freed memory for the next training step instead of returning it to the system.
-
-    A step on a CPU allocates tensors of 30 MB. If their pages are returned and cleared each time, a step of 64 clips
-    takes 0.45 s instead of 0.34 s (two cores, median of 12). keep=False: about glibc's defaults. Elsewhere no effect.
-    """
+    """Lets the C library keep freed memory for the next training step instead of returning it to the system: on a CPU a
+    step of 64 clips takes 0.34 s, and not 0.45 s. keep=False: about glibc's defaults. Elsewhere no effect."""
     # Options of mallopt: M_MMAP_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD, M_TOP_PAD
     values = (0, 2**25, 2**31 - 1, 2**26) if keep else (2**16, 2**25, 2**26, 2**17)
     with suppress(OSError, AttributeError, TypeError):

@@ -3,25 +3,20 @@
 import hashlib
 from pathlib import Path
 
-from engine import distributed
 from engine.checkpoint import load_checkpoint
-from engine.distributed import warn_once
+from engine.distributed import run_on_main, warn_once
 from util import UserError
 
 
 def read_init(path):
     """The Checkpoint that a run starts from, and the file's SHA-256. Raises UserError."""
-
-    def read():
-        return load_checkpoint(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()
-
-    return distributed.run_on_main(read)
+    return run_on_main(lambda: (load_checkpoint(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()))
 
 
 def new_weights(checkpoint, net, clips):
     """Names in the network's state dict of what the checkpoint does not have in this shape, or for other classes."""
-    ours, theirs = net.state_dict(), checkpoint.net.state_dict()
-    new = {name for name in ours if name not in theirs or ours[name].shape != theirs[name].shape}
+    theirs = checkpoint.net.state_dict()
+    new = {name for name, ours in net.state_dict().items() if name not in theirs or ours.shape != theirs[name].shape}
     return new | {"fc.weight", "fc.bias"} if "fc.weight" in new or checkpoint.has_other_classes(clips) else new
 
 
@@ -42,21 +37,19 @@ def report(checkpoint, clips, runs):
     if path.resolve() in [(run.folder / f"{config.case}_best.pth").resolve() for run in runs]:
         raise UserError(f"--init {path}: this run would overwrite it; copy it, or choose other --results")
     net = config.make_network(clips)
-    layers, others = ({name.split(".")[0] for name in of.state_dict()} for of in (net, checkpoint.net))
-    new = {name.split(".")[0] for name in new_weights(checkpoint, net, clips)}
-    words = []
-    if "fc" in new:
-        before, classes = checkpoint.net.num_classes, config.num_classes
-        these = f"{classes} classes, not {before}" if classes != before else "other classes"
-        words.append(f"with a new last layer for {these}")
-    if other := sorted(new - {"fc"}):
-        words.append(f"with new weights in {', '.join(other)}")
-        if config.freeze:
-            raise UserError(f"--freeze: {', '.join(other)} would stay random; leave out --freeze, or --variant")
-    if gone := sorted(others - layers):
+    new, ours, theirs = (
+        sorted({name.split(".")[0] for name in names})
+        for names in (new_weights(checkpoint, net, clips), net.state_dict(), checkpoint.net.state_dict())
+    )
+    words = [f"starts from the weights of {path}"]
+    if new:
+        words.append(f"with new weights in {', '.join(new)}" + f" for {config.num_classes} classes" * ("fc" in new))
+    if config.freeze and (random := [name for name in new if name != "fc"]):
+        raise UserError(f"--freeze: {', '.join(random)} would stay random; leave out --freeze, or --variant")
+    if gone := [name for name in theirs if name not in ours]:
         words.append(f"without its {', '.join(gone)}")
-    warn_once(", ".join([f"starts from the weights of {path}", *words]))
-    trained_on = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
-    same_data = trained_on["dataset"] == config.dataset
-    if same_data and any(trained_on[key] != str(getattr(run.config, key)) for run in runs for key in trained_on):
+    warn_once(", ".join(words))
+    about = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
+    same_data = about["dataset"] == config.dataset
+    if same_data and any(about[key] != str(getattr(run.config, key)) for run in runs for key in about):
         warn_once(f"{path} was trained on another split of {config.dataset}: it may have seen these test clips")

@@ -29,45 +29,36 @@ class Folded(nn.Module):
         self.register_buffer("stream", None if net.stream is None else net.stream.clone())
         joint_type, j, c = net.spa_embed.all_types(), net.num_joint, 64  # x = [dynamics, joint type], c channels each
 
-        # Dynamics: the first layers of position and velocity side by side, after the norm of the input
+        # Dynamics: the first layers of position and velocity side by side. A norm has channels coordinate * j + joint
         position, velocity = net.joint_embed.cnn, net.dif_embed.cnn
-        for name, i in (("norm_w", 0), ("norm_b", 1)):  # (j, 6), from channels coordinate * j + joint
-            parts = [_scale_shift(embed[0].bn)[i].view(3, j).t() for embed in (position, velocity)]
-            self.register_buffer(name, torch.cat(parts, dim=1))
-        first = torch.block_diag(position[1].weight, velocity[1].weight).t()
-        self._add_layer("embed", first, torch.cat([position[1].bias, velocity[1].bias]))
-        self._add_layer("position", position[3].weight.t(), position[3].bias, dtype)
-        self._add_layer("velocity", velocity[3].weight.t(), velocity[3].bias, dtype)
+        norms = [torch.stack(_scale_shift(embed[0].bn)).view(2, 3, j).mT for embed in (position, velocity)]
+        self.register_buffer("norm", torch.cat(norms, dim=2))  # scale and shift, (2, j, 6)
+        bias = torch.cat([position[1].bias, velocity[1].bias])
+        self.embed = _Product(torch.block_diag(position[1].weight, velocity[1].weight).t(), bias)
+        self.position = _Product(position[3].weight.t(), position[3].bias, dtype)
+        self.velocity = _Product(velocity[3].weight.t(), velocity[3].bias, dtype)
 
         # Graph: d_i M d_j + u . d_j, and beside it the part with the joint type of j
         theta, phi = net.compute_g1.g1, net.compute_g1.g2
         m, u = theta.weight.t() @ phi.weight, theta.bias @ phi.weight
-        eye = torch.eye(c, dtype=m.dtype, device=m.device)
-        right = torch.block_diag(eye, joint_type.t())  # the first c columns: d_j; the others: its type
-        self._add_layer("graph", m[:c] @ right, (joint_type @ m[c:] + u) @ right, dtype)
+        right = torch.block_diag(torch.eye(c).to(m), joint_type.t())  # the first c columns: d_j; the others: its type
+        self.affinity = _Product(m[:c] @ right, (joint_type @ m[c:] + u) @ right, dtype)
 
         for name in ("gcn1", "gcn2", "gcn3"):
             gcn = getattr(net, name)
-            scale, shift = _scale_shift(gcn.bn)
-            weight = torch.cat([gcn.w.weight.t() * scale, gcn.w1.weight.t() * scale], dim=1)
-            bias = torch.cat([torch.zeros_like(shift), gcn.w1.bias * scale + shift])
+            own, bias = _fold(gcn.w1.weight.t(), gcn.w1.bias, gcn.bn)
+            others, none = _scale_shift(gcn.bn)[0] * gcn.w.weight.t(), torch.zeros_like(bias)
+            weight, bias = torch.cat([others, own], dim=1), torch.cat([none, bias])
             if name == "gcn1":
                 weight, bias = weight[:c], joint_type @ weight[c:] + bias
-            self._add_layer(name, weight, bias, dtype)
+            setattr(self, name, _Product(weight, bias, dtype))
 
         cnn = net.cnn
-        self._add_layer("frame_index", net.tem_embed.all_types(), None, dtype)
-        scale, shift = _scale_shift(cnn.bn1)
+        self.register_buffer("frame_index", net.tem_embed.all_types().to(dtype or m.dtype))
         taps = cnn.cnn1.weight.squeeze(2).permute(2, 1, 0).flatten(0, 1)  # (3 * 256, 256)
-        self._add_layer("cnn1", taps * scale, cnn.cnn1.bias * scale + shift, dtype)
-        scale, shift = _scale_shift(cnn.bn2)
-        self._add_layer("cnn2", cnn.cnn2.weight.flatten(1).t() * scale, cnn.cnn2.bias * scale + shift, dtype)
-        self._add_layer("fc", net.fc.weight.t(), net.fc.bias)
-
-    def _add_layer(self, name, weight, bias=None, dtype=None):
-        self.register_buffer(f"{name}_w", weight.contiguous().clone().to(dtype or weight.dtype))
-        if bias is not None:
-            self.register_buffer(f"{name}_b", bias.contiguous().clone().to(dtype or bias.dtype))
+        self.cnn1 = _Product(*_fold(taps, cnn.cnn1.bias, cnn.bn1), dtype)
+        self.cnn2 = _Product(*_fold(cnn.cnn2.weight.flatten(1).t(), cnn.cnn2.bias, cnn.bn2), dtype)
+        self.fc = _Product(net.fc.weight.t(), net.fc.bias)
 
     @torch.no_grad()
     def forward(self, x):
@@ -81,23 +72,34 @@ class Folded(nn.Module):
             x = apply_stream(x, self.stream)
         velocity = F.pad(x[:, 1:] - x[:, :-1], (0, 0, 1, 0))
         x = torch.cat([x.reshape(b * t, j, 3), velocity.view(b * t, j, 3)], dim=-1)
-        x = (x * self.norm_w + self.norm_b).flatten(0, 1)
-        x = torch.addmm(self.embed_b, x, self.embed_w).relu_().to(self.position_w.dtype)
-        d = torch.addmm(self.position_b, x[:, :64], self.position_w).relu_()
-        d += torch.addmm(self.velocity_b, x[:, 64:], self.velocity_w).relu_()
+        x = (x * self.norm[0] + self.norm[1]).flatten(0, 1)
+        x = self.embed(x).relu_().to(self.position.weight.dtype)
+        d = self.position(x[:, :64]).relu_()
+        d += self.velocity(x[:, 64:]).relu_()
+        d = d.view(b * t, j, 64)
 
-        to_d, to_type = ((d @ self.graph_w).unflatten(0, (b * t, j)) + self.graph_b).split([64, j], dim=-1)
-        g = torch.baddbmm(to_type, to_d, d.view(b * t, j, 64).transpose(1, 2)).softmax(dim=-1)
+        to_d, to_type = self.affinity(d).split([64, j], dim=-1)
+        g = torch.baddbmm(to_type, to_d, d.mT).softmax(dim=-1)
+        x = _apply_graph(g, self.gcn1(d))
+        x = _apply_graph(g, self.gcn2(x).unflatten(0, (b * t, j)))
+        x = _apply_graph(g, self.gcn3(x).unflatten(0, (b * t, j)))
 
-        x = _apply_graph(g, (d @ self.gcn1_w).unflatten(0, (b * t, j)) + self.gcn1_b)
-        x = _apply_graph(g, torch.addmm(self.gcn2_b, x, self.gcn2_w).unflatten(0, (b * t, j)))
-        x = _apply_graph(g, torch.addmm(self.gcn3_b, x, self.gcn3_w).unflatten(0, (b * t, j)))
-
-        x = F.pad(x.unflatten(0, (b, t, j)).amax(dim=2) + self.frame_index_w, (0, 0, 1, 1))
+        x = F.pad(x.unflatten(0, (b, t, j)).amax(dim=2) + self.frame_index, (0, 0, 1, 1))
         x = torch.cat([x[:, :-2], x[:, 1:-1], x[:, 2:]], dim=-1).flatten(0, 1)
-        x = torch.addmm(self.cnn1_b, x, self.cnn1_w).relu_()
-        x = torch.addmm(self.cnn2_b, x, self.cnn2_w).relu_().unflatten(0, (b, t))
-        return torch.addmm(self.fc_b, x.amax(dim=1).to(self.fc_w.dtype), self.fc_w)
+        x = self.cnn2(self.cnn1(x).relu_()).relu_().unflatten(0, (b, t))
+        return self.fc(x.amax(dim=1).to(self.fc.weight.dtype))
+
+
+class _Product(nn.Module):
+    """x @ weight + bias: of tokens (n, in), or, with a bias for each joint, of (frames, joints, in)."""
+
+    def __init__(self, weight, bias, dtype=None):
+        super().__init__()
+        for name, value in (("weight", weight), ("bias", bias)):
+            self.register_buffer(name, value.contiguous().clone().to(dtype or value.dtype))
+
+    def forward(self, x):
+        return torch.addmm(self.bias, x, self.weight) if self.bias.dim() == 1 else x @ self.weight + self.bias
 
 
 def fast_form(net):
@@ -118,3 +120,9 @@ def _scale_shift(bn):
     """A batch norm in evaluation is x * scale + shift."""
     scale = bn.weight * (bn.running_var + bn.eps).rsqrt()
     return scale, bn.bias - bn.running_mean * scale
+
+
+def _fold(weight, bias, bn):
+    """Weight and bias of a layer with the batch norm after it."""
+    scale, shift = _scale_shift(bn)
+    return weight * scale, bias * scale + shift

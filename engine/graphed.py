@@ -5,10 +5,11 @@ the whole step, from the drawing of frames to the optimizer, and is used if its 
 """
 
 import gc
+from functools import partial
 
 import torch
 
-from engine import distributed
+from engine.distributed import warn_once
 from util import derive_seed, shorten
 
 
@@ -23,9 +24,8 @@ class GraphedStep:
         self.result = torch.zeros(2, device=self.batch.device)  # loss, number of correct clips
 
         def step():
-            loss, correct = trainer.train_step(forward, self.batch)
-            self.result[0].copy_(loss)
-            self.result[1].copy_(correct)
+            for kept, value in zip(self.result, trainer.train_step(forward, self.batch), strict=True):
+                kept.copy_(value)
 
         self.replay = record(step, trainer)
 
@@ -63,56 +63,41 @@ def record(step, trainer):
     return graph.replay
 
 
-def is_wanted(trainer, forward):
-    """Whether to try: on a GPU, in a single process, and without --compile."""
-    return trainer.device.type == "cuda" and forward is trainer.net and not trainer.config.compile
-
-
 def graph_step(trainer, forward):
     """The GraphedStep of a Trainer; or None, and a line that says why, if CUDA refuses or its steps are not plain ones.
 
     The network must be in the mode in which it trains. It and the optimizer are afterwards as they were; the generators
     are not, as every epoch seeds them.
     """
-    config, ids = trainer.config, trainer.train_ids
-    batches = ids[: config.batch_size], ids[-config.batch_size :]
-    weights, moments = ([tensor.clone() for tensor in of(trainer)] for of in (weights_of, moments_of))
-    graphed, why = None, None
+    size, graphed, why = trainer.config.batch_size, None, None
+    start = [tensor.clone() for tensor in tensors_of(trainer)]
     try:
         graphed = GraphedStep(trainer, forward)
     except Exception as error:
         why = f"it cannot be captured ({shorten(error, 150)})"
         revive_generators(trainer)
-    start = weights + (moments or [torch.zeros_like(tensor) for tensor in moments_of(trainer)])
+    start += [torch.zeros_like(tensor) for tensor in tensors_of(trainer)[len(start) :]]
     if graphed:
-
-        def plain(batch):
-            return trainer.train_step(forward, batch)
-
-        expected, ours = (outcome(trainer, start, step, batches) for step in (plain, graphed))
-        if not all(map(torch.equal, expected, ours)):  # as far off as plain steps from each other?
-            off, usual = (distance(expected, other) for other in (ours, outcome(trainer, start, plain, batches)))
-            if not off <= 10 * usual:
-                graphed, why = None, f"its steps are not the plain ones: {off:.2g} off, which differ by {usual:.2g}"
+        batches, plain = (trainer.train_ids[:size], trainer.train_ids[-size:]), partial(trainer.train_step, forward)
+        expected, ours, again = (outcome(trainer, start, step, batches) for step in (plain, graphed, plain))
+        off, usual = distance(expected, ours), distance(expected, again)  # plain steps may differ from each other
+        if not off <= 10 * usual:
+            graphed, why = None, f"its steps are not the plain ones: {off:.2g} off, which differ by {usual:.2g}"
     restore(trainer, start)
     if why:
-        distributed.warn_once(f"training without a CUDA graph, which takes longer: {why}")
+        warn_once(f"training without a CUDA graph, which takes longer: {why}")
     return graphed
 
 
-def weights_of(trainer):
-    """Parameters and buffers."""
-    return list(trainer.net.state_dict().values())
-
-
-def moments_of(trainer):
-    """The optimizer's tensors: none before its first step."""
-    return [value for entry in trainer.optimizer.state.values() for value in entry.values()]
+def tensors_of(trainer):
+    """Parameters and buffers, then the optimizer's tensors, of which there are none before its first step."""
+    moments = (value for entry in trainer.optimizer.state.values() for value in entry.values())
+    return [*trainer.net.state_dict().values(), *moments]
 
 
 @torch.no_grad()
 def restore(trainer, values):
-    for tensor, value in zip(weights_of(trainer) + moments_of(trainer), values, strict=True):
+    for tensor, value in zip(tensors_of(trainer), values, strict=True):
         tensor.copy_(value)
 
 
@@ -122,7 +107,7 @@ def outcome(trainer, start, take, batches):
     trainer.rng.manual_seed(derive_seed(trainer.config.seed))
     torch.manual_seed(derive_seed(trainer.config.seed))
     results = [torch.stack([value.float() for value in take(batch)]) for batch in batches]
-    return [tensor.clone() for tensor in weights_of(trainer) + moments_of(trainer)] + results
+    return [tensor.clone() for tensor in tensors_of(trainer)] + results
 
 
 def distance(one, other):

@@ -2,11 +2,12 @@
 
 import csv
 import importlib.util
+import os
 import platform
 import re
 import subprocess
 import time
-from pathlib import Path
+from contextlib import suppress
 
 import numpy
 import torch
@@ -28,8 +29,7 @@ class Progress:
 
     def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
         self.epochs, self.title, self.file = state.config.epochs, f"{title} " if title else "", file
-        self.quiet = not distributed.is_main_process()
-        done = len(state.log)
+        self.quiet, done = not distributed.is_main_process(), len(state.log)
         about = {"total": self.epochs * steps, "initial": done * steps, "desc": title or None, "position": position}
         self.bar = progress(smoothing=0.05, unit="step", disable=self.quiet, **about)
         self.times = [time.perf_counter()]  # when training began, and when each epoch ended
@@ -45,11 +45,15 @@ class Progress:
 
     def __exit__(self, failed, *_):
         self.bar.close()
-        if not failed and not self.quiet:
+        if not failed:
             took = f"{(time.perf_counter() - self.times[0]) / 60:.1f} minutes in this run"
-            print_above_bars(f"note: {self.title}trained {self.epochs} epochs, {took}", self.file)
+            self.say(f"note: {self.title}trained {self.epochs} epochs, {took}")
         if self.writer:
             self.writer.close()
+
+    def say(self, line):
+        if not self.quiet:
+            print_above_bars(line, self.file)
 
     def step(self):
         self.bar.update()
@@ -63,21 +67,21 @@ class Progress:
         Every tenth of the run above the progress bar; every epoch where there is none.
         """
         self.times.append(time.perf_counter())
-        row = state.log[-1]
+        row = dict(state.log[-1])
+        epoch = row.pop("epoch")
         if self.writer:
-            for name, value in row.items():
-                self.writer.add_scalar(name, value, row["epoch"])
+            for name, value in state.log[-1].items():
+                self.writer.add_scalar(name, value, epoch)
             self.writer.flush()
-        if self.quiet or not (self.bar.disable or row["epoch"] % max(1, self.epochs // 10) == 0):
+        if not self.bar.disable and epoch % max(1, self.epochs // 10):
             return
         what, choose = ("loss", min) if state.config.monitor == "val_loss" else ("acc", max)
         key = f"{state.eval_split}_{what}"
         best = choose(state.log, key=lambda row: row[key])
-        left = (self.times[-1] - self.times[0]) / (len(self.times) - 1) * (self.epochs - row["epoch"])
-        line = [f"{name} {value:.4g}" for name, value in row.items() if name != "epoch"]
-        line += [f"{self.times[-1] - self.times[-2]:.1f} s", f"best {key} {best[key]:.4g} in epoch {best['epoch']}"]
-        line.append(f"{tqdm.format_interval(left)} left")
-        print_above_bars(f"{self.title}epoch {row['epoch']}/{self.epochs}: {', '.join(line)}", self.file)
+        left = (self.times[-1] - self.times[0]) / (len(self.times) - 1) * (self.epochs - epoch)
+        words = [f"{name} {value:.4g}" for name, value in row.items()] + [f"{self.times[-1] - self.times[-2]:.1f} s"]
+        words += [f"best {key} {best[key]:.4g} in epoch {best['epoch']}", f"{tqdm.format_interval(left)} left"]
+        self.say(f"{self.title}epoch {epoch}/{self.epochs}: {', '.join(words)}")
 
 
 def check_tensorboard():
@@ -106,10 +110,8 @@ def write_log(path, comments, rows):
 def read_log(path):
     """A <case>_log.csv: (its comments, {column: [float] of the epochs}). Raises UserError.
 
-    Comments: "command: main.py ...", "seed: 1", ..., in older logs on lines of their own, and the results.
-
-    Columns: train_loss, train_acc, lr, and eval_loss, eval_acc for those of the clips on which the epoch is selected
-    (test_... or valid_... in the file).
+    Comments: "command: main.py ...", "seed: 1", ..., in older logs on lines of their own, and the results. Columns:
+    train_loss, ..., and eval_loss, eval_acc for those of the clips that select the epoch: test_... or valid_... there.
     """
     try:
         lines = regular(path).read_text(encoding="utf-8").splitlines()
@@ -126,26 +128,19 @@ def read_log(path):
 
 def provenance(command, device, /, **settings):
     """What is needed to repeat a run, {str: str}: command line, versions, hardware, git commit, and the settings."""
-    if device.type == "cuda":
-        hardware = torch.cuda.get_device_name(device)
-    elif device.type == "mps":
-        hardware = "Apple GPU (MPS; untried)"
-    else:
-        hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     versions = f"sgn {__version__}, torch {torch.__version__}, numpy {numpy.__version__}"
     versions += f", python {platform.python_version()}"
+    hardware = f"CPU, {torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
+    if device.type in ("cuda", "mps"):
+        hardware = torch.cuda.get_device_name(device) if device.type == "cuda" else "Apple GPU (MPS; untried)"
     about = {"command": command, "versions": versions, "hardware": hardware, "commit": _git_commit()}
     return {key: readable(str(value)) for key, value in (about | settings).items()}
 
 
 def _git_commit():
     """The commit of this folder's own repository, or "none": not that of a repository around a copy of it."""
-
-    def git(*args):
-        return subprocess.run(["git", "-C", str(ROOT), *args], capture_output=True, text=True).stdout.strip()
-
-    try:
-        top = git("rev-parse", "--show-toplevel")
-        return (top and Path(top) == ROOT and git("describe", "--always", "--dirty", "--abbrev=12")) or "none"
-    except OSError:
-        return "none"
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=12"]
+    environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(ROOT.parent)}
+    with suppress(OSError):
+        return subprocess.run(command, env=environment, capture_output=True, text=True).stdout.strip() or "none"
+    return "none"

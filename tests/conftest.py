@@ -24,14 +24,13 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     global DEVICE
     DEVICE = config.getoption("device")
-    if DEVICE != "cpu":
-        if config.option.markexpr != "device":
-            raise pytest.UsageError("--device: only with -m device")
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of --deterministic; read once in a process
+    if DEVICE != "cpu" and config.option.markexpr != "device":
+        raise pytest.UsageError("--device: only with -m device")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # of --deterministic; read once in a process
 
 
 def pytest_ignore_collect(collection_path, config):
-    """With -m device: files without such tests, as they import what need not be there, or add a device of their own."""
+    """With -m device: files without such tests, as they import what need not be there."""
     if config.option.markexpr == "device" and collection_path.name.startswith("test_"):
         return True if "mark.device" not in collection_path.read_text(encoding="utf-8") else None
 
@@ -59,8 +58,8 @@ def toy_clips(n, seed, persons=1, joints=JOINTS):
 
 def write_toy(path, test=18, joints=JOINTS, **header):
     """An h5 of 48 training, 8 validation and `test` test clips. header: as in write_h5."""
-    clips = ("", 48), ("valid_", 8), ("test_", test)
-    splits = {split: toy_clips(n, seed, joints=joints) for seed, (split, n) in enumerate(clips)}
+    sizes = {"": 48, "valid_": 8, "test_": test}
+    splits = {split: toy_clips(n, seed, joints=joints) for seed, (split, n) in enumerate(sizes.items())}
     about = dict(frames=60, joints=joints, persons=1, class_names=list("abcd"), protocol="toy", made_by="a test")
     write_h5(path, splits, **about | header)
     return path
@@ -71,9 +70,8 @@ def flags(h5, results, *more, epochs=3):
 
     A clip is cut into 8 segments, not 20: a run of an epoch then takes a quarter of a second.
     """
-    paths = ["--dataset", str(h5), "--results", str(results)]
-    bits = ["--deterministic"] * DEVICE.startswith("cuda")
-    return [*paths, "--seg", str(SEG), "--epochs", str(epochs), "-b", "16", "--device", DEVICE, *bits, *more]
+    words = ["--dataset", h5, "--results", results, "--seg", SEG, "--epochs", epochs, "-b", 16, "--device", DEVICE]
+    return [*map(str, words), *["--deterministic"] * DEVICE.startswith("cuda"), *map(str, more)]
 
 
 def run(h5, results, *more, epochs=3):

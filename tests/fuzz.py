@@ -45,7 +45,7 @@ from data import Clips
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
-from engine.state import RunState
+from engine.runs import RunState
 from safe import arguments, program, progress
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record

@@ -48,6 +48,7 @@ print("unchanged")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["early", "late"])
 def test_a_host_stays_as_it_was(tmp_path, when):
     """Whether it imports its modules before or after ours."""

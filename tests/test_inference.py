@@ -68,20 +68,19 @@ def test_a_frame_that_is_refused_has_not_come(small):
             LiveClassifier(small, **wrong)
 
 
-@pytest.mark.parametrize(
-    "name, seg, fps, window",
-    [
+def test_the_default_window_is_as_long_as_the_mean_clip_in_whole_segments(tmp_path):
+    for name, seg, fps, window in (
         ("NTU", 5, None, 80),
         ("NUCLA", 5, None, 40),
         ("mine", 5, None, 80),
         ("NTU", 30, None, 60),
         ("NTU", 100, None, 100),
-    ]
-    + [("NUCLA", 5, 15, 20), ("NUCLA", 5, 24, 32), ("NUCLA", 5, 60, 80)],
-)
-def test_the_default_window_is_as_long_as_the_mean_clip_in_whole_segments(tmp_path, name, seg, fps, window):
-    path = save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name})
-    assert LiveClassifier(path, fps=fps).window == window
+        ("NUCLA", 5, 15, 20),
+        ("NUCLA", 5, 24, 32),
+        ("NUCLA", 5, 60, 80),
+    ):
+        path = save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name})
+        assert LiveClassifier(path, fps=fps).window == window
 
 
 # ---- other rates, and long recordings
@@ -95,8 +94,7 @@ def test_at_any_rate_a_steady_movement_keeps_its_speed(fps, n):
     clip[5:, 0, 1] = 2
     at_30 = resample(clip, fps)
     assert len(at_30) == n and not at_30[:, :, 2].any() and set(at_30[:, 0, 1].ravel()) == {0, 2}
-    inside = at_30[: 9 * 30 // fps, 0, 0]  # after the last frame nothing is known
-    np.testing.assert_allclose(np.diff(inside, axis=0), 1 / 30)
+    np.testing.assert_allclose(np.diff(at_30[: 9 * 30 // fps, 0, 0], axis=0), 1 / 30)  # up to the last frame
 
 
 class Known:
@@ -109,27 +107,23 @@ class Known:
         return np.float32([0.1, 0.9] if clip.mean() > 0 else [0.9, 0.1])
 
 
-@pytest.mark.parametrize("unknown, label", [(0, "up"), (0.95, "unknown")])
-def test_a_long_recording_is_stretches_of_one_answer(monkeypatch, unknown, label):
+def test_a_long_recording_is_stretches_of_one_answer(monkeypatch):
     monkeypatch.setattr("engine.classifier.Classifier", Known)
     clip = np.ones((43, 2, 3, 3)) * [1, 1, -2] + [0, 0, 1.9]  # up
     clip[:20] *= -1
     clip[30:, 1] = 0  # person 2 leaves
 
-    def found(clip, **options):
+    def found(unknown=0, **options):
         stretches = find_stretches(LiveClassifier(Known(), stride=1, **options), clip, unknown)
-        return [
-            (one.person, one.start, one.end, Known().top(one.probabilities, 1, unknown)[0]["name"]) for one in stretches
-        ]
+        names = [Known().top(one.probabilities, 1, unknown)[0]["name"] for one in stretches]
+        return [(one.person, one.start, one.end, name) for one, name in zip(stretches, names, strict=True)]
 
-    if label == "unknown":
-        assert found(clip) == [(None, 0, 43, label)]
-    else:
-        assert found(clip) == [(None, 0, 20, "down"), (None, 20, 43, "up")]
-        each = [(1, 0, 20, "down"), (2, 0, 20, "down"), (1, 20, 43, "up"), (2, 20, 33, "up")]
-        assert found(clip, per_person=True) == each
-        clip[10:20] = 0
-        assert found(clip) == [(None, 0, 13, "down"), (None, 17, 43, "up")]  # nobody is no stretch
+    assert found(unknown=0.95) == [(None, 0, 43, "unknown")]
+    assert found() == [(None, 0, 20, "down"), (None, 20, 43, "up")]
+    each = [(1, 0, 20, "down"), (2, 0, 20, "down"), (1, 20, 43, "up"), (2, 20, 33, "up")]
+    assert found(per_person=True) == each
+    clip[10:20] = 0
+    assert found() == [(None, 0, 13, "down"), (None, 17, 43, "up")]  # nobody is no stretch
 
 
 # ---- lines
@@ -156,29 +150,23 @@ def test_live_lines_in_every_form(small, capsys):
         assert row["top"][0]["label"] == right.argmax()
 
 
-BAD_LINES = {
-    b"nan " * 15: "NaN",
-    b"1 2 three": "three",
-    b"1 2 3": "3 numbers",
-    b"1 " * 45: "2 persons",
-    b"[1, 2": "JSON",
-    b'{"people": [{"pose_keypoints_2d": [0.1, 0.1, 1]}]}': "OpenPose",
-    b"\xff\xfe": "numbers",
-}
-
-
-@pytest.mark.parametrize("wrong", BAD_LINES)
-def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, capsys, wrong):
+def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, capsys):
     flags, good = ("--live", "--checkpoint", small, "--window", WINDOW, "--top", 1), as_lines(frames(9))
-    right = run(capsys, *flags, lines=good)[1]
-    code, out, err = run(capsys, *flags, lines=[*good[:2], wrong, *good[2:]])
-    assert code == 3 and len(err) == 2 and re.match(f"skipped: line 3: .*{BAD_LINES[wrong]}", err[0])
-    assert [line.split(None, 1)[1] for line in out] == [line.split(None, 1)[1] for line in right]
-    with pytest.raises(UserError, match=f"standard input, line 1: .*{BAD_LINES[wrong]}"):
-        run(capsys, *flags, lines=[wrong, *good])
-
-
-@pytest.mark.parametrize("lines", [[], as_lines(frames(5)), [b"\n"] * 50])
-def test_a_feed_that_is_too_short_or_empty_says_so(small, capsys, lines):
-    with pytest.raises(UserError, match="window"):
-        run(capsys, "--live", "--checkpoint", small, "--window", WINDOW, lines=lines)
+    right = [line.split(None, 1)[1] for line in run(capsys, *flags, lines=good)[1]]
+    for wrong, named in {
+        b"nan " * 15: "NaN",
+        b"1 2 three": "three",
+        b"1 2 3": "3 numbers",
+        b"1 " * 45: "2 persons",
+        b"[1, 2": "JSON",
+        b'{"people": [{"pose_keypoints_2d": [0.1, 0.1, 1]}]}': "OpenPose",
+        b"\xff\xfe": "numbers",
+    }.items():
+        code, out, err = run(capsys, *flags, lines=[*good[:2], wrong, *good[2:]])
+        assert code == 3 and len(err) == 2 and re.match(f"skipped: line 3: .*{named}", err[0])
+        assert [line.split(None, 1)[1] for line in out] == right
+        with pytest.raises(UserError, match=f"standard input, line 1: .*{named}"):
+            run(capsys, *flags, lines=[wrong, *good])
+    for few in ([], good[:5], [b"\n"] * 50):
+        with pytest.raises(UserError, match="window"):
+            run(capsys, *flags, lines=few)

@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,9 +18,8 @@ from clips.h5 import AXES_2D
 from conftest import CLASSES, JOINTS, flags, interrupted, run, same, weights, write_toy
 from data import Clips
 from engine import checkpoint
-from engine.checkpoint import load_checkpoint
 from engine.logs import read_log
-from engine.state import RunState
+from engine.runs import RunState
 from model import SGN
 from safe import program
 from safe.files import exclusive_lock
@@ -34,8 +34,7 @@ def top1_of(folder):
 
 def test_a_run_learns_and_writes_its_files(toy, trained):
     comments, log = read_log(trained / "0_log.csv")
-    assert log["epoch"] == list(range(1, 13))
-    assert log["train_loss"][-1] < log["train_loss"][0]
+    assert log["epoch"] == list(range(1, 13)) and log["train_loss"][-1] < log["train_loss"][0]
     assert max(log["eval_acc"]) > 60  # chance is 25
     assert ",test_loss,test_acc" in (trained / "0_log.csv").read_text()
 
@@ -88,17 +87,10 @@ def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trai
     assert os.listdir(shipped.parent) == ["0_best.pth"]  # nothing is written there
 
 
-def test_the_loss_by_hand():
-    logits, label = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 2])
-    log_p = logits.log_softmax(1)
-    by_hand = -(0.9 * log_p[0, 0] + 0.05 * (log_p[0, 1] + log_p[0, 2])) / 2
-    by_hand -= (0.9 * log_p[1, 2] + 0.05 * (log_p[1, 0] + log_p[1, 1])) / 2
-    torch.testing.assert_close(train.criterion(logits, label), by_hand)
-
-
-@pytest.fixture
-def steps(monkeypatch):
-    """(clips, learning rates of all parameters) of every training step."""
+@pytest.mark.parametrize("select", ["last", "val"])
+def test_clips_are_shuffled_and_those_for_validation_and_the_last_incomplete_batch_left_out(
+    toy, tmp_path, monkeypatch, select
+):
     seen, step = [], train.Trainer.train_step
 
     def watched(trainer, forward, batch):
@@ -106,43 +98,25 @@ def steps(monkeypatch):
         return step(trainer, forward, batch)
 
     monkeypatch.setattr(train.Trainer, "train_step", watched)
-    return seen
-
-
-def test_clips_are_shuffled_and_the_last_incomplete_batch_is_dropped(toy, tmp_path, steps):
-    folder = run(toy, tmp_path, "--select", "last", "--lr-factor", "0.5", epochs=2)  # 56 clips in batches of 16
-    assert [len(batch) for batch, _ in steps] == [16] * 6
-    first, second = (sum((batch for batch, _ in steps[i : i + 3]), []) for i in (0, 3))
+    folder = run(toy, tmp_path, "--select", select, "--monitor", "val_loss", "--lr-factor", "0.5", epochs=2)
+    assert [(len(batch), rates) for batch, rates in seen] == [(16, {0.001})] * 3 + [(16, {0.0005})] * 3
+    first, second = (sum((batch for batch, _ in seen[i : i + 3]), []) for i in (0, 3))  # 56 clips, of them 8 valid
     assert len(set(first)) == len(set(second)) == 48 and first != second
-    assert set(Clips.read(toy).splits["valid"]) & set(first)  # that nothing else needs
-    assert [rates for _, rates in steps] == [{0.001}] * 3 + [{0.0005}] * 3
-    assert load_checkpoint(folder / "0_best.pth").epoch == 2
-
-
-def test_selecting_on_validation_clips_leaves_them_out_of_training(toy, tmp_path, steps):
-    folder = run(toy, tmp_path, "--select", "val", "--monitor", "val_loss", epochs=2)
-    assert not set(Clips.read(toy).splits["valid"]) & {clip for batch, _ in steps for clip in batch}
-    assert ",valid_loss,valid_acc" in (folder / "0_log.csv").read_text()
     content, log = torch.load(folder / "0_best.pth", weights_only=True), read_log(folder / "0_log.csv")[1]
-    assert content["best"] == pytest.approx(min(log["eval_loss"]), rel=1e-5)
+    if select == "last":
+        assert set(Clips.read(toy).splits["valid"]) & set(first) and content["epoch"] == 2
+    else:
+        assert not set(Clips.read(toy).splits["valid"]) & {*first, *second}
+        assert content["best"] == pytest.approx(min(log["eval_loss"]), rel=1e-5)
+        assert ",valid_loss,valid_acc" in (folder / "0_log.csv").read_text()
 
 
-def test_every_epoch_is_judged_on_the_same_frames_and_another_seed_on_others(toy, tmp_path, monkeypatch):
-    drawn, sample_frames = [], Clips.sample_frames
-
-    def sampled(clips, ids, *more):
-        frames = sample_frames(clips, ids, *more)
-        drawn.extend([frames] * (len(ids) == 18))
-        return frames
-
-    monkeypatch.setattr(Clips, "sample_frames", sampled)
-    for seed in ("1", "2"):
-        run(toy, tmp_path / seed, "--seed", seed, "--select", "last", epochs=2)
-    first, second = drawn[:7], drawn[7:]  # two epochs and five samples of the test, of each run
-    assert len(second) == 7
-    for one in (first, second):
-        assert torch.equal(one[0], one[1]) and not torch.equal(one[0], one[2])
-    assert not torch.equal(first[0], second[0])
+def test_every_epoch_is_judged_on_the_same_frames_and_another_seed_on_others(toy):
+    config = main.make_config(main.parse_args(flags(toy, "")), clips := Clips.read(toy), "toy")
+    one, other = (train.Trainer(replace(config, seed=seed), clips) for seed in (1, 2))
+    other.net.load_state_dict(one.net.state_dict())
+    torch.rand(17)
+    assert one.evaluate(1) == one.evaluate(2) != other.evaluate(1)
 
 
 def test_a_2d_data_set_is_not_rotated(tmp_path, capsys):
@@ -180,8 +154,11 @@ def test_the_files_of_a_finished_run_are_kept_until_the_next_one_has_ended(toy, 
     assert not list(folder.glob("*previous*")) and (folder / "0_pred.txt").exists()
 
 
-def test_an_h5_that_is_replaced_between_runs_stops_the_command(tmp_path, monkeypatch):
-    toy, finish = write_toy(tmp_path / "toy.h5"), RunState.finish
+def test_an_h5_or_a_folder_that_another_uses_stops_the_command(tmp_path, monkeypatch):
+    toy, finish, folder = write_toy(tmp_path / "toy.h5"), RunState.finish, tmp_path / "toy" / "SGN"
+    with exclusive_lock(folder / "seed2" / ".0_lock"), pytest.raises(UserError, match="SGN/seed2: another run"):
+        run(toy, tmp_path, "--seeds", "1,2", epochs=1)
+    assert not (folder / "seed1" / "0_log.csv").exists()
 
     def finish_and_replace(*values):
         finish(*values)
@@ -190,22 +167,6 @@ def test_an_h5_that_is_replaced_between_runs_stops_the_command(tmp_path, monkeyp
     monkeypatch.setattr(RunState, "finish", finish_and_replace)
     with pytest.raises(UserError, match="toy.h5: it has been replaced"):
         run(toy, tmp_path, "--seeds", "2", epochs=1)
-
-
-def test_two_runs_at_once_in_one_folder_are_refused(toy, tmp_path):
-    folder = tmp_path / "toy" / "SGN"
-    with exclusive_lock(folder / "seed2" / ".0_lock"), pytest.raises(UserError, match="SGN/seed2: another run"):
-        run(toy, tmp_path, "--seeds", "1,2", epochs=1)
-    assert not (folder / "seed1" / "0_log.csv").exists()
-
-
-def error_of(command, capsys):
-    """The one line that main.py prints on standard error before it exits with code 2."""
-    with pytest.raises(SystemExit) as stopped, program.exit_on_error():
-        main.main(["--device", "cpu", *map(str, command)])
-    err = capsys.readouterr().err
-    assert stopped.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1, err
-    return err
 
 
 @pytest.mark.parametrize(
@@ -218,7 +179,9 @@ def error_of(command, capsys):
         ("--epoch 3", "did you mean --epochs"),
         ("--max-epochs 0", "--epochs/--max-epochs/--max-epoches"),  # the release's names
         ("--workers 4", "--workers: not needed"),  # the release's
+        ("--ablate one-gcn,two-gcn", "exclude each other"),
         ("--resume --train 0", "--resume"),
+        ("--class-weights balanced --train 0", "--class-weights"),
         ("--seed 3 --seeds 2", "--seeds and --seed"),
         ("--jobs 2", "--jobs"),
         ("--freeze", "--init"),
@@ -226,21 +189,21 @@ def error_of(command, capsys):
         ("--train 0 --weights 1,2", "--ensemble"),
         ("--recipe paper,rotate_xz=0.3 --theta 0.2", "--theta 0.2"),
         ("--dataset NUCLA --recipe plus --lr-factor 0.2", "--lr-factor 0.2"),
+        # What does not fit the data
+        ("--data {tmp}", "NTU_CS.h5 is missing"),
+        ("--dataset {toy} -b 57", "56 training clips"),
+        ("--dataset {toy} --num-classes 3", "4 classes"),
+        ("--dataset {toy} --train 0", "0_best.pth: no such checkpoint"),
+        ("--dataset {toy} --seg 1000000", "59 frames"),
+        ("--dataset {toy} --device meta", "--device meta: not available"),
+        ("--dataset {toy} --device cuda", "built for the CPU only"),
+        ("--dataset {toy} --tf32", "--tf32"),
     ],
 )
-def test_a_wrong_flag_is_one_line(command, named, capsys):
-    assert named in error_of(command.split(), capsys)
-
-
-def test_what_does_not_fit_the_data_is_one_line(toy, tmp_path, monkeypatch, capsys):
+def test_a_wrong_command_is_one_line(command, named, toy, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(torch.backends.cuda, "is_built", lambda: False)
-    for command, named in (
-        (["--data", tmp_path], "NTU_CS.h5 is missing"),
-        (["--dataset", toy, "-b", "57"], "56 training clips"),
-        (["--dataset", toy, "--num-classes", "3"], "4 classes"),
-        (["--dataset", toy, "--train", "0"], "0_best.pth: no such checkpoint"),
-        (["--dataset", toy, "--seg", "1000000"], "59 frames"),
-        (["--dataset", toy, "--device", "meta"], "--device meta: not available"),
-        (["--dataset", toy, "--device", "cuda"], "built for the CPU only"),
-    ):
-        assert named in error_of(["--results", tmp_path / "results", *command], capsys)
+    words = command.format(toy=toy, tmp=tmp_path).split()
+    with pytest.raises(SystemExit) as stopped, program.exit_on_error():
+        main.main(["--device", "cpu", "--results", str(tmp_path / "results"), *words])
+    err = capsys.readouterr().err
+    assert stopped.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1 and named in err

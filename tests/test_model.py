@@ -10,6 +10,7 @@ import train
 from engine.folded import Folded
 from model import SGN
 
+pytestmark = pytest.mark.device
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
@@ -17,13 +18,11 @@ def load_golden(name, device):
     """The arrays of a fixture, and the release's network with its weights."""
     with np.load(FIXTURES / name, allow_pickle=False) as file:
         golden = {name: torch.from_numpy(np.asarray(file[name])).to(device) for name in file.files}
-    net = SGN(golden["logits_eval"].shape[1]).to(device)
-    net.load_state_dict(state_of(golden), strict=True)
+    net, state = SGN(golden["logits_eval"].shape[1]).to(device), SGN().state_dict()
+    theirs = {name.removeprefix("state/"): value for name, value in golden.items() if name.startswith("state/")}
+    assert list(theirs) == list(state) and all(theirs[name].dtype == state[name].dtype for name in state)
+    net.load_state_dict(theirs, strict=True)
     return golden, net.eval()
-
-
-def state_of(golden):
-    return {name.removeprefix("state/"): value for name, value in golden.items() if name.startswith("state/")}
 
 
 @pytest.fixture
@@ -31,14 +30,6 @@ def ntu60(device):
     return load_golden("sgn_ntu60_batch8.npz", device)
 
 
-def test_state_dict_has_the_names_shapes_and_order_of_the_release(ntu60):
-    ours, theirs = SGN().state_dict(), state_of(ntu60[0])
-    assert list(ours) == list(theirs)
-    assert all(ours[name].shape == theirs[name].shape and ours[name].dtype == theirs[name].dtype for name in ours)
-    assert [sum(p.numel() for p in SGN(classes).parameters()) for classes in (60, 120)] == [691_048, 721_828]
-
-
-@pytest.mark.device
 @pytest.mark.parametrize("name", ["sgn_ntu60_batch8.npz", "sgn_ntu120_batch2.npz"])
 @torch.no_grad()
 def test_evaluation_logits_are_golden(name, device):
@@ -50,7 +41,6 @@ def test_evaluation_logits_are_golden(name, device):
         torch.testing.assert_close(form(golden["x"].double()), golden["logits_eval64"], rtol=0, atol=1e-9)
 
 
-@pytest.mark.device
 def test_three_training_steps_are_golden(ntu60):
     golden, net = ntu60
     net.double().train()
@@ -80,7 +70,6 @@ def test_three_training_steps_are_golden(ntu60):
         torch.testing.assert_close(ours, golden[name].double(), rtol=0, atol=1e-9, msg=name)
 
 
-@pytest.mark.device
 @torch.no_grad()
 def test_a_clip_s_logits_do_not_depend_on_the_batch(ntu60):
     (golden, net), order = ntu60, torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
@@ -104,13 +93,13 @@ def test_other_joints_and_segments():
 def test_initial_values():
     torch.manual_seed(0)
     net = SGN()
-    assert all((gcn.w.cnn.weight == 0).all() for gcn in (net.gcn1, net.gcn2, net.gcn3))
+    assert not any(gcn.w.cnn.weight.any() for gcn in (net.gcn1, net.gcn2, net.gcn3))
     # sqrt(2 / (kernel * out channels)); the release counts the kernel's width
     assert net.gcn3.w1.cnn.weight.std().item() == pytest.approx((2 / 256) ** 0.5, rel=0.02)
     assert net.cnn.cnn1.weight.std().item() == pytest.approx((2 / (3 * 256)) ** 0.5, rel=0.02)
+    assert [sum(p.numel() for p in SGN(classes).parameters()) for classes in (60, 120)] == [691_048, 721_828]
 
 
-@pytest.mark.device
 def test_dropout_drops_whole_channels(device):
     dropped = SGN().train().cnn.dropout(torch.ones(50, 256, 20, device=device))
     assert ((dropped == 0).all(dim=2) | (dropped == 1.25).all(dim=2)).all()

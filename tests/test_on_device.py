@@ -1,31 +1,33 @@
-"""On the device that --device names: steps with each ablation and stream, and a training step as a CUDA graph.
+"""On the device that --device names: steps with each ablation and stream; a step as a CUDA graph; --compile, --amp.
 
-Without --device steps run on the second device (second_device.py), so that what would be an error or a wait on a GPU is
-found. A graph, which a CPU has not, is stood in for by the step itself, and shows what is around it.
+Without --device steps run on PyTorch's meta device, whose tensors have no numbers: what would make a GPU wait for them,
+and most of what would mix two devices, is an error there. A graph, which a CPU has not, is stood in for by the step
+itself, and shows what is around it.
 """
 
 import copy
+from contextlib import nullcontext
+from functools import partialmethod
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-import conftest
 import train
 from conftest import BONES, JOINTS, interrupted, run, same, weights, write_toy
 from data import Clips
-from engine import graphed
+from engine import accelerate, distributed, graphed, runs
 from engine.config import Config, parse_recipe
 from engine.logs import read_log
 from model import SGN
 from train import predict_logits
 
-if conftest.DEVICE == "cpu":
-    import second_device  # before the first backward pass: PyTorch then counts the kinds of devices
-
 pytestmark = pytest.mark.device
 MORE = ("--recipe", "plus,test_samples=2", "--views", "other", "-b", "28")
 FOLDER = "SGN-plus,test_samples=2"
+NETWORKS = [{"ablate": ("joint-type", "frame-index")}, {"ablate": ("position-only", "identity-graph")}]
+NETWORKS += [{"ablate": ("velocity-only", "skeleton-graph", "one-gcn")}, {"ablate": ("early-max",)}]
+NETWORKS += [{"ablate": ("late-max", "two-gcn")}, {}, {"stream": "bone"}]  # each ablation once
 
 
 @pytest.fixture(scope="module")
@@ -34,14 +36,26 @@ def h5(tmp_path_factory):
     return write_toy(tmp_path_factory.mktemp("h5") / "toy.h5", test=6, **BONES)
 
 
+class _Generator(torch.Generator):
+    """The CPU's, for any device."""
+
+    def __new__(cls, device="cpu"):
+        return super().__new__(cls)
+
+
 @pytest.fixture
-def place(device):
-    """The device, and a Counter of the waits for it: of the second device, None of any other."""
+def place(device, monkeypatch):
+    """The device, or meta in place of the CPU, with what PyTorch does not have there."""
+
+    def adam(net, lr, weight_decay):
+        return torch.optim.Adam([p for p in net.parameters() if p.requires_grad], lr, weight_decay=weight_decay)
+
     if device.type != "cpu":
-        yield device, None
-        return
-    with second_device.second_device() as second:
-        yield torch.device(second_device.DEVICE), second.waits
+        return device
+    monkeypatch.setattr(torch, "Generator", _Generator)
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    monkeypatch.setattr(train, "make_optimizer", adam)
+    return torch.device("meta")
 
 
 def make_trainer(h5, device, **settings):
@@ -49,18 +63,14 @@ def make_trainer(h5, device, **settings):
     return train.Trainer(Config(**fixed | settings), Clips.read(h5).to(device), print_freq=3)
 
 
-PARTS = ("joint-type,frame-index", "position-only,identity-graph", "velocity-only,skeleton-graph,one-gcn")
-PARTS += ("early-max", "late-max,two-gcn")  # each ablation once
-
-
-@pytest.mark.parametrize("ablate, stream", [*((names, "joint") for names in PARTS), ("", "joint"), ("", "bone")])
-def test_a_network_has_the_logits_and_gradients_of_the_cpu(ablate, stream, h5, place):
-    ablate, clips = tuple(ablate.split(",")) if ablate else (), Clips.read(h5)
-    edges = clips.bones() if "skeleton-graph" in ablate else None
-    net = SGN(4, JOINTS, 6, ablate, edges, clips.stream(stream)).train()
+@pytest.mark.parametrize("settings", NETWORKS, ids=str)
+def test_a_network_has_the_logits_and_gradients_of_the_cpu(settings, h5, device):
+    if device.type == "cpu":
+        pytest.skip("is the CPU")
+    net = Config(**settings, num_classes=4, seg=6).make_network(Clips.read(h5)).train()
     net.cnn.dropout.p = 0.0
     x, ways = torch.randn(2, 6, JOINTS * 3).double(), []
-    for where in ("cpu", place[0]):
+    for where in ("cpu", device):
         there = copy.deepcopy(net).to(where, torch.float64)
         loss = train.criterion(there(x.to(where)), torch.arange(2, device=where))
         loss.backward()
@@ -68,40 +78,33 @@ def test_a_network_has_the_logits_and_gradients_of_the_cpu(ablate, stream, h5, p
     torch.testing.assert_close(*ways, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("change", [{}, {"recipe": parse_recipe("paper")}, {"amp": True}, {"freeze": True}], ids=list)
+CHANGES = [{"recipe": parse_recipe("paper")}, {"amp": True}, {"freeze": True}]
+
+
+@pytest.mark.slow  # on meta PyTorch imports its compiler
+@pytest.mark.parametrize("change", NETWORKS + CHANGES, ids=list)
 def test_steps_and_tests_wait_for_nothing(change, h5, place):
-    device, waits = place
-    if change.get("amp") and waits is not None:
-        pytest.skip("PyTorch has no autocast for the second device")
-    trainer = make_trainer(h5, device, **change)
-    trainer.net.train(not trainer.config.freeze)
-    before = {name: value.cpu().clone() for name, value in trainer.net.state_dict().items()}
-    trainer.train_step(trainer.net, trainer.train_ids[:8])  # the first creates the optimizer's state
-    if waits is not None:
-        waits.clear()
-    loss, correct = trainer.train_step(trainer.net, trainer.train_ids[:8])
-    config = trainer.config
-    logits = predict_logits(trainer.net, trainer.clips, trainer.eval_ids, config.recipe, 1, amp=config.amp)
-    assert not waits
-    changed = {name for name, value in trainer.net.state_dict().items() if not value.cpu().equal(before[name])}
-    assert {name for name, parameter in trainer.net.named_parameters() if parameter.requires_grad} <= changed
-    assert loss.isfinite().item() and logits.isfinite().all().item() and correct.item() in range(9)
+    trainer = make_trainer(h5, place, **change)
+    config, net = trainer.config, trainer.net.train(not trainer.config.freeze)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    for _ in range(2):  # the first creates the optimizer's state
+        loss, correct = trainer.train_step(net, trainer.train_ids[:8])
+    logits = predict_logits(net, trainer.clips, trainer.eval_ids, config.recipe, 1, amp=config.amp)
+    assert logits.shape == (6, 4) and logits.device.type == place.type
+    if place.type != "meta":
+        changed = {name for name, value in net.state_dict().items() if not value.equal(before[name])}
+        assert {name for name, parameter in net.named_parameters() if parameter.requires_grad} <= changed
+        assert loss.isfinite().item() and logits.isfinite().all().item() and correct.item() in range(9)
 
 
-def test_an_epoch_waits_only_to_show_its_loss(h5, place):
+@pytest.mark.slow
+def test_an_epoch_waits_only_to_show_its_loss(h5, place, monkeypatch):
     """Of 4 steps, after steps 3 and 4."""
-    trainer, shown = make_trainer(h5, place[0], batch_size=14), []
-    if place[1] is not None:
-        place[1].clear()
+    trainer, shown = make_trainer(h5, place, batch_size=14), []
+    monkeypatch.setattr(trainer, "mean", lambda *_: (1.0, 50.0))  # waits
     progress = SimpleNamespace(show=lambda *values: shown.append(values), step=lambda: None)
     trainer.train_epoch(lambda batch: trainer.train_step(trainer.net, batch), 1, progress)
-    assert len(shown) == 2 and (place[1] is None or place[1].total() <= 2)
-
-
-@pytest.mark.slow  # takes a minute; tests/test_compile.py has the rest
-def test_compiling_works_or_a_line_says_why_not(toy, tmp_path, capsys):
-    run(toy, tmp_path, "--compile", epochs=1)
-    assert "last epoch 1: top-1" in capsys.readouterr().out
+    assert shown == [(1, 1.0, 50.0)] * 2
 
 
 # ---- CUDA graphs
@@ -112,51 +115,6 @@ def stand_in(step, trainer):
     for _ in range(3):
         step()
     return step
-
-
-@pytest.fixture
-def graphs(device, monkeypatch):
-    """Lets a CPU take what takes the place of a graph."""
-    if device.type == "cpu":
-        monkeypatch.setattr(graphed, "is_wanted", lambda trainer, forward: True)
-        monkeypatch.setattr(graphed, "record", stand_in)
-
-
-def graphed_run(h5, results, *more):
-    return run(h5, results, *MORE, *more, epochs=2).parent / FOLDER
-
-
-@pytest.fixture(scope="module")
-def plain(h5, tmp_path_factory):
-    """The folder of a run of plain steps."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graphed, "is_wanted", lambda trainer, forward: False)
-        return graphed_run(h5, tmp_path_factory.mktemp("plain"))
-
-
-def test_a_run_of_graphed_steps_that_is_stopped_and_resumed_has_the_bits_of_plain_ones(
-    h5, plain, tmp_path, monkeypatch, capsys, graphs
-):
-    replays, call = [], graphed.GraphedStep.__call__
-    monkeypatch.setattr(graphed.GraphedStep, "__call__", lambda self, batch: replays.append(1) or call(self, batch))
-    with interrupted(2):
-        graphed_run(h5, tmp_path)
-    ours = graphed_run(h5, tmp_path, "--resume")
-    assert replays and "CUDA graph" not in capsys.readouterr().err
-    assert same(weights(ours), weights(plain))
-    assert (ours / "0_pred.txt").read_bytes() == (plain / "0_pred.txt").read_bytes()
-    assert read_log(ours / "0_log.csv")[1] == read_log(plain / "0_log.csv")[1]
-    states = (torch.load(folder / "0_state.pth", weights_only=True) for folder in (ours, plain))
-    assert len({str(state["optimizer"]) for state in states}) == 1
-
-
-@pytest.mark.parametrize("more", [["--amp"], ["-b", "56"]], ids=str)
-def test_so_has_one_in_bfloat16_and_one_of_a_step_an_epoch(more, h5, tmp_path, monkeypatch, device):
-    if device.type == "cpu":
-        pytest.skip("has no graphs")
-    ours = graphed_run(h5, tmp_path / "graphed", *more)
-    monkeypatch.setattr(graphed, "is_wanted", lambda trainer, forward: False)
-    assert same(weights(ours), weights(graphed_run(h5, tmp_path / "plain", *more)))
 
 
 def refuse(step, trainer):
@@ -177,6 +135,51 @@ def stale(step, trainer):
     return replay
 
 
+@pytest.fixture
+def graphs(device, monkeypatch):
+    """Lets a CPU take what takes the place of a graph."""
+    if device.type == "cpu":
+        monkeypatch.setattr(distributed, "wants_graph", lambda trainer, forward: True)
+        monkeypatch.setattr(graphed, "record", stand_in)
+
+
+def graphed_run(h5, results, *more, wanted=None):
+    with pytest.MonkeyPatch.context() as patch:
+        if wanted is not None:
+            patch.setattr(distributed, "wants_graph", lambda trainer, forward: wanted)
+        return run(h5, results, *MORE, *more, epochs=2).parent / FOLDER
+
+
+@pytest.fixture(scope="module")
+def plain(h5, tmp_path_factory):
+    """The folder of a run of plain steps."""
+    return graphed_run(h5, tmp_path_factory.mktemp("plain"), wanted=False)
+
+
+def test_a_run_of_graphed_steps_that_is_stopped_and_resumed_has_the_bits_of_plain_ones(
+    h5, plain, tmp_path, monkeypatch, capsys, graphs
+):
+    replays, call = [], graphed.GraphedStep.__call__
+    monkeypatch.setattr(graphed.GraphedStep, "__call__", lambda self, batch: replays.append(1) or call(self, batch))
+    with interrupted(2):
+        graphed_run(h5, tmp_path)
+    ours = graphed_run(h5, tmp_path, "--resume")
+    assert replays and "CUDA graph" not in capsys.readouterr().err
+    assert same(weights(ours), weights(plain))
+    assert (ours / "0_pred.txt").read_bytes() == (plain / "0_pred.txt").read_bytes()
+    assert read_log(ours / "0_log.csv")[1] == read_log(plain / "0_log.csv")[1]
+    states = (torch.load(folder / "0_state.pth", weights_only=True) for folder in (ours, plain))
+    assert len({str(state["optimizer"]) for state in states}) == 1
+
+
+@pytest.mark.parametrize("more", [["--amp"], ["-b", "56"]], ids=str)
+def test_so_has_one_in_bfloat16_and_one_of_a_step_an_epoch(more, h5, tmp_path, device):
+    if device.type == "cpu":
+        pytest.skip("has no graphs")
+    folders = [graphed_run(h5, tmp_path / str(wanted), *more, wanted=wanted) for wanted in (None, False)]
+    assert same(*map(weights, folders))
+
+
 @pytest.mark.parametrize("record", [refuse, stale])
 def test_a_graph_that_fails_is_left_out_with_a_line_and_no_other_effect(
     record, h5, plain, tmp_path, monkeypatch, capsys, graphs
@@ -189,6 +192,63 @@ def test_a_graph_that_fails_is_left_out_with_a_line_and_no_other_effect(
 
 def test_compiled_and_distributed_runs_have_no_graph(h5, device):
     trainer = make_trainer(h5, device)
-    assert graphed.is_wanted(trainer, trainer.net) == (device.type == "cuda")
-    assert not graphed.is_wanted(make_trainer(h5, device, compile=True), trainer.net)
-    assert not graphed.is_wanted(trainer, torch.nn.Sequential(trainer.net))
+    assert distributed.wants_graph(trainer, trainer.net) == (device.type == "cuda")
+    assert not distributed.wants_graph(make_trainer(h5, device, compile=True), trainer.net)
+    assert not distributed.wants_graph(trainer, torch.nn.Sequential(trainer.net))
+
+
+# ---- --compile, --amp and --tf32
+
+
+@pytest.mark.slow  # PyTorch imports its compiler
+def test_compiling_works_or_on_a_gpu_a_line_says_why_not(toy, tmp_path, monkeypatch, device, capsys):
+    if device.type == "cpu":  # PyTorch's own takes minutes
+        monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend="eager"))
+    compiled, plain = (weights(run(toy, tmp_path / str(more), *more, epochs=1)) for more in (["--compile"], []))
+    if device.type == "cpu":  # the trial step has no effect
+        assert same(compiled, plain) and "failed" not in capsys.readouterr().err
+
+
+def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, capsys):
+    def fails_later(net):
+        monkeypatch.setattr(torch.Tensor, "backward", lambda self: 1 / 0)
+
+    net = SGN(3, 5, 6)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    monkeypatch.setattr(torch.nn.Module, "compile", fails_later)
+    accelerate.try_compile(net, torch.randn(4, 6, 15))
+    assert "--compile: failed" in capsys.readouterr().err
+    assert same(net.state_dict(), before) and all(parameter.grad is None for parameter in net.parameters())
+
+
+@pytest.mark.slow  # where a CPU has no products in bfloat16
+def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
+    folder = run(toy, tmp_path, "--amp", epochs=2)
+    assert all(value.dtype in (torch.float32, torch.int64) for value in weights(folder).values())
+    comments, log = read_log(folder / "0_log.csv")
+    assert "amp: True" in comments and log["train_loss"][1] < log["train_loss"][0]
+    assert not same(weights(folder), weights(run(toy, tmp_path / "plain", epochs=2)))
+
+
+@pytest.mark.parametrize("bfloat16, said", [(0.3, True), (0.04, False)])
+def test_amp_that_makes_a_product_slower_is_said(monkeypatch, capsys, bfloat16, said):
+    monkeypatch.setattr(accelerate, "timed", lambda products, *_: (products[1](), (0.04, bfloat16))[1])
+    accelerate.check_amp(torch.device("cpu"))
+    assert ("note: --amp" in capsys.readouterr().err) == said
+
+
+def test_float32_means_float32_unless_both_kinds_of_product_are_in_tf32():
+    def allowed():  # the second raises where PyTorch's two interfaces do not agree
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    distributed.use_tf32(True)
+    assert allowed() == (True, True) and torch.get_float32_matmul_precision() == "high"
+    distributed.pick_device("cpu")
+    assert allowed() == (False, False) and torch.get_float32_matmul_precision() == "highest"
+
+
+@pytest.mark.slow  # PyTorch imports its compiler
+def test_a_run_has_its_own_settings_of_the_process_and_not_those_of_the_run_before():
+    for deterministic in (True, False):
+        runs.prepare(Config(deterministic=deterministic))
+        assert torch.are_deterministic_algorithms_enabled() == deterministic

@@ -17,56 +17,52 @@ from engine.classifier import Classifier
 from engine.config import PAPER, RECIPES, choose_recipe, parse_recipe
 from engine.logs import read_log
 from model import SGN
-from util import UserError
 
+pytestmark = pytest.mark.device
 SEG = 20
 PLUS = RECIPES["plus"]
 
 
-def generator(seed=0):
-    return torch.Generator(DEVICE).manual_seed(seed)
+def generator(seed=0, device=None):
+    return torch.Generator(device or DEVICE).manual_seed(seed)
 
 
 def randn(*size):
     return torch.randn(*size, generator=generator(), device=DEVICE)
 
 
+def there(*values):
+    return torch.tensor(values, device=DEVICE)
+
+
 # ---- augmentation
 
 
-@pytest.mark.device
-def test_rotation_by_hand():
-    x, quarter = torch.tensor([[[1.0, 2.0, 3.0]]], device=DEVICE), torch.pi / 2
+def test_the_rotation_by_hand_and_golden():
+    x, quarter = there([[1.0, 2.0, 3.0]]), torch.pi / 2
     for angles, expected in (  # as in the release's data.py, _rot
         ([quarter, 0, 0], [1.0, 3, -2]),
         ([0, quarter, 0], [-3.0, 2, 1]),
         ([0, 0, quarter], [2.0, -1, 3]),
         ([quarter, 0, quarter], [3.0, -1, -2]),  # Rz (Rx p)
     ):
-        rotated = transform(x, rotation_matrices(torch.tensor([angles], device=DEVICE))).flatten()
-        torch.testing.assert_close(rotated, torch.tensor(expected, device=DEVICE))
-
-
-@pytest.mark.device
-def test_the_rotation_is_golden():
+        torch.testing.assert_close(transform(x, rotation_matrices(there(angles))).flatten(), there(*expected))
     with np.load(Path(__file__).parent / "fixtures" / "rotation.npz", allow_pickle=False) as golden:
         x, angles, out = (torch.from_numpy(golden[name]).to(DEVICE) for name in ("x", "angles", "out"))
     torch.testing.assert_close(transform(x, rotation_matrices(angles)), out, rtol=0, atol=1e-6)
 
 
-@pytest.mark.device
 def test_the_paper_rotates_each_clip_by_up_to_theta():
     x = randn(50, SEG, 75)
     before, after = (y.view(50, -1, 3).diff(dim=1).norm(dim=2) for y in (x, augment(x, PAPER, 0.3, generator(1))))
     torch.testing.assert_close(before, after, rtol=1e-4, atol=1e-4)  # distances stay
     assert torch.equal(augment(x, PAPER, 0.0, generator()), x)
-    z = torch.tensor([0.0, 0, 1], device=DEVICE).expand(500, 1, 3)
+    z = there(0.0, 0, 1).expand(500, 1, 3)
     cosine = augment(z, PAPER, 0.3, generator())[:, 0, 2]  # of the z axis and its image: cos x cos y
     assert np.cos(0.3) ** 2 - 1e-6 < cosine.min().item() < np.cos(0.3) ** 2 + 0.03
     assert len(cosine.unique()) > 450  # its own rotation for each clip
 
 
-@pytest.mark.device
 @pytest.mark.parametrize("joints", [1, 20])
 def test_plus_maps_each_clip_linearly_and_adds_noise(joints):
     x = randn(300, SEG, joints * 3)
@@ -79,23 +75,21 @@ def test_plus_maps_each_clip_linearly_and_adds_noise(joints):
     assert abs(noise[:, :-1].std() / PLUS.noise - 1) < 0.05 and not noise[:, -1].any()
 
 
-@pytest.mark.device
 def test_plus_rotates_far_about_the_vertical_axis_and_little_about_the_others():
     recipe = replace(PLUS, shear=0.0, scale=0.0, noise=0.0)
-    up = torch.tensor([0.0, 1, 0], device=DEVICE).expand(2000, 1, 3)
+    up = there(0.0, 1, 0).expand(2000, 1, 3)
     assert augment(up, recipe, 0.3, generator())[:, 0, 1].min() > np.cos(2 * recipe.rotate_xz)
     x, _, z = augment(up.roll(1, dims=2), recipe, 0.3, generator())[:, 0].unbind(1)
     heading = torch.atan2(x, z)
     assert heading.min() < -1.4 and heading.max() > 1.4 and abs(heading.mean()) < 0.1
 
 
-@pytest.mark.device
 def test_every_second_clip_is_flipped_and_left_becomes_right():
     flip, pairs = parse_recipe("paper,flip=1"), torch.from_numpy(SKELETONS["kinect_v1"].flip_pairs()).to(DEVICE)
     names = SKELETONS["kinect_v1"].joints
     assert [names[pairs[names.index(name)]] for name in ("head", "left wrist")] == ["head", "right wrist"]
     x = randn(400, SEG, 60)
-    expected = (x.unflatten(2, (20, 3)) * torch.tensor([-1.0, 1, 1], device=DEVICE))[:, :, pairs].flatten(2)
+    expected = (x.unflatten(2, (20, 3)) * there(-1.0, 1, 1))[:, :, pairs].flatten(2)
     for spatial in (True, False):
         y = augment(x, flip, 0.0, generator(), pairs, spatial)
         flipped = (y - expected).abs().amax(dim=(1, 2)) < 1e-6
@@ -105,7 +99,6 @@ def test_every_second_clip_is_flipped_and_left_becomes_right():
     assert torch.equal(augment(x, PLUS, 0.3, generator(), spatial=False), x)  # nothing but flipped if not x, y, z
 
 
-@pytest.mark.device
 def test_every_value_of_a_recipe_has_an_effect_alone():
     x = randn(64, SEG, 75)
     for value in ("rotate_y=1", "rotate_xz=1", "shear=0.2", "scale=0.2", "noise=0.01"):
@@ -126,24 +119,18 @@ def sample(lengths, clip, n=3000, **how):
     return clips.to(DEVICE).sample(ids, generator(), SEG, **how)[:, :, 0].cpu()
 
 
-@pytest.mark.device
-def test_plus_samples_from_the_whole_clip():
-    x = sample([5, 47, 20], 1, whole_clip=True)
+def test_plus_samples_from_the_whole_clip_and_repeats_the_frames_of_a_short_one():
+    lengths = [5, 47, 20, 0, 20]
+    x = sample(lengths, 1, whole_clip=True)
     assert set(x.flatten().tolist()) == set(range(1, 48))
     for k in range(SEG):  # the k-th frame is of the k-th twentieth
         assert (x[:, k].min(), x[:, k].max()) == (47 * k // 20 + 1, -(-47 * (k + 1) // 20))
-    assert sample([5, 47, 20], 1).max() == 40  # the release never samples the last 7 of 47
+    assert sample(lengths, 1).max() == 40  # the release never samples the last 7 of 47
+    short, even = torch.arange(1, 6).repeat_interleave(4), torch.arange(1, 21)
+    for clip, frames in ((0, short), (2, even), (3, torch.zeros(SEG))):  # empty: not the frames of its neighbours
+        assert torch.equal(sample(lengths, clip, 10, whole_clip=True), frames.expand(10, SEG).float())
 
 
-@pytest.mark.device
-def test_plus_repeats_the_frames_of_a_short_clip():
-    x = sample([5, 47, 20], 0, 10, whole_clip=True)
-    assert torch.equal(x, torch.arange(1, 6).repeat_interleave(4).expand(10, SEG).float())
-    assert torch.equal(sample([5, 20], 1, 1, whole_clip=True), torch.arange(1.0, 21)[None])
-    assert not sample([5, 0, 20], 1, 10, whole_clip=True).any()  # empty: not the frames of its neighbours
-
-
-@pytest.mark.device
 def test_a_crop_is_a_part_of_the_clip_of_at_least_its_share():
     x = sample([1000, 1000], 1, whole_clip=True, crop=0.6)
     span = (x[:, -1] - x[:, 0]) / 1000
@@ -153,12 +140,12 @@ def test_a_crop_is_a_part_of_the_clip_of_at_least_its_share():
 
 @pytest.mark.parametrize("recipe", [PAPER, replace(PLUS, test_samples=3)])
 def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, recipe):
-    content = {"state_dict": SGN(CLASSES, JOINTS, 6).state_dict(), "seg": 6}
-    torch.save(content | {"recipe": str(recipe)}, tmp_path / "a.pth")
-    net, clips = load_checkpoint(tmp_path / "a.pth").net, Clips.read(toy)
+    content = {"state_dict": SGN(CLASSES, JOINTS, 6).state_dict(), "seg": 6, "recipe": str(recipe)}
+    torch.save(content, path := tmp_path / "a.pth")
+    net, clips = load_checkpoint(path).net, Clips.read(toy)
     ids = clips.ids("test")
     logits = train.predict_logits(net, clips, ids, recipe, seed=1)
-    rng = generator(1)
+    rng = generator(1, "cpu")
     with torch.no_grad():
         samples = [net(clips.sample(ids, rng, net.seg, recipe.whole_clip)) for _ in range(recipe.test_samples)]
     torch.testing.assert_close(torch.stack(samples).mean(0), logits)
@@ -168,34 +155,28 @@ def test_the_samples_of_a_test_clip_are_averaged(toy, tmp_path, monkeypatch, rec
     # A single clip, without an h5
     first = train.predict_logits(net, clips, ids[:1], recipe, seed=1)[0]
     clip = clips.frames[clips.start[ids[0]] :][: clips.length[ids[0]]].view(-1, 1, JOINTS, 3).numpy()
-    alone = Classifier(tmp_path / "a.pth").logits(clip, generator(1))
-    torch.testing.assert_close(alone, first, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(Classifier(path).logits(clip, generator(1, "cpu")), first, rtol=1e-4, atol=1e-4)
 
 
 # ---- schedule, names, runs
 
 
 def test_learning_rates_by_hand():
-    rates = [PAPER.learning_rate(1.0, 0.5, epoch, 12) for epoch in (6, 7, 9, 10, 11, 12)]
-    assert rates == [1, 0.5, 0.5, 0.25, 0.25, 0.125]
-    rates = [PLUS.learning_rate(2.0, None, epoch, 4) for epoch in (1, 2, 3, 4)]
-    assert rates == pytest.approx([2, 1 + np.sqrt(0.5), 1, 1 - np.sqrt(0.5)])
+    by_hand = (PAPER, 1.0, 0.5, 12, [1] * 6 + [0.5] * 3 + [0.25] * 2 + [0.125])
+    for recipe, lr, factor, n, rates in (by_hand, (PLUS, 2.0, None, 4, [2, 1 + np.sqrt(0.5), 1, 1 - np.sqrt(0.5)])):
+        assert [recipe.learning_rate(lr, factor, epoch, n) for epoch in range(1, n + 1)] == pytest.approx(rates)
 
 
-@pytest.mark.parametrize(
-    "text, name",
-    [
-        ("plus", "plus"),
-        ("paper,whole_clip=0,test_samples=5,noise=0.00", "paper"),
-        ("plus,noise=0,rotate_xz=0.2", "plus,rotate_xz=0.2,noise=0"),
-        ("plus,noise=0.000050", "plus,noise=0.00005"),
-    ],
-)
-def test_a_recipe_has_one_name(text, name):
-    recipe = parse_recipe(text)
-    assert recipe.name == name
-    assert parse_recipe(str(recipe)) == parse_recipe(name) == recipe
-    assert str(recipe).startswith("paper")  # does not depend on what "plus" will come to mean
+def test_a_recipe_has_one_name():
+    for text, name in {
+        "plus": "plus",
+        "paper,whole_clip=0,test_samples=5,noise=0.00": "paper",
+        "plus,noise=0,rotate_xz=0.2": "plus,rotate_xz=0.2,noise=0",
+        "plus,noise=0.000050": "plus,noise=0.00005",
+    }.items():
+        recipe = parse_recipe(text)
+        assert recipe.name == name and parse_recipe(str(recipe)) == parse_recipe(name) == recipe
+        assert str(recipe).startswith("paper")  # does not depend on what "plus" will come to mean
 
 
 def test_a_recipe_that_does_not_exist_is_refused():
@@ -210,28 +191,23 @@ def test_a_run_of_plus(toy, tmp_path, monkeypatch, capsys):
     folder = tmp_path / "toy" / "SGN-plus"
     assert {f"recipe: {PLUS}", "theta: None", "lr_factor: None"} <= set(read_log(folder / "0_log.csv")[0])
     assert "clips are not flipped" in capsys.readouterr().err  # the skeleton is not known
-    assert load_checkpoint(folder / "0_best.pth").recipe == PLUS
     monkeypatch.setitem(RECIPES, "plus", replace(PLUS, noise=0.5))  # a later version
-    with pytest.raises(UserError, match="trained with --recipe plus,noise=0.01"):
-        run(toy, tmp_path, "--recipe", "plus", "--views", "other", "--train", "0")
+    assert load_checkpoint(folder / "0_best.pth").recipe == PLUS
 
 
-@pytest.mark.parametrize(
-    "flags, plus, theta",
-    [
-        ("--dataset NTU --case 0", "plus,rotate_y=0.3,flip=0", 0.3),
-        ("--dataset ntu60 --case 1", "plus", 0.5),
-        ("--dataset NUCLA --views same", "plus,rotate_y=0.3,flip=0", 0.3),
-        ("--dataset mine.h5", "plus,rotate_y=0.3,flip=0", 0.3),
-        ("--dataset mine.h5 --views other", "plus", 0.5),
-    ],
-)
-def test_rotation_and_flip_follow_the_views_of_the_protocol(flags, plus, theta):
-    def choose(*more):
-        return choose_recipe(main.parse_args([*flags.split(), *more]))
+def test_rotation_and_flip_follow_the_views_of_the_protocol():
+    def choose(*words):
+        return choose_recipe(main.parse_args(["--dataset", *words]))
 
-    assert choose()[1] == theta
-    recipe, own, _ = choose("--recipe", "plus")
-    assert recipe.name == plus and own is None
-    given = choose("--recipe", "plus,rotate_y=1,flip=1")[0]
-    assert (given.rotate_y, given.flip) == (1, True)  # what is asked for is done
+    same, other = ("plus,rotate_y=0.3,flip=0", 0.3), ("plus", 0.5)
+    for words, (plus, theta) in {
+        ("NTU", "--case", "0"): same,
+        ("ntu60", "--case", "1"): other,
+        ("NUCLA", "--views", "same"): same,
+        ("mine.h5",): same,
+        ("mine.h5", "--views", "other"): other,
+    }.items():
+        recipe, own, _ = choose(*words, "--recipe", "plus")
+        assert (choose(*words)[1], recipe.name, own) == (theta, plus, None)
+        given = choose(*words, "--recipe", "plus,rotate_y=1,flip=1")[0]
+        assert (given.rotate_y, given.flip) == (1, True)  # what is asked for is done

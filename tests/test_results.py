@@ -5,9 +5,9 @@ import functools
 import hashlib
 import re
 import shlex
-import statistics
 
 import main
+from engine.answers import mean_and_std, with_spread
 from engine.config import parse_recipe
 from engine.datasets import is_cross_view
 from engine.logs import read_log
@@ -33,37 +33,25 @@ def search(comments, pattern):
     return next((match[1] for line in comments if (match := re.search(pattern, line))), None)
 
 
-def figures_of(comments):
-    """The results in a log, top-1 in percent: of the selected and of the last epoch."""
-    patterns = (r"^epoch \d+ \(.*?\): top-1 ([\d.]+)%", r"^last epoch \d+: top-1 ([\d.]+)%")
-    return [float(search(comments, pattern)) for pattern in patterns]
-
-
-def as_text(values):
-    """As in the ledger: "90.45 ± 0.33" of several runs, "90.73" of one."""
-    mean = f"{statistics.mean(values):.2f}"
-    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
-
-
 def faults(row):
     """What is wrong with a row: names of columns, and of settings in its command."""
-    found, logs = set(), [read_log(path)[0] for path in FOLDER.glob(row["logs"])]
+    logs = [read_log(path)[0] for path in FOLDER.glob(row["logs"])]
     if not logs:
         return {"logs"}
-    for column, values in zip(("selected", "last"), zip(*map(figures_of, logs), strict=True), strict=True):
-        found |= {column} if row[column] != as_text(values) else set()
     seeds = sorted(int(search(comments, r"^seed:? (\d+)")) for comments in logs)
-    found |= {"seeds"} if row["seeds"].split() != list(map(str, seeds)) else set()
+    right = {"seeds": row["seeds"].split() == list(map(str, seeds))}
+    for column, start in (("selected", r"^epoch \d+ \(.*?\)"), ("last", r"^last epoch \d+")):
+        top1 = [float(search(comments, rf"{start}: top-1 ([\d.]+)%")) for comments in logs]
+        right[column] = row[column] == with_spread(*mean_and_std(top1))
     claimed = settings_of(row["command"])
     for comments in logs:
         command = re.sub(r" --(seed|results) \S+", "", search(comments, r"^(?:command: )?(main\.py .*)$"))
         done = settings_of(command, search(comments, r"^recipe: (.*)$"))
-        found |= {name for name in done if done[name] != claimed[name]}
+        right |= {name: False for name in done if done[name] != claimed[name]}
     if row["checkpoint"]:
         path = FOLDER / row["checkpoint"]
-        same = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"]
-        found |= set() if same else {"checkpoint"}
-    return found
+        right["checkpoint"] = path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == row["sha256"]
+    return {name for name, is_right in right.items() if not is_right}
 
 
 def test_every_row_is_what_its_logs_and_checkpoint_say():

@@ -19,11 +19,11 @@ import main
 import train
 from conftest import flags, run, same, weights
 from data import Clips
-from engine.state import RunState
+from engine.runs import RunState
 from helpers import start_script, wait_for
 from util import UserError
 
-EPOCHS = 6
+EPOCHS = 5
 SAME_RUN = ("--print-freq", "1", "--resume")
 
 
@@ -99,36 +99,30 @@ def test_so_does_one_that_was_stopped_by_signals(toy, undisturbed, tmp_path):
     assert digests(folder) == digests(undisturbed)
 
 
-@pytest.fixture(scope="module")
-def finished(toy, tmp_path_factory):
-    return run(toy, tmp_path_factory.mktemp("finished"), epochs=2)
-
-
 @pytest.fixture
-def stopped(finished, tmp_path):
-    """The folder of a run that was stopped after one of two epochs, and its state."""
-    folder = shutil.copytree(finished, tmp_path / "toy" / "SGN")
+def stopped(undisturbed, tmp_path):
+    """The folder of a run that was stopped after the last but one of its epochs, and its state."""
+    folder = shutil.copytree(undisturbed, tmp_path / "toy" / "SGN")
     state = torch.load(folder / "0_state.pth", weights_only=True)
-    return folder, state | {"log": state["log"][:1], "results": {}}
+    state |= {"log": state["log"][:-1], "results": {}}
+    torch.save(state, folder / "0_state.pth")
+    return folder, state
 
 
 def test_another_run_is_not_continued(toy, stopped, tmp_path, monkeypatch):
-    folder, state = stopped
-    torch.save(state, folder / "0_state.pth")
+    folder, _ = stopped
     before = weights(folder)
-    with pytest.raises(UserError, match=r"other settings: select test -> val, lr 0.001 -> 0.002\."):
-        run(toy, tmp_path, "--resume", "--lr", "0.002", "--select", "val", epochs=2)
     shutil.copytree(folder, folder.parent / "SGN-one-gcn")
-    with pytest.raises(UserError, match="ablate .* -> .'one-gcn',"):
-        run(toy, tmp_path, "--resume", "--ablate", "one-gcn", epochs=2)
-    (folder / "0_state.pth").write_text("words")
-    with pytest.raises(UserError, match="0_state.pth: cannot be read safely"):
-        run(toy, tmp_path, "--resume", epochs=2)
+    for more, why in (
+        (["--lr", "0.002", "--select", "val"], r"other settings: select test -> val, lr 0.001 -> 0.002\."),
+        (["--ablate", "one-gcn"], "ablate .* -> .'one-gcn',"),
+    ):
+        with pytest.raises(UserError, match=why):
+            run(toy, tmp_path, "--resume", *more, epochs=EPOCHS)
     assert same(weights(folder), before)
-
     monkeypatch.setattr(train.Trainer, "train", None)
     with pytest.raises(TypeError):
-        run(toy, tmp_path, epochs=2)  # from the start
+        run(toy, tmp_path, epochs=EPOCHS)  # from the start
     assert not (folder / "0_state.pth").exists()
 
 
@@ -141,46 +135,33 @@ def test_a_state_from_before_a_setting_existed_has_its_default(toy, stopped, tmp
     moments[0]["exp_avg"] = torch.zeros(1).expand(moments[0]["exp_avg"].shape)
     moments[0]["exp_avg_sq"] = moments[0]["exp_avg_sq"].repeat_interleave(2, dim=0)[::2]
     torch.save(state, folder / "0_state.pth")
-    run(toy, tmp_path, "--resume", epochs=2)
+    run(toy, tmp_path, "--resume", epochs=EPOCHS)
     assert re.search("^note: continuing with sgn .*, not torch 2.0.0", capsys.readouterr().err, re.M)
-    assert "from epoch 2 on: sgn" in (folder / "0_log.csv").read_text()
+    assert f"from epoch {EPOCHS} on: sgn" in (folder / "0_log.csv").read_text()
 
 
 def test_what_is_not_the_state_of_such_a_run_is_refused(toy, stopped):
     folder, state = stopped
-    clips = Clips.read(toy)
-    config = main.make_config(main.parse_args(flags(toy, folder, epochs=2)), clips, "toy")
+    config = main.make_config(main.parse_args(flags(toy, folder, epochs=EPOCHS)), clips := Clips.read(toy), "toy")
     trainer, again = train.Trainer(config, clips), RunState(config, clips, folder)
-    torch.save(state, folder / "0_state.pth")
     again.resume(trainer.net, trainer.optimizer)
     moments, row, first = state["optimizer"], state["log"][0], next(iter(state["net"]))
     average = moments[0]["exp_avg"]
-
-    def optimizer(**entries):
-        return {"optimizer": moments | {0: moments[0] | entries}}
-
-    wrong = [torch.zeros(3), {"settings": 1}]
-    for change in (
-        {"settings": 1},
-        {"net": {}},
-        {"net": state["net"] | {first: torch.full_like(state["net"][first], torch.nan)}},
-        {"optimizer": {}},
-        *(optimizer(exp_avg=other) for other in (torch.zeros(3), average.double(), average.to_sparse())),
-        optimizer(exp_avg=average.to("meta")),
-        optimizer(step=1),
-        *({"log": log} for log in ([], [row] * 3, [{"loss": 1.0}], [1], [row | {"train_loss": "x"}])),
-        *({"best": best} for best in (None, 10**400)),
-        *({"results": results} for results in (torch.zeros(2), {"epoch": 1})),
-        {"about": {"versions": 3}},
-    ):
-        wrong.append(state | change)
-    for content in wrong:
+    odd = [{"exp_avg": value} for value in (torch.zeros(3), average.double(), average.to_sparse(), average.to("meta"))]
+    wrong = {
+        "settings": [1],
+        "net": [{}, state["net"] | {first: torch.full_like(state["net"][first], torch.nan)}],
+        "optimizer": [{}, *(moments | {0: moments[0] | change} for change in (*odd, {"step": 1}))],
+        "log": [[], [row] * (EPOCHS + 1), [{"loss": 1.0}], [1], [row | {"train_loss": "x"}]],
+        "best": [None, 10**400],
+        "results": [torch.zeros(2), {"epoch": 1}],
+        "about": [{"versions": 3}],
+    }
+    changed = [state | {key: value} for key, values in wrong.items() for value in values]
+    for content in (torch.zeros(3), {"settings": 1}, *changed):
         torch.save(content, folder / "0_state.pth")
-        with pytest.raises(
-            UserError, match=r"0_state.pth: (not the state of a run|cannot be read safely) \("
-        ) as raised:
+        with pytest.raises(UserError, match=r"0_state.pth: (not the state of a run|cannot be read safely) \(.*$"):
             again.resume(trainer.net, trainer.optimizer)
-        assert "\n" not in str(raised.value)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(toy, tmp_path):
