@@ -30,7 +30,7 @@ def make(out, *words):
 
 def unpack(entry, joints):
     values = np.frombuffer(base64.b64decode(entry["xyz"]), "<i2").reshape(-1, entry["persons"], joints, 3)
-    return np.where(values == view.ABSENT, np.nan, values * entry["unit"] + entry["offset"])
+    return np.where(values == view.ABSENT, np.nan, values * entry["unit"])
 
 
 def walk(frames=24, persons=2, joints=25):
@@ -68,7 +68,9 @@ def test_coordinates_and_sides_by_hand():
     flat = np.zeros((1, 1, 18, 3), np.float32)
     flat[0, 0, 2] = [0.25, -0.5, 0.9]
     found = unpack(view.make_entry("b", Poses(flat, "openpose18", AXES_2D), skeletons), 18)
-    assert found[0, 0, 2].tolist() == [0.25, -0.5, 0] and np.isnan(np.delete(found, 2, 2)).all()
+    assert (
+        found[0, 0, 2].tolist() == pytest.approx([0.25, -0.5, 0.9], abs=1e-4) and np.isnan(np.delete(found, 2, 2)).all()
+    )
     own = Skeleton("custom", ("a", "b", "c"), (0, 0, 0), (0, 2, 1))
     view.make_entry("c", Poses(walk(joints=3), own, AXES_3D), skeletons)
     assert [one["side"][:6] for one in skeletons] == [[0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 2, 1], [0, 1, 2]]
