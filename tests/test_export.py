@@ -159,7 +159,7 @@ def test_torch_hub_finds_data_sets_and_says_what_is_missing():
         load(dataset="NTU")
 
 
-def test_the_release_s_formulation_has_the_published_parameters_and_products(capsys):
+def test_the_release_s_formulation_has_the_published_parameters_and_products():
     release, module, folded = benchmark.count_products(SGN().eval()).values()
     assert release[0] == 691_048 and round(release[3], 2) == 0.17
     assert sum(p.numel() for p in SGN(120).parameters()) == 721_828

@@ -12,6 +12,7 @@ holds --clips: of each cell of the confusion matrix the first, then of each the 
 
 import base64
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -102,11 +103,16 @@ def read_frames(path, clips, i):
 
 
 def pack(clip, is_2d):
-    """Coordinates, (frames, persons, joints, 3), as 16 bits each: {"unit": metres, "xyz": base64}."""
+    """Coordinates, (frames, persons, joints, 3), as 16 bits each: {"unit": metres, "xyz": base64}; where they are, but
+    for a joint that lies far away; and the angle from which the first two persons stand beside each other."""
     present = clip.any(axis=-1 if is_2d else (-2, -1), keepdims=True)
     unit = float(np.abs(clip).max()) / -(ABSENT + 1)
     values = np.where(present, np.rint(clip / unit), ABSENT).astype("<i2")
-    return {"unit": unit, "xyz": base64.b64encode(values.tobytes()).decode()}
+    low, high = np.percentile(clip[clip.any(axis=-1)], [1, 99], axis=0).tolist()
+    first, second, *_ = [person[person.any(axis=(1, 2)), 0].mean(axis=0) for person in clip.swapaxes(0, 1)] * 2
+    across, _, away = (second - first).tolist()
+    yaw = math.atan(away / across) if across else -0.45
+    return {"unit": unit, "xyz": base64.b64encode(values.tobytes()).decode(), "low": low, "high": high, "yaw": yaw}
 
 
 def without_absent(poses):
