@@ -11,9 +11,8 @@ The batch size is free. What is exported is the fast form, or the module where t
 With --fp16 weights and products are in float16, but for the first layer and the last; clips and logits stay float32.
 
 Before the file is written, its content is loaded and run on random clips; if the logits differ from the module's,
-nothing is written. Then its latency is printed beside the module's. The file also holds the shapes of input and output,
-the class names if they are known, and how the checkpoint was trained: in the metadata_props of an .onnx, and in the
-extra file about.json of a .pt2.
+nothing is written. Then its latency is printed beside the module's. The metadata_props of an .onnx, and the extra file
+about.json of a .pt2, have the shapes of input and output, class names, and how the checkpoint was trained.
 """
 
 import hashlib
@@ -125,13 +124,12 @@ def describe(args, checkpoint, form):
 @torch.inference_mode()
 def print_latencies(forms, net, runs):
     """Prints the median milliseconds of each of the forms, {name: function}, for each batch size of TIMED."""
-    print(f"ms a batch, medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
-    print(f"{'clips':>8}" + "".join(f"{name:>22}" for name in forms))
+    print(f"medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
     for n in TIMED:
-        x = random_clips(net, n)
-        ways = [partial(form, x) for form in forms.values()]
+        ways = [partial(form, random_clips(net, n)) for form in forms.values()]
         seconds = timed(ways, runs, torch.device("cpu"), repeat=max(1, 20 // n))
-        print(f"{n:8}" + "".join(f"{1e3 * value:22.2f}" for value in seconds))
+        took = (f"{name} {1e3 * value:.2f} ms" for name, value in zip(forms, seconds, strict=True))
+        print(f"{n:3} clips: {', '.join(took)}")
 
 
 def main(argv=None):
@@ -147,7 +145,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.opset and args.out.suffix != ".onnx":
-        raise UserError(f"--opset: of ONNX; --out {args.out} has none")
+        parser.error("--opset: of ONNX alone")
     convert, runtime = FORMATS[args.out.suffix]
     checkpoint = load_checkpoint(args.checkpoint)
     net = checkpoint.net

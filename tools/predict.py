@@ -5,23 +5,19 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
-AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
-metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
-are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
-
-The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
-the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
-joints MediaPipe's.
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md), or an array of
+(frames, joints, 3) or (frames, persons, joints, 3), such as an .npy, of the checkpoint's skeleton: x, y, z in metres,
+zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames are
+averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size. Joints of MediaPipe,
+Azure Kinect and others are mapped to a Kinect's if the network was trained with one (clips/joint_map.py).
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
 
-With --live, each line of standard input is a frame: what one of these estimators gives for it, in JSON; or for each
-person the 3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list. Persons
-of an estimator are tracked from frame to frame. An empty line is a frame without persons. A line of output is a
-prediction for the last --window frames, and begins with the number of the last one. Bad lines are named and skipped; if
-the first line is bad, the program ends.
+With --live, each line of standard input is a frame: what a pose tool gives for it, in JSON; or for each person the
+3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list; or nothing, where
+nobody is. A line of output is a prediction for the last --window frames, and begins with the number of the last one.
+Bad lines are named and skipped; if the first line is bad, the program ends.
 """
 
 import json
@@ -125,10 +121,9 @@ class Inputs:
             poses = self.from_numbers(content) if is_numbers(content) else self.live.update(content)
             if poses is None or not poses.clip.any():
                 return None
-            clip = poses.clip[None]  # of one frame, of which the first with a person is judged
-            self.notes.add(
-                self.classifier.odd(poses._replace(clip=clip, stated=poses.stated or self.judged), self.args.up)
-            )
+            clip = poses.clip[None]
+            judged = poses._replace(clip=clip, stated=poses.stated or self.judged)  # the first frame with a person
+            self.notes.add(self.classifier.odd(judged, self.args.up))
             self.judged = True
             check_size(clip, poses.skeleton, None if poses.stated else self.args.scale, self.trained)
             return self.classifier.fit(poses).clip
@@ -163,17 +158,15 @@ def parse_line(line):
 def make_live(args, classifier, persons):
     """A LiveClassifier of the flags."""
     window, in_seconds = args.window
-    window = math.ceil(window * args.fps) if in_seconds else window
-    stride, samples = args.stride or (1 if args.live else None), args.samples or (1 if args.live else None)
+    window, usual = math.ceil(window * args.fps) if in_seconds else window, 1 if args.live else None
     options = {"origin": args.origin, "seed": args.seed, "fps": args.fps, "per_person": args.per_person}
-    return LiveClassifier(classifier, window, stride, samples, persons, **options)
+    return LiveClassifier(classifier, window, args.stride or usual, args.samples or usual, persons, **options)
 
 
 def classify(args, classifier, poses):
     """A recording as a list of Stretch: with --windows of one answer each, else the whole, of each person or of all."""
     clip = classifier.fit(poses).clip
-    live = make_live(args, classifier, clip.shape[1]) if args.windows else None
-    if live and len(clip) >= live.window:
+    if args.windows and len(clip) >= (live := make_live(args, classifier, clip.shape[1])).window:
         if stretches := find_stretches(live, clip, args.unknown):
             return stretches
         raise UserError(f"{classifier.seg} frames of a window must show somebody; none has so many")
@@ -193,17 +186,18 @@ def print_answer(args, classifier, where, stretch, width=8, header=False):
         about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
     top = classifier.top(stretch.probabilities, args.top or (1 if args.windows else 5), args.unknown)
     if args.json:
-        lines = [json.dumps(about | {"top": top}, allow_nan=False)]
+        text = json.dumps(about | {"top": top}, allow_nan=False)
     elif args.live:
-        what = "".join(f"person {value}  " if name == "person" else f"{value:8}  " for name, value in about.items())
-        lines = [what + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)]
+        person = f"person {stretch.person}  " if args.per_person else ""
+        classes = ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)
+        text = f"{about['frame']:8}  {person}{classes}"
     else:
-        rows = (about, about.values())
-        names, what = ("".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in rows)
-        lines = [f"{names}probability  class"] * header
-        for i, entry in enumerate(top):
-            lines.append(f"{'' if i else what:{len(what)}}{entry['probability']:11.1%}  {entry['name']}")
-    tqdm.write("\n".join(lines))
+        names, what = (
+            "".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in (about, about.values())
+        )
+        rows = (f"{entry['probability']:11.1%}  {entry['name']}" for entry in top)
+        text = f"{names}probability  class\n" * header + what + f"\n{' ' * len(what)}".join(rows)
+    tqdm.write(text)
     sys.stdout.flush()
 
 

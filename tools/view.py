@@ -43,9 +43,10 @@ LINES = 5  # classes over time
 POINTS = 40  # of a line
 ABSENT = -(2**15)  # in place of coordinates
 WORDS = r"[\W_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"  # what is between those of "L_hip", "LeftHip" or "LHip"
-# Flags that mean nothing to what is shown
+# Flags that mean nothing to what else is shown
 OF_FILES = ("skeleton", "persons", "axes", "up", "scale", "nan")
 OF_DATASETS = ("case", "data", "results", "device", "split")
+OF_NETWORKS = ("window", "seed")
 
 
 # ---- a data set and its checkpoint, for tools/plot_clips.py too
@@ -244,11 +245,10 @@ def view_dataset(args, data):
     return 0
 
 
-def own_skeleton(text):
-    return text if text in SKELETONS else read_skeleton_file(text)
-
-
 def parse_args(argv=None):
+    def own_skeleton(text):
+        return text if text in SKELETONS else read_skeleton_file(text)
+
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
@@ -268,9 +268,10 @@ def parse_args(argv=None):
         parser.error("give recordings, or a --dataset")
     if args.skeleton and args.checkpoint:
         parser.error("--skeleton: that of the checkpoint is taken")
-    for flag in OF_FILES if args.dataset else OF_DATASETS if args.checkpoint else (*OF_DATASETS, "window", "seed"):
+    needed = dict.fromkeys(OF_FILES, "recordings") if args.dataset else dict.fromkeys(OF_DATASETS, "a --dataset")
+    needed |= {} if args.dataset or args.checkpoint else dict.fromkeys(OF_NETWORKS, "a --checkpoint")
+    for flag, what in needed.items():
         if getattr(args, flag) != parser.get_default(flag):
-            what = "recordings" if args.dataset else "a --checkpoint" if flag in ("window", "seed") else "a --dataset"
             parser.error(f"--{flag}: only with {what}")
     return args
 
