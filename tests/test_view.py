@@ -51,7 +51,9 @@ def place(tmp_path_factory):
     predict_run.save(folder / "toy.pth", classes=4, joints=20, **about)
     predict_run.save(folder / "ntu.pth")
     np.save(folder / "walk.npy", walk())
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "POINTS", 6)  # quicker
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -56,12 +56,13 @@ def main(argv=None):
     with ExitStack() as stack:
         files = [stack.enter_context(open_h5(path)) for path in paths]
         headers = [read_header(file) for file in files]
-        first, origins = headers[0], {header["origin"] for header in headers}
+        origins = [header["origin"] for header in headers if header["origin"] is not None]
+        first = headers[0] | {"origin": origins[0] if origins else None}
         for i, (path, file, header) in enumerate(zip(paths, files, headers, strict=True)):
             for key in SAME:
-                if header[key] != first[key] and (key != "origin" or len(origins - {None}) > 1):
+                if header[key] != first[key] and (key, header[key]) != ("origin", None):
                     what = [getattr(of[key], "name", of[key]) for of in (header, first)]
-                    raise UserError(f"{path}: its {key} is {what[0]}, not {what[1]} as in {paths[0]}")
+                    raise UserError(f"{path}: its {key} is {what[0]}, and before it {what[1]}")
             packed = Clips.read(path)  # validates all values
             places = [(i, split, n) for split in SPLITS for n in range(len(file[f"{split}x"]))]
             clips += [(*place, len(names) + label) for place, label in zip(places, packed.label.tolist(), strict=True)]
@@ -73,9 +74,7 @@ def main(argv=None):
             split: ((files[i][f"{of}x"][n] for i, of, n, _ in some), np.array([label for *_, label in some], int))
             for split, some in chosen.items()
         }
-        header = {key: first[key] for key in ("joints", "axes", "skeleton")}
-        header |= {"origin": next((one for one in origins if one is not None), None)}
-        header |= {"frames": max(file["x"].shape[1] for file in files)}
+        header = {key: first[key] for key in SAME} | {"frames": max(file["x"].shape[1] for file in files)}
         header |= {"persons": max(header["persons"] for header in headers), "class_names": names}
         header |= {"protocol": f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}"}
         write_h5(args.out, splits, **header, made_by=f"join_h5.py {util.__version__}")
