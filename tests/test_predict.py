@@ -83,9 +83,8 @@ def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
     classifier = Classifier(path)
     assert classifier.origin() == LiveClassifier(classifier).origin == 3 and classifier.origin(0) == 0
     np.save(tmp_path / "a.npy", toy_clips(1, 5)[0][0].reshape(-1, 5, 3))
-    origins = (), ("--origin", 3), ("--origin", 1)
-    printed = [run(capsys, tmp_path / "a.npy", "--checkpoint", path, "--json", *more)[1] for more in origins]
-    assert printed[0] == printed[1] != printed[2]
+    flags = (capsys, tmp_path / "a.npy", "--checkpoint", path)
+    assert ask(*flags) == ask(*flags, "--origin", 3) != ask(*flags, "--origin", 1)
 
 
 def test_class_names(ntu, tmp_path):
@@ -100,16 +99,17 @@ def test_class_names(ntu, tmp_path):
 # ---- the program
 
 
-def top_of(line):
-    """[(label, probability)] of a line of JSON."""
-    return [(entry["label"], entry["probability"]) for entry in json.loads(line)["top"]]
+def ask(capsys, *words, **lines):
+    """What a run prints as JSON, a list of dicts in which "top" is [(label, probability)]."""
+    rows = [json.loads(line) for line in run(capsys, *words, "--json", **lines)[1]]
+    return [row | {"top": [(entry["label"], entry["probability"]) for entry in row["top"]]} for row in rows]
 
 
-def is_of(line, checkpoint, clip, samples=None):
-    """Whether a line of JSON has the likeliest classes of this clip."""
+def is_of(row, checkpoint, clip, samples=None):
+    """Whether a row has the likeliest classes of this clip."""
     p = Classifier(checkpoint).logits(clip, torch.Generator().manual_seed(1), samples).softmax(-1)
     order = p.argsort(descending=True)[:5].tolist()
-    return top_of(line) == [(i, pytest.approx(p[i].item(), abs=1e-5)) for i in order]
+    return row["top"] == [(i, pytest.approx(p[i].item(), abs=1e-5)) for i in order]
 
 
 def as_lines(clip):
@@ -120,14 +120,12 @@ def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
     folder, flags = ntu / "nturgb+d_skeletons", ("--checkpoint", ntu / "ntu.pth")
     code, out, _ = run(capsys, folder / f"{TWO}.skeleton", *flags, "--top", 3)
     assert code == 0 and len(out) == 4 and TWO in out[1]
-    code, out, err = run(capsys, folder, *flags, "--json")
-    assert (code, err) == (0, [])
-    said = {json.loads(line)["file"]: line for line in out}
+    said = {row["file"]: row for row in ask(capsys, folder, *flags)}
     assert list(said) == [str(folder / f"{name}.skeleton") for name in sorted(FILES)]
     one = folder / f"{ONE}.skeleton"
     assert is_of(said[str(one)], ntu / "ntu.pth", read_recording(one))
-    assert run(capsys, one, *flags, "--json")[1] == [said[str(one)]]  # whatever was classified before it
-    assert run(capsys, one, *flags, "--json", "--seed", 2)[1] != [said[str(one)]]
+    assert ask(capsys, one, *flags) == [said[str(one)]]  # whatever was classified before it
+    assert ask(capsys, one, *flags, "--seed", 2) != [said[str(one)]]
 
 
 BAD = {  # what is in a file, and a word of the line that says what is wrong with it
@@ -198,17 +196,17 @@ def test_poses_in_files_in_folders_and_live(tmp_path, capsys):
     clip = read_any(tmp_path / "in/a.json", size=(640, 480)).clip
     assert clip.shape == (40, 2, 17, 3)  # not moved: x - 0.5, y - 0.5
     np.save(tmp_path / "in/c.npy", clip)
-    flags = ("--checkpoint", checkpoint, "--json", "--size", "640x480")
-    code, out, err = run(capsys, tmp_path / "in", *flags)
+    flags = ("--checkpoint", checkpoint, "--size", "640x480")
+    rows = ask(capsys, tmp_path / "in", *flags)
+    assert [row["file"].split("/in/")[1] for row in rows] == ["a.json", "b.jsonl", "c.npy", "day/frames"]
+    assert all(is_of(row, checkpoint, clip) for row in rows)
+    code, _, err = run(capsys, tmp_path / "in/c.npy", *flags)
     assert (code, len(err)) == (0, 1) and "c.npy" in err[0] and "score" in err[0]  # what the third value is taken for
-    assert [json.loads(line)["file"].split("/in/")[1] for line in out] == ["a.json", "b.jsonl", "c.npy", "day/frames"]
-    assert all(is_of(line, checkpoint, clip) for line in out)
-    lines = [json.dumps(one).encode() for one in frames]
-    for given in (lines, as_lines(clip)):
-        code, out, err = run(capsys, "--live", "--window", 40, *flags, lines=given)
-        assert (code, len(err), len(out)) == (0, given is not lines, 1) and is_of(out[0], checkpoint, clip, samples=1)
+    for given in ([json.dumps(one).encode() for one in frames], as_lines(clip)):
+        (row,) = ask(capsys, "--live", "--window", 40, *flags, lines=given)
+        assert is_of(row, checkpoint, clip, samples=1)
     with pytest.raises(UserError, match="a.json: .*--size"):
-        run(capsys, tmp_path / "in/a.json", *flags[:3])
+        run(capsys, tmp_path / "in/a.json", *flags[:2])
 
 
 @pytest.mark.parametrize(
@@ -239,16 +237,15 @@ def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, factor,
 
 def test_other_units_and_axes(tmp_path, capsys):
     """With --up and --scale they give the same; without --up a line says that heads are not on top."""
-    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", "kinect_v1", 20), "--json")
+    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", "kinect_v1", 20))
     clip = np.random.default_rng(0).normal(0, 0.05, size=(40, 20, 3))
     clip[..., 1] += np.linspace(1.7, 0, 20)
     other = clip[..., [0, 2, 1]] * [1000, -1000, 1000]  # x, -z, y: z is up
     for name, array in (("a", clip), ("b", other), ("c", other / 1000), ("d", other / 1000)):
         np.save(tmp_path / f"{name}.npy", array)
-    turned = ("--up", "z", "--scale", "0.001")
-    (one,), (two,) = (run(capsys, tmp_path / f"{x}.npy", *flags, *more)[1] for x, more in (("a", ()), ("b", turned)))
-    assert top_of(one) == top_of(two)
-    live = ("--live", "--window", 40, *flags)
+    turned, live = ("--up", "z", "--scale", "0.001"), ("--live", "--window", 40, *flags)
+    (one,), (two,) = ask(capsys, tmp_path / "a.npy", *flags), ask(capsys, tmp_path / "b.npy", *flags, *turned)
+    assert one["top"] == two["top"]
     assert run(capsys, *live, lines=as_lines(clip)) == run(capsys, *live, *turned, lines=as_lines(other))
     _, _, err = run(capsys, tmp_path / "c.npy", tmp_path / "d.npy", *flags)
     (line,) = (line for line in err if "--up=z" in line)  # once, of the first
@@ -271,14 +268,14 @@ def given(tmp_path):
 
 def test_each_person_alone_gets_what_it_gets_in_a_recording_of_its_own(given, tmp_path, capsys):
     small, both = given
-    flags = ("--checkpoint", small, "--json", "--samples", 500)
-    rows = [json.loads(line) for line in run(capsys, tmp_path / "both.npy", *flags, "--per-person")[1]]
+    flags = ("--checkpoint", small, "--samples", 500)
+    rows = ask(capsys, tmp_path / "both.npy", *flags, "--per-person")
     assert [row["person"] for row in rows] == [1, 2] and rows[0]["top"] != rows[1]["top"]
     for row in rows:
-        (alone,) = run(capsys, tmp_path / f"{row['person']}.npy", *flags)[1]
-        assert dict(top_of(json.dumps(row))) == pytest.approx(dict(top_of(alone)), abs=0.01)
-    live = ("--live", "--window", 20, "--per-person", "--json", "--checkpoint", small)
-    rows = [json.loads(line) for line in run(capsys, *live, lines=as_lines(both[:30]))[1]]
+        (alone,) = ask(capsys, tmp_path / f"{row['person']}.npy", *flags)
+        assert dict(row["top"]) == pytest.approx(dict(alone["top"]), abs=0.01)
+    live = ("--live", "--window", 20, "--per-person", "--checkpoint", small)
+    rows = ask(capsys, *live, lines=as_lines(both[:30]))
     assert [(row["frame"], row["person"]) for row in rows] == [(i, p) for i in range(20, 31) for p in (1, 2)]
 
 
@@ -289,24 +286,21 @@ def test_windows_in_frames_or_in_seconds_as_a_table_or_as_json(given, tmp_path, 
         (("--window", 100), 60, "frames"),
         (("--window", "1.5s", "--fps", 15), 4.0, "s"),
     ):
-        (line,) = run(capsys, *flags, *more, "--json")[1]
-        row = json.loads(line)
-        assert (row["start"], row["end"], row["unit"]) == (0, end, unit)
-        assert [(one["label"], one["name"]) for one in row["top"]] == [(None, "unknown")]
+        (row,) = ask(capsys, *flags, *more)
+        assert (row["start"], row["end"], row["unit"], row["top"][0][0]) == (0, end, unit, None)
         (header, row) = run(capsys, *flags, *more)[1]
         assert header.split() == ["file", "start", "end", "unit", "probability", "class"]
-        assert row.split()[1:4] == ["0" if unit == "frames" else "0.0", str(end), unit]
+        start, *about = row.split()[1:4]
+        assert (float(start), about) == (0, [str(end), unit]) and row.endswith("unknown")
 
 
 def test_below_a_probability_the_answer_is_unknown(given, tmp_path, capsys):
     flags = ("--checkpoint", given[0])
-    (line,) = run(capsys, tmp_path / "1.npy", *flags, "--json")[1]
-    top = json.loads(line)["top"]
-    for p, expected in ((-0.01, top), (0.01, [top[0] | {"label": None, "name": "unknown"}])):
-        more = ("--unknown", top[0]["probability"] + p, *flags)
-        (line,) = run(capsys, tmp_path / "1.npy", *more, "--json")[1]
-        assert json.loads(line)["top"] == expected
-        assert run(capsys, tmp_path / "1.npy", *more)[1][1].endswith(expected[0]["name"])
+    (row,) = ask(capsys, tmp_path / "1.npy", *flags)
+    likeliest = row["top"][0][1]
+    for p, expected in ((-0.01, row["top"]), (0.01, [(None, likeliest)])):
+        (row,) = ask(capsys, tmp_path / "1.npy", "--unknown", likeliest + p, *flags)
+        assert row["top"] == expected
     (line,) = run(capsys, "--live", "--window", 20, "--unknown", 1, *flags, lines=as_lines(given[1][:20]))[1]
     assert line.endswith("% unknown")
 

@@ -5,6 +5,7 @@
 The end of --out decides the format: .png, .svg or .pdf. Confusion matrices are in the pages of tools/view.py.
 """
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -43,15 +44,11 @@ def find_logs(sources, case):
             if not path.exists():
                 raise UserError(f"{path}: no such log; main.py writes one when it trains")
             setting = re.sub(r"[_/.-]?(seed|split)\d+", "", path.absolute().with_suffix("").as_posix())
-            groups.setdefault(setting, {})[path] = None
+            groups.setdefault(setting.removesuffix(f"/{case}_log"), {})[path] = None
     if len(groups) > len(COLOURS):
         raise UserError(f"{len(groups)} settings; a picture has room for {len(COLOURS)}")
-    short = []
-    for setting in groups:  # .../NUCLA/SGN/0_log: NUCLA/SGN; .../logs/batch16: batch16
-        *folders, name = setting.split("/")
-        short.append("/".join(folders[-2:]) if name == f"{case}_log" else name)
-    labels = short if len(set(short)) == len(short) else groups
-    return {label: [*paths] for label, paths in zip(labels, groups.values(), strict=True)}
+    above = os.path.commonpath([Path(setting).parent for setting in groups])
+    return {os.path.relpath(setting, above): [*paths] for setting, paths in groups.items()}
 
 
 def curves(args):

@@ -233,10 +233,10 @@ def view_dataset(args, data):
     for i in progress.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
-        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton.name, clips.axes, True))
+        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton, clips.axes, True))
         explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], args.window, samples=1)
-        poses, name = poses._replace(skeleton=clips.skeleton), f"{args.split} clip {i}"
-        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, int(label[i]), explained))
+        entry = make_entry(f"{args.split} clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        data["clips"].append(entry)
     if not data["clips"]:
         raise UserError(f"{path}: no {args.split} clips")
     if len(data["clips"]) < len(ids):
