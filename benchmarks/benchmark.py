@@ -2,15 +2,13 @@
 
     python benchmarks/benchmark.py                          # under two minutes on two idle cores
     python benchmarks/benchmark.py --device cuda --json speed.json
-    python benchmarks/benchmark.py --compile                # compiled networks too, some minutes
     python benchmarks/benchmark.py --count                  # parameters and multiply-adds; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
 A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows down slows both;
-batches of 256 are timed three times and the epoch once.
+batches of 256 are timed at most three times and the epoch once.
 """
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,6 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from safe import arguments, program
 
 if __name__ == "__main__":
@@ -30,8 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clips.skeletons import KINECT_V1, KINECT_V2
 from data import augment
-from engine import distributed
-from engine.accelerate import timed, try_compile
+from engine import answers, distributed
+from engine.accelerate import timed
 from engine.config import PAPER, Config
 from engine.folded import Folded
 from engine.logs import provenance
@@ -41,18 +38,17 @@ from train import Trainer, criterion, make_optimizer
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
 SILENT = SimpleNamespace(show=lambda *_: None, step=lambda: None)  # a Progress
+COUNTED = ("parameters", "GMAC, one clip", "in a batch of 64", "without the products with G")
 
 
 @torch.no_grad()
 def count_products(net):
-    """Prints parameters, and multiply-adds of matrix products and convolutions. Returns the same: {form: (parameters,
-    GMAC a clip, GMAC in a batch of 64, GMAC there without the products that make and use G)}."""
-    counts, folded = {}, Folded(net)
-    of_net, of_folded = sum(p.numel() for p in net.parameters()), sum(b.numel() for b in folded.buffers())
-    for name, form, parameters in (
-        ("the release's formulation", partial(Release, net), of_net),
-        ("the module", lambda clips: net, of_net),
-        ("the folded form", lambda clips: folded, of_folded),
+    """Parameters, and multiply-adds of matrix products and convolutions: {form: the numbers that COUNTED names}."""
+    folded, counts = Folded(net), {}
+    for name, form, values in (
+        ("the release's formulation", partial(Release, net), net.parameters()),
+        ("the module", lambda clips: net, net.parameters()),
+        ("the folded form", lambda clips: folded, folded.buffers()),
     ):
         gmac = []
         for clips in (1, BATCH):
@@ -61,8 +57,8 @@ def count_products(net):
                 network(torch.zeros(clips, net.seg, 3 * net.num_joint))
             flops = {str(op).split(".")[-1]: n / 2e9 / clips for op, n in counter.get_flop_counts()["Global"].items()}
             gmac.append(sum(flops.values()))
-        counts[name] = parameters, *gmac, gmac[1] - flops.get("bmm", 0) - flops.get("baddbmm", 0)
-        print("| {} | {:,} | {:.4f} | {:.4f} | {:.4f} |".format(name, *counts[name]))
+        without = gmac[-1] - flops.get("bmm", 0) - flops.get("baddbmm", 0)
+        counts[name] = sum(value.numel() for value in values), *gmac, without
     return counts
 
 
@@ -95,13 +91,11 @@ def step_of(net, forward, x, y, amp=False, fused=True):
     return step
 
 
-def training(batch, device, amp=False, release_amp=False, compiled=False):
+def training(batch, device, amp=False, release_amp=False):
     """Training steps on a batch of clips."""
     torch.manual_seed(0)
     x, y = torch.randn(batch, SEG, 3 * JOINTS).to(device), torch.arange(batch, device=device) % CLASSES
     net, ours = SGN(CLASSES).to(device), SGN(CLASSES).to(device)
-    if compiled:
-        try_compile(ours, x, amp)
     release = step_of(net, Release(net, batch), x, y, release_amp, fused=False)
     return {"release": release, "ours": step_of(ours, ours, x, y, amp)}
 
@@ -134,11 +128,8 @@ def make_trainer(clips, **settings):
 def sampling(device):
     clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
     dense, rng, ids = make_dense(clips), torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
-
-    def sample():
-        augment(clips.sample(ids, rng), PAPER, 0.3, rng)
-
-    return {"release": lambda: release_batch(dense).to(device), "ours": sample}
+    ways = {"release": lambda: release_batch(dense).to(device)}
+    return ways | {"ours": lambda: augment(clips.sample(ids, rng), PAPER, 0.3, rng)}
 
 
 def epoch(device):
@@ -168,21 +159,19 @@ def epoch(device):
     return {"release": release, "ours": ours}
 
 
-def rows(device, runs, compiled):
+def rows(device, runs):
     """Yields what is timed, the number of clips, its ways, one of them ours, and how: each when its turn comes."""
-    for amp, what in ((False, "training step"), (True, "training step, bfloat16")):
+    few = min(runs, 3)
+    for what, amp in (("training step", False), ("training step, bfloat16", True)):
         yield what, BATCH, training(BATCH, device, amp), "ours", {"runs": runs}
-        if compiled:
-            yield f"{what}, compiled", BATCH, training(BATCH, device, amp, compiled=True), "ours", {"runs": runs}
-    for form, n, amp, how in (
-        ("module", BATCH, False, {"runs": runs}),
-        ("folded", BATCH, False, {"runs": runs}),
-        ("folded", 4 * BATCH, False, {"runs": 3}),
-        ("folded", 4 * BATCH, True, {"runs": 3}),
-        ("folded", 1, False, {"runs": runs, "repeat": 20}),
+    for what, form, n, amp, how in (
+        ("testing, the module", "module", BATCH, False, {"runs": runs}),
+        ("testing, folded", "folded", BATCH, False, {"runs": runs}),
+        ("testing, folded", "folded", 4 * BATCH, False, {"runs": few}),
+        ("testing, folded, bfloat16", "folded", 4 * BATCH, True, {"runs": few}),
+        ("testing, folded", "folded", 1, False, {"runs": runs, "repeat": 20}),
     ):
-        ways = testing(n, device, amp)
-        yield f"testing, {form}{', bfloat16' * amp}", n, {way: ways[way] for way in ("release", form)}, form, how
+        yield what, n, testing(n, device, amp), form, how
     yield "sampling and augmenting", BATCH, sampling(device), "ours", {"runs": runs, "repeat": 10}
     yield "an epoch of N-UCLA's size", 1484, epoch(device), "ours", {"runs": 1}
 
@@ -192,30 +181,26 @@ def main(argv=None):
     add = parser.add_argument
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
     add("--runs", type=arguments.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
-    add("--compile", action="store_true", help="time compiled networks too")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
     if args.count:
-        print(
-            "| 60 classes | parameters | GMAC, one clip | in a batch of 64 | without the products with G |\n"
-            + "| --- " * 5
-            + "|"
-        )
         result = {"products": count_products(SGN(CLASSES).eval())}
+        print(f"| {CLASSES} classes | {' | '.join(COUNTED)} |\n{'| --- ' * 5}|")
+        for name, numbers in result["products"].items():
+            print("| {} | {:,} | {:.4f} | {:.4f} | {:.4f} |".format(name, *numbers))
     else:
         device = distributed.pick_device(args.device)
         result = {"about": provenance("benchmarks/benchmark.py", device, runs=args.runs), "rows": []}
         print(", ".join(f"{key}: {value}" for key, value in result["about"].items() if key != "command"))
         print("| | clips | release, ms | ours, ms | ratio |\n| --- | --- | --- | --- | --- |")
-        for what, n, ways, name, how in rows(device, args.runs, args.compile):
-            took = in_turns(ways, device, **how)
+        for what, n, ways, name, how in rows(device, args.runs):
+            took = in_turns({way: ways[way] for way in ("release", name)}, device, **how)
             release, ours = took["release"], took[name]
             print(f"| {what} | {n} | {release:.2f} | {ours:.2f} | {release / ours:.2f} |", flush=True)
             result["rows"].append({"what": what, "clips": n, "release_ms": release, "ours_ms": ours})
     if args.json:
-        with util.atomic_write(args.json) as part:
-            part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        answers.write(result, args.json)
 
 
 if __name__ == "__main__":

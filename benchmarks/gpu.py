@@ -17,14 +17,26 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import torch
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from benchmark import CLASSES, SILENT, in_turns, make_trainer, testing, training
+from clips.skeletons import KINECT_V2
+from engine import answers, distributed
+from engine.distributed import training_step
+from engine.config import RECIPES
+from engine.graphed import graph_step
+from engine.logs import provenance
+from make_ntu_like import lengths
+from release import make_clips
 from safe import arguments, program
 
 # Seconds from the start by which each part ends. What one leaves over, the next may use
@@ -55,74 +67,57 @@ class Report:
             self.add("Not measured", what=what, error=util.shorten(f"{type(error).__name__}: {error}", 300))
 
 
-# ---- the parts, functions of the arguments, the device and a Report. Only their processes import torch
+# ---- the parts, functions of the arguments, the device and a Report
 
 
 def machine(args, device, report):
-    import torch
-
-    from engine.logs import provenance
-
     about = provenance("benchmarks/gpu.py", device, device=device)
     if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
-        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "card": card}
-        with suppress(OSError, subprocess.SubprocessError):
-            ask = ["nvidia-smi", "--query-gpu=driver_version,clocks.max.sm,power.limit", "--format=csv,noheader"]
-            about["driver, clock, power"] = subprocess.run(ask, capture_output=True, text=True, timeout=10).stdout
-    report.add("Machine", **{key: str(value).strip() for key, value in about.items()})
+        about |= {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
+        about |= {"card": torch.cuda.get_device_properties(device)}
+    for what, value in about.items():
+        report.add("Machine", what=what, value=str(value))
 
 
 def tests(args, device, report):
     """The tests marked `device`, one by one as they end."""
-    command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider", "-v"]
-    command += ["-rfE", "--tb=short", "-m", "device", "--device", args.device]
-    command += ["-k", "golden or by_hand or flipped"] * args.small
-    environment = os.environ | {"TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-    pipe = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    process = subprocess.Popen(command, cwd=util.ROOT, env=environment, **pipe)
-    with open(args.out / "tests.txt", "w", encoding="utf-8") as log:
-        for line in process.stdout:
-            print(line, end="", file=log, flush=True)
-            if found := re.match(r"(tests/\S+?::.+?) (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b", line):
-                report.add("Tests", test=found[1], outcome=found[2].lower())
-            elif found := re.match(r"(?:FAILED|ERROR) (tests/.+?) - (.*)", line):
-                report.add("Reasons", test=found[1], reason=util.shorten(found[2], 300))
-    if (code := process.wait()) not in (0, 1):
-        raise RuntimeError(f"pytest ended with {code}: see tests.txt")
+    import pytest
+
+    def add(of, outcome):
+        crash = getattr(of.longrepr, "reprcrash", None)
+        reason = util.shorten(str(crash.message if crash else of.longrepr), 300) if of.failed else ""
+        report.add("Tests", test=of.nodeid, outcome=outcome, reason=reason)
+
+    class Plugin:
+        def pytest_runtest_logreport(self, report):
+            if report.when == "call" or not report.passed:
+                add(report, "error" if report.when != "call" and report.failed else report.outcome)
+
+        def pytest_collectreport(self, report):
+            if report.failed:
+                add(report, "error")
+
+    os.environ["TQDM_DISABLE"] = "1"
+    os.chdir(util.ROOT)
+    words = ["-o", "addopts=", "-p", "no:xdist", "-p", "no:cacheprovider", "-v", "--tb=short", "-m", "device"]
+    words += ["--device", args.device, *["-k", "golden or by_hand or flipped"] * args.small]
+    with open(args.out / "tests.txt", "w", encoding="utf-8") as log, redirect_stdout(log):
+        code = pytest.main(words, [Plugin()])
+    if code not in (0, 1):
+        raise RuntimeError(f"pytest ended with {code!r}: see tests.txt")
 
 
 def precisions(device):
     """Each with what its settings are, in turns: (name, amp)."""
-    from engine.distributed import use_tf32
-
     for name in ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16"):
-        use_tf32(name == "tf32")
+        distributed.use_tf32(name == "tf32")
         yield name, name == "bfloat16"
-    use_tf32(False)
+    distributed.use_tf32(False)
 
 
 def speed(args, device, report):
     """Training steps and testing, in the release's way and in ours, and what a step launches."""
-    import numpy as np
-
-    from benchmark import CLASSES, in_turns, make_trainer, testing, training
-    from clips.skeletons import KINECT_V2
-    from engine.config import RECIPES
-    from engine.graphed import graph_step
-    from release import make_clips
-
     batches, how = ((2, 4), {"runs": 1}) if args.small else ((16, 64, 256), {"runs": 5, "repeat": 10})
-
-    def whole_steps(batch, recipe="paper", amp=False):
-        """With sampling and augmentation: {"whole": a function}, and on a GPU also as a "graph"."""
-        clips = make_clips(np.full(batch + 1, 85), KINECT_V2, CLASSES, 1, device)
-        trainer = make_trainer(clips, batch_size=batch, amp=amp, recipe=RECIPES[recipe])
-        trainer.net.train()
-        graph = graph_step(trainer, trainer.net) if device.type == "cuda" else None
-        steps = {"whole": partial(trainer.train_step, trainer.net), "graph": graph}
-        return {name: partial(step, trainer.train_ids) for name, step in steps.items() if step}
-
     for precision, amp in precisions(device):
         for batch in (1, *batches):
             about = {"precision": precision, "batch": batch}
@@ -131,59 +126,54 @@ def speed(args, device, report):
                 report.add("Testing, ms", **about, **took, ratio=took["release"] / took["module"])
             if batch > 1:
                 with report.attempt(f"training steps, {precision}, batch {batch}"):
-                    steps = training(batch, device, amp, amp) | whole_steps(batch, amp=amp)
+                    steps = training(batch, device, amp, amp) | whole_steps(device, batch, amp=amp)
                     took = in_turns(steps, device, **how)
                     report.add("Training step, ms", **about, **took, ratio=took["release"] / took["ours"])
     for recipe in RECIPES:
         with report.attempt(f"kernels of a step of {recipe}"):
-            for name, step in whole_steps(batches[1], recipe).items():
+            for name, step in whole_steps(device, batches[1], recipe).items():
                 took = in_turns({name: step}, device, **how)[name]
                 row = {"recipe": recipe, "batch": batches[1], "step": name, "step_ms": took}
                 report.add("A step's kernels, float32", **row, **profile(step, device, took))
 
 
-def profile(step, device, took):
-    """What a step of `took` ms computes: a GPU's kernels, their time and what launched them, a CPU's operations."""
-    import torch
-    from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity
+def whole_steps(device, batch, recipe="paper", amp=False):
+    """With sampling and augmentation: {"whole": a function}, and on a GPU also as a "graph"."""
+    clips = make_clips(np.full(batch + 1, 85), KINECT_V2, CLASSES, 1, device)
+    trainer = make_trainer(clips, batch_size=batch, amp=amp, recipe=RECIPES[recipe])
+    trainer.net.train()
+    steps = {"whole": partial(trainer.train_step, trainer.net)}
+    if device.type == "cuda" and (graph := graph_step(trainer, trainer.net)):
+        steps["graph"] = graph
+    return {name: partial(step, trainer.train_ids) for name, step in steps.items()}
 
-    on_gpu = device.type == "cuda"
-    with torch.profiler.profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as found:
+
+def profile(step, device, took):
+    """The kernels of a step of `took` ms on a GPU, their time and what launched them; on a CPU there are none."""
+    activities = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities if device.type == "cuda" else activities[:1]) as found:
         step()
-        if on_gpu:
+        if device.type == "cuda":
             torch.cuda.synchronize(device)
-    events = found.events()
-    if not on_gpu:
-        return {"operations": sum(e.name.startswith("aten::") and not e.cpu_children for e in events)}
     spans = ("Optimizer.", "ProfilerStep", "##")  # of time, which are no kernels
-    on_card = [e for e in events if e.device_type == DeviceType.CUDA and not getattr(e, "is_user_annotation", False)]
-    kernels = [event.time_range.elapsed_us() / 1e3 for event in on_card if not event.name.startswith(spans)]
-    launches = sum(re.match("cu(da)?(Launch|GraphLaunch)", event.name) is not None for event in events)
-    return {"kernels": len(kernels), "launches": launches, "kernels_ms": sum(kernels), "busy": sum(kernels) / took}
+    on_card = [e for e in found.events() if e.device_type == torch.autograd.DeviceType.CUDA]
+    kernels = [e for e in on_card if not getattr(e, "is_user_annotation", False) and not e.name.startswith(spans)]
+    launches = sum(re.match("cu(da)?(Launch|GraphLaunch)", e.name) is not None for e in found.events())
+    took_kernels = sum(e.time_range.elapsed_us() for e in kernels) / 1e3
+    return {"kernels": len(kernels), "launches": launches, "kernels_ms": took_kernels, "busy": took_kernels / took}
 
 
 def epochs(args, device, report):
     """Two epochs of NTU60's size, lengths and persons, with the test after each, in the ways that a run can go."""
-    import numpy as np
-    import torch
-
-    from benchmark import CLASSES, SILENT, make_trainer
-    from clips.skeletons import KINECT_V2
-    from engine import distributed
-    from engine.config import RECIPES
-    from engine.distributed import training_step
-    from make_ntu_like import lengths
-    from release import make_clips
-
     clips, test = (400, 100) if args.small else NTU60
     rng, on_gpu = np.random.default_rng(0), device.type == "cuda"
     distributed.keep_freed_memory()
     clips = make_clips(lengths(rng, clips) * rng.choice([1, 2], clips, p=[0.8, 0.2]), KINECT_V2, CLASSES, test, device)
     graph, plain = ("paper", True), ("paper", False)
     ways = {"float32": [graph, plain], "tf32": [graph], "bfloat16": [graph, plain, ("plus", True)]}
+    ways = ways if on_gpu else {"float32": [plain, ("plus", False)], "bfloat16": []}
     for precision, amp in precisions(device):
-        for recipe, as_graph in ways[precision] if on_gpu else [plain, ("plus", False)] * (not amp):
+        for recipe, as_graph in ways[precision]:
             with report.attempt(f"epochs: {recipe}, {precision}, {'as a graph' if as_graph else 'step by step'}"):
                 if on_gpu:
                     torch.cuda.empty_cache()
@@ -198,15 +188,13 @@ def epochs(args, device, report):
                 first, second = (end - start for start, end in pairwise(times))
                 row = {"recipe": recipe, "precision": precision, "graph": type(step).__name__ == "GraphedStep"}
                 row |= {"first_s": first, "second_s": second, "run_s": first + (EPOCHS - 1) * second}
-                peak = {"peak_gb": torch.cuda.max_memory_allocated(device) / 1e9} if on_gpu else {}
-                report.add(f"Epochs of NTU60's size, each with its test; a run has {EPOCHS}", **row, **peak)
+                row |= {"peak_gb": torch.cuda.max_memory_allocated(device) / 1e9} if on_gpu else {}
+                report.add(f"Epochs of NTU60's size, each with its test; a run has {EPOCHS}", **row)
 
 
 def nucla(args, device, report):
     """Three runs of the paper's recipe and of plus, side by side, and what a CPU gave for the same seeds."""
-    from engine.answers import mean_and_std, with_spread
-
-    for name, (flags, logs) in NUCLA.items():
+    for name, (flags, log) in NUCLA.items():
         with report.attempt(f"N-UCLA, {name}"), tempfile.TemporaryDirectory() as folder:
             (Path(folder) / "NUCLA_CV.h5").symlink_to(args.nucla)
             command = [sys.executable, str(util.ROOT / "main.py"), "--dataset", "NUCLA", "--data", folder]
@@ -218,34 +206,25 @@ def nucla(args, device, report):
             if done.returncode:
                 raise RuntimeError(done.stderr[-300:])
             took, ours = time.perf_counter() - start, [run["last_top1"] for run in json.loads(done.stdout)["runs"]]
-            cpu = [last_top1(logs.format(seed)) for seed in (1, 2, 3)]
-            title = "N-UCLA, top-1 of the last epoch, three seeds"
-            here, there = (with_spread(*mean_and_std(values)) for values in (ours, cpu))
-            report.add(title, recipe=name, device=here, cpu=there, seconds=took)
-
-
-def last_top1(log):
-    text = (util.ROOT / "pretrained/NUCLA/logs" / log).read_text(encoding="utf-8")
-    return float(re.search(r"last epoch \d+: top-1 ([\d.]+)%", text)[1])
+            texts = [(util.ROOT / "pretrained/NUCLA/logs" / log.format(n)).read_text("utf-8") for n in (1, 2, 3)]
+            cpu = [float(re.search(r"last epoch \d+: top-1 ([\d.]+)%", text)[1]) for text in texts]
+            here, there = (answers.with_spread(*answers.mean_and_std(values)) for values in (ours, cpu))
+            report.add("N-UCLA, top-1 of the last epoch", recipe=name, device=here, cpu=there, seconds=took)
 
 
 # ---- the page
 
 
 def to_markdown(report):
-    """The page of a report, {table: [rows]}: what was measured, and no more."""
-    report = dict(report)
-    lines = [f"- {key}: {value}" for key, value in report.pop("Machine", [{}])[0].items()]
-    tests, reasons = report.pop("Tests", []), {row["test"]: row["reason"] for row in report.pop("Reasons", [])}
-    if outcomes := [row["outcome"] for row in tests]:
-        lines += ["", "## Tests", "", ", ".join(f"{outcomes.count(kind)} {kind}" for kind in sorted(set(outcomes))), ""]
-        failed = [row["test"] for row in tests if row["outcome"] in ("failed", "error")]
-        lines += [f"- `{test}`: {reasons.get(test, 'see tests.txt')}" for test in failed]
+    """The page of a report, {table: [rows]}: what was measured, and no more. Tests that passed are counted."""
+    lines = ["# What a GPU shows"]
     for title, rows in report.items():
-        columns = list(dict.fromkeys(column for row in rows for column in row))
-        table = [columns, ["---"] * len(columns), *([form(row.get(column, "")) for column in columns] for row in rows)]
-        lines += ["", f"## {title}", "", *(f"| {' | '.join(cells)} |" for cells in table)]
-    return "\n".join(["# What a GPU shows", "", *lines, ""])
+        shown = [row for row in rows if row.get("outcome") != "passed"]
+        columns = list(dict.fromkeys(column for row in shown for column in row))
+        cells = [columns, ["---"] * len(columns), *([form(row.get(column, "")) for column in columns] for row in shown)]
+        lines += ["", f"## {title}", "", *[f"{len(rows) - len(shown)} passed", ""] * (title == "Tests")]
+        lines += [f"| {' | '.join(row)} |" for row in cells] if shown else []
+    return "\n".join([*lines, ""])
 
 
 def form(value):
@@ -265,8 +244,7 @@ def parse_args(argv=None):
     add("--parts", nargs="+", choices=PARTS, default=list(PARTS), help="(all)")
     add("--part", choices=PARTS, help="run this part in this process, which is what the program itself does")
     args = parser.parse_args(argv)
-    if args.nucla:
-        args.nucla = util.regular(args.nucla).resolve()
+    args.nucla = args.nucla and util.regular(args.nucla).resolve()
     args.out = args.out.resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     return args
@@ -274,6 +252,7 @@ def parse_args(argv=None):
 
 def run_part(name, words, path, seconds):
     """A part in a process of its own, ended with all that it started after so many seconds. Returns [table, row]s."""
+    path.unlink(missing_ok=True)
     process = subprocess.Popen([sys.executable, __file__, *words, "--part", name], start_new_session=True)
     try:
         code = process.wait(max(1, seconds))
@@ -285,6 +264,7 @@ def run_part(name, words, path, seconds):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    path.unlink(missing_ok=True)
     rows = [json.loads(line) for line in lines if line.endswith("]")]  # the last may be cut off
     return rows + ([["Not measured", {"what": name, "error": error}]] if error else [])
 
@@ -293,31 +273,26 @@ def main(argv=None):
     words = sys.argv[1:] if argv is None else argv
     args = parse_args(words)
     if args.part:
-        from engine.distributed import pick_device
-
         report = Report(args.out / f"{args.part}.jsonl")
         with report.attempt(args.part):
-            globals()[args.part](args, pick_device(args.device), report)
+            globals()[args.part](args, distributed.pick_device(args.device), report)
         return 0
     start, report = time.monotonic(), {}
     for name in PARTS:
         if name not in ("machine", *args.parts) or (name == "nucla" and not args.nucla):
             continue
-        path, began = args.out / f"{name}.jsonl", time.monotonic()
-        path.unlink(missing_ok=True)
-        for table, row in run_part(name, words, path, start + PARTS[name] - began):
+        began = time.monotonic()
+        for table, row in run_part(name, words, args.out / f"{name}.jsonl", start + PARTS[name] - began):
             report.setdefault(table, []).append(row)
-        path.unlink(missing_ok=True)
         if "Machine" not in report:  # without a device there is nothing to show
             raise util.UserError(report["Not measured"][0]["error"].removeprefix("UserError: "))
         report.setdefault("Parts", []).append({"part": name, "seconds": time.monotonic() - began})
-        for file, text in (("gpu.json", json.dumps(report, indent=1) + "\n"), ("gpu.md", to_markdown(report))):
-            with util.atomic_write(args.out / file) as part:
-                part.write_text(text, encoding="utf-8")
+        answers.write(report, args.out / "gpu.json")
+        with util.atomic_write(args.out / "gpu.md") as part:
+            part.write_text(to_markdown(report), encoding="utf-8")
     print(to_markdown(report), end="")
-    return int(
-        "Not measured" in report or any(row["outcome"] in ("failed", "error") for row in report.get("Tests", []))
-    )
+    failed = any(row.get("outcome") in ("failed", "error") for row in report.get("Tests", []))
+    return int(failed or "Not measured" in report)
 
 
 if __name__ == "__main__":

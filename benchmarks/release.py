@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-from data import Clips
+from data import Clips, as_ranges
 
 
 class Release(nn.Module):
@@ -76,8 +76,7 @@ def make_clips(lengths, skeleton, classes, test, device):
     generator = torch.Generator(device).manual_seed(0)
     frames = torch.empty(int(length.sum()) + 1, 3 * joints, device=device).normal_(0, 0.3, generator=generator)
     frames[-1] = 0  # the padding
-    n, label = len(length), torch.arange(len(length), device=device) % classes
-    splits = {"train": range(n - test), "valid": range(n - test, n - test), "test": range(n - test, n)}
+    label, splits = torch.arange(len(length), device=device) % classes, as_ranges([len(length) - test, 0, test])
     header = {"joints": joints, "persons": 2, "class_names": tuple(map(str, range(classes))), "protocol": ""}
     header |= {"axes": "x, y, z", "skeleton": skeleton, "sha256": ""}
     return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
@@ -85,8 +84,7 @@ def make_clips(lengths, skeleton, classes, test, device):
 
 def make_dense(clips):
     """The same clips as the release has them: (clips, frames, 2 * joints * 3), the second person being absent."""
-    parts = clips.frames[:-1].cpu().numpy()
-    parts = np.split(parts, clips.length.cumsum(0)[:-1].tolist())
+    parts = np.split(clips.frames[:-1].cpu().numpy(), clips.length.cumsum(0)[:-1].tolist())
     dense = np.zeros((len(parts), max(map(len, parts)), 2 * parts[0].shape[1]), np.float32)
     for row, part in zip(dense, parts, strict=True):
         row[: len(part), : part.shape[1]] = part

@@ -4,11 +4,14 @@ It has an environment of its own (requirements-video.txt): these tests also need
 which has a photograph of a person.
 """
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from helpers import run_script
 
+convert = partial(run_script, "tools/video_to_skeleton.py")
 cv2 = pytest.importorskip("cv2")
 pytest.importorskip("mediapipe")
 
@@ -20,10 +23,6 @@ def film(path, pictures):
         video.write(cv2.resize(picture, (320, 320)))
     video.release()
     return path
-
-
-def convert(*words):
-    return run_script("tools/video_to_skeleton.py", *words)
 
 
 def test_a_photograph_of_an_astronaut_in_a_spacesuit(tmp_path):

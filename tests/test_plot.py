@@ -9,17 +9,19 @@ from conftest import write_toy
 from engine.logs import read_log
 from util import ROOT, UserError
 
-LOGS = [ROOT / f"pretrained/NUCLA/logs/plus_seed{n}.csv" for n in (1, 2)]
-
 
 def test_curves_are_mean_and_spread_over_seeds(tmp_path):
     pytest.importorskip("matplotlib")
-    words = ["curves", *map(str, LOGS), "--label", "plus", "--out"]
-    figure = plot_runs.curves(plot_runs.parse_args([*words, "a.png"]))
-    logs = [read_log(path)[1] for path in LOGS]
+    texts = [(ROOT / f"pretrained/NUCLA/logs/plus_seed{n}.csv").read_text().splitlines() for n in (1, 2)]
+    paths = [tmp_path / f"plus_seed{n}.csv" for n in (1, 2)]
+    for path, lines in zip(paths, (texts[0], texts[1][:-9]), strict=True):
+        path.write_text("\n".join(lines) + "\n")
+    words = ["curves", *map(str, paths), "--label", "plus", "--out"]
+    figure, logs = plot_runs.curves(plot_runs.parse_args([*words, "a.png"])), [read_log(path)[1] for path in paths]
     for ax, what in zip(figure.axes, ("acc", "loss"), strict=True):
         for i, column in enumerate((f"train_{what}", f"eval_{what}")):
-            values = np.array([log[column] for log in logs])
+            shortest = len(logs[1][column])
+            values = np.array([log[column][:shortest] for log in logs])
             np.testing.assert_allclose(ax.lines[i].get_ydata(), values.mean(axis=0))
             band = ax.collections[i].get_paths()[0].vertices[:, 1]
             assert band.max() == pytest.approx((values.mean(axis=0) + values.std(axis=0, ddof=1)).max())
@@ -27,8 +29,6 @@ def test_curves_are_mean_and_spread_over_seeds(tmp_path):
     assert (tmp_path / "a.svg").read_bytes().startswith(b"<?xml")
     with pytest.raises(UserError, match=r"nothing.csv"):
         plot_runs.main(["curves", "nothing.csv", "--out", str(tmp_path / "b.svg")])
-    mean, std = plot_runs.mean_std([{"a": [1.0, 2, 9]}, {"a": [3.0, 4]}], "a")  # to the end of the shorter
-    assert mean.tolist() == [2, 3] and std.tolist() == pytest.approx([2**0.5] * 2)
 
 
 def test_a_gif_has_the_frames_of_the_clip(tmp_path):

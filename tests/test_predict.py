@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -36,8 +35,7 @@ def ntu(tmp_path_factory):
     clips = [clip["moved"] for clip in CLIPS.values()]
     labels = np.array([int(name[-3:]) - 1 for name in CLIPS])
     about = dict(frames=max(map(len, clips)), joints=25, persons=2, class_names=[f"class {i}" for i in range(60)])
-    splits = {"": (clips[:2], labels[:2]), "valid_": ([], []), "test_": (clips, labels)}
-    write_h5(root / "ntu.h5", splits, **about, protocol="", made_by="a test")
+    write_h5(root / "ntu.h5", {"": (clips[:2], labels[:2]), "test_": (clips, labels)}, **about, made_by="a test")
     return root
 
 
@@ -56,15 +54,12 @@ def test_a_skeleton_file_becomes_the_clip_of_the_release_and_gets_the_logits_of_
             assert mean.std() > 0.01
 
 
-def test_a_json_of_nucla_is_the_clip_that_its_script_makes(tmp_path, monkeypatch):
+def test_a_json_of_nucla_is_the_clip_that_its_script_makes(tmp_path):
     rng, paths = np.random.default_rng(0), []
-    (tmp_path / "clips").mkdir()
     for view, action in ((view, action) for view in (1, 2, 3) for action in (1, 2)):
-        paths.append(tmp_path / f"clips/a{action:02}_s01_e00_v{view:02}.json")
-        skeletons = rng.normal(size=(60 + view, 20, 3)).tolist()
-        paths[-1].write_text(json.dumps({"skeletons": skeletons, "label": action}))
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "clips"), "--out", str(tmp_path / "a.h5")])
-    make_nucla.main()
+        paths.append(tmp_path / f"a{action:02}_s01_e00_v{view:02}.json")
+        paths[-1].write_text(json.dumps({"skeletons": rng.normal(size=(60 + view, 20, 3)).tolist(), "label": action}))
+    make_nucla.main([str(tmp_path), "--out", str(tmp_path / "a.h5")])
     clips = Clips.read(tmp_path / "a.h5")
     for path, i in zip(paths[-2:], clips.splits["test"], strict=True):
         made = clips.frames[clips.start[i] : clips.start[i] + clips.length[i]]
@@ -88,35 +83,33 @@ def test_the_origin_is_that_of_the_training_clips(tmp_path, capsys):
     classifier = Classifier(path)
     assert classifier.origin() == LiveClassifier(classifier).origin == 3 and classifier.origin(0) == 0
     np.save(tmp_path / "a.npy", toy_clips(1, 5)[0][0].reshape(-1, 5, 3))
-    origins = (), ("--origin", 3), ("--origin", 1)
-    printed = [run(capsys, tmp_path / "a.npy", "--checkpoint", path, "--json", *more)[1] for more in origins]
-    assert printed[0] == printed[1] != printed[2]
+    flags = (capsys, tmp_path / "a.npy", "--checkpoint", path)
+    assert ask(*flags) == ask(*flags, "--origin", 3) != ask(*flags, "--origin", 1)
 
 
 def test_class_names(ntu, tmp_path):
-    def names(*shape, classes=None):
-        return Classifier(save(tmp_path / "a.pth", *shape), classes).names
-
-    assert names(60)[9] == "clapping"  # the release's checkpoints
-    assert names(3, 5)[2] == "class 2"
     (tmp_path / "names").write_text("walk\nsit\nstand\n")
-    assert names(3, 5, classes=tmp_path / "names") == ("walk", "sit", "stand")
-    assert names(60, classes=ntu / "ntu.h5") == tuple(f"class {i}" for i in range(60))
+    small = save(tmp_path / "a.pth", 3, 5)
+    assert Classifier(ntu / "ntu.pth").names[9] == "clapping"  # the release's checkpoints
+    assert Classifier(small).names[2] == "class 2"
+    assert Classifier(small, tmp_path / "names").names == ("walk", "sit", "stand")
+    assert Classifier(ntu / "ntu.pth", ntu / "ntu.h5").names[9] == "class 9"
 
 
 # ---- the program
 
 
-def top_of(line):
-    """[(label, probability)] of a line of JSON."""
-    return [(entry["label"], entry["probability"]) for entry in json.loads(line)["top"]]
+def ask(capsys, *words, **lines):
+    """What a run prints as JSON, a list of dicts in which "top" is [(label, probability)]."""
+    rows = [json.loads(line) for line in run(capsys, *words, "--json", **lines)[1]]
+    return [row | {"top": [(entry["label"], entry["probability"]) for entry in row["top"]]} for row in rows]
 
 
-def is_of(line, checkpoint, clip, samples=None):
-    """Whether a line of JSON has the likeliest classes of this clip."""
+def is_of(row, checkpoint, clip, samples=None):
+    """Whether a row has the likeliest classes of this clip."""
     p = Classifier(checkpoint).logits(clip, torch.Generator().manual_seed(1), samples).softmax(-1)
     order = p.argsort(descending=True)[:5].tolist()
-    return top_of(line) == [(i, pytest.approx(p[i].item(), abs=1e-5)) for i in order]
+    return row["top"] == [(i, pytest.approx(p[i].item(), abs=1e-5)) for i in order]
 
 
 def as_lines(clip):
@@ -127,17 +120,15 @@ def test_files_and_folders_in_a_table_or_as_json(ntu, capsys):
     folder, flags = ntu / "nturgb+d_skeletons", ("--checkpoint", ntu / "ntu.pth")
     code, out, _ = run(capsys, folder / f"{TWO}.skeleton", *flags, "--top", 3)
     assert code == 0 and len(out) == 4 and TWO in out[1]
-    code, out, err = run(capsys, folder, *flags, "--json")
-    assert (code, err) == (0, [])
-    said = {json.loads(line)["file"]: line for line in out}
+    said = {row["file"]: row for row in ask(capsys, folder, *flags)}
     assert list(said) == [str(folder / f"{name}.skeleton") for name in sorted(FILES)]
     one = folder / f"{ONE}.skeleton"
     assert is_of(said[str(one)], ntu / "ntu.pth", read_recording(one))
-    assert run(capsys, one, *flags, "--json")[1] == [said[str(one)]]  # whatever was classified before it
-    assert run(capsys, one, *flags, "--json", "--seed", 2)[1] != [said[str(one)]]
+    assert ask(capsys, one, *flags) == [said[str(one)]]  # whatever was classified before it
+    assert ask(capsys, one, *flags, "--seed", 2) != [said[str(one)]]
 
 
-BAD = {
+BAD = {  # what is in a file, and a word of the line that says what is wrong with it
     "cut.skeleton": (FILES[ONE][:5000], "line"),
     "text.npy": (b"not an array", "numbers"),
     "flat.npy": (np.ones((30, 74)), "shape"),
@@ -164,26 +155,20 @@ def test_bad_files_are_named_and_the_rest_is_done(ntu, tmp_path, capsys):
     assert (code, len(out), len(err)) == (3, 1, len(BAD) + 1)
     for line, path, (_, keyword) in zip(err, files, BAD.values(), strict=False):
         assert line.startswith(f"skipped: {path}") and keyword in line
+    content = torch.load(ntu / "ntu.pth", weights_only=True)
+    content["state_dict"]["fc.weight"].fill_(3e38)  # its logits are no numbers, and NaN is no JSON
+    torch.save(content, tmp_path / "a.pth")
     for wrong, keyword in (
         ((*files[:2], *flags), "none of the 2 files"),
         ((good, *flags, "--scale", 0.001), "--scale"),
         ((good, *flags, "--windows", "--window", 19), "window"),
         ((good, *flags, "--windows", "--window", 20, "--stride", 21), "stride"),
         ((good, "--checkpoint", files[0]), "cut.skeleton"),
+        ((good, "--checkpoint", tmp_path / "a.pth", "--json"), f"^{re.escape(str(good))}: .*not finite"),
     ):
         with pytest.raises(UserError, match=keyword):
             run(capsys, *wrong)
-
-
-def test_logits_that_are_not_finite_are_never_printed(ntu, tmp_path, capsys):
-    """NaN is no JSON."""
-    content = torch.load(ntu / "ntu.pth", weights_only=True)
-    content["state_dict"]["fc.weight"].fill_(3e38)
-    torch.save(content, tmp_path / "a.pth")
-    clip = ntu / f"nturgb+d_skeletons/{ONE}.skeleton"
-    with pytest.raises(UserError, match=f"^{re.escape(str(clip))}: .*not finite"):
-        run(capsys, clip, "--checkpoint", tmp_path / "a.pth", "--json")
-    assert capsys.readouterr().out == ""
+        assert capsys.readouterr().out == ""
 
 
 COCO = np.random.default_rng(0).uniform(-50, 50, (17, 2)) + [320, 240]
@@ -211,17 +196,17 @@ def test_poses_in_files_in_folders_and_live(tmp_path, capsys):
     clip = read_any(tmp_path / "in/a.json", size=(640, 480)).clip
     assert clip.shape == (40, 2, 17, 3)  # not moved: x - 0.5, y - 0.5
     np.save(tmp_path / "in/c.npy", clip)
-    flags = ("--checkpoint", checkpoint, "--json", "--size", "640x480")
-    code, out, err = run(capsys, tmp_path / "in", *flags)
+    flags = ("--checkpoint", checkpoint, "--size", "640x480")
+    rows = ask(capsys, tmp_path / "in", *flags)
+    assert [row["file"].split("/in/")[1] for row in rows] == ["a.json", "b.jsonl", "c.npy", "day/frames"]
+    assert all(is_of(row, checkpoint, clip) for row in rows)
+    code, _, err = run(capsys, tmp_path / "in/c.npy", *flags)
     assert (code, len(err)) == (0, 1) and "c.npy" in err[0] and "score" in err[0]  # what the third value is taken for
-    assert [json.loads(line)["file"].split("/in/")[1] for line in out] == ["a.json", "b.jsonl", "c.npy", "day/frames"]
-    assert all(is_of(line, checkpoint, clip) for line in out)
-    lines = [json.dumps(one).encode() for one in frames]
-    for given in (lines, as_lines(clip)):
-        code, out, err = run(capsys, "--live", "--window", 40, *flags, lines=given)
-        assert (code, len(err), len(out)) == (0, given is not lines, 1) and is_of(out[0], checkpoint, clip, samples=1)
+    for given in ([json.dumps(one).encode() for one in frames], as_lines(clip)):
+        (row,) = ask(capsys, "--live", "--window", 40, *flags, lines=given)
+        assert is_of(row, checkpoint, clip, samples=1)
     with pytest.raises(UserError, match="a.json: .*--size"):
-        run(capsys, tmp_path / "in/a.json", *flags[:3])
+        run(capsys, tmp_path / "in/a.json", *flags[:2])
 
 
 @pytest.mark.parametrize(
@@ -252,16 +237,15 @@ def test_another_skeleton_or_unit_is_refused(tmp_path, capsys, skeleton, factor,
 
 def test_other_units_and_axes(tmp_path, capsys):
     """With --up and --scale they give the same; without --up a line says that heads are not on top."""
-    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", "kinect_v1", 20), "--json")
+    flags = ("--checkpoint", of_skeleton(tmp_path / "a.pth", "kinect_v1", 20))
     clip = np.random.default_rng(0).normal(0, 0.05, size=(40, 20, 3))
     clip[..., 1] += np.linspace(1.7, 0, 20)
     other = clip[..., [0, 2, 1]] * [1000, -1000, 1000]  # x, -z, y: z is up
     for name, array in (("a", clip), ("b", other), ("c", other / 1000), ("d", other / 1000)):
         np.save(tmp_path / f"{name}.npy", array)
-    turned = ("--up", "z", "--scale", "0.001")
-    (one,), (two,) = (run(capsys, tmp_path / f"{x}.npy", *flags, *more)[1] for x, more in (("a", ()), ("b", turned)))
-    assert top_of(one) == top_of(two)
-    live = ("--live", "--window", 40, *flags)
+    turned, live = ("--up", "z", "--scale", "0.001"), ("--live", "--window", 40, *flags)
+    (one,), (two,) = ask(capsys, tmp_path / "a.npy", *flags), ask(capsys, tmp_path / "b.npy", *flags, *turned)
+    assert one["top"] == two["top"]
     assert run(capsys, *live, lines=as_lines(clip)) == run(capsys, *live, *turned, lines=as_lines(other))
     _, _, err = run(capsys, tmp_path / "c.npy", tmp_path / "d.npy", *flags)
     (line,) = (line for line in err if "--up=z" in line)  # once, of the first
@@ -272,60 +256,52 @@ def test_other_units_and_axes(tmp_path, capsys):
 
 
 @pytest.fixture
-def small(tmp_path):
-    return save(tmp_path / "small.pth", 3, 5, 4)
-
-
-def moving(tmp_path, frames=60):
-    """Two persons of 5 joints, the second from frame 10 on, also as both.npy, 1.npy and 2.npy."""
+def given(tmp_path):
+    """A checkpoint; and two persons of 5 joints, the second from frame 10 on, as both.npy, 1.npy and 2.npy."""
     rng = np.random.default_rng(0)
-    both = rng.normal(size=(2, 5, 3)) + 0.05 * rng.normal(size=(frames, 2, 5, 3)).cumsum(axis=0)
+    both = rng.normal(size=(2, 5, 3)) + 0.05 * rng.normal(size=(60, 2, 5, 3)).cumsum(axis=0)
     both[:10, 1] = 0
     for name, clip in (("both", both), ("1", both[:, 0]), ("2", both[:, 1])):
         np.save(tmp_path / f"{name}.npy", clip)
-    return both
+    return save(tmp_path / "small.pth", 3, 5, 4), both
 
 
-def test_each_person_alone_gets_what_it_gets_in_a_recording_of_its_own(small, tmp_path, capsys):
-    both, flags = moving(tmp_path, 30), ("--checkpoint", small, "--json", "--samples", 500)
-    rows = [json.loads(line) for line in run(capsys, tmp_path / "both.npy", *flags, "--per-person")[1]]
+def test_each_person_alone_gets_what_it_gets_in_a_recording_of_its_own(given, tmp_path, capsys):
+    small, both = given
+    flags = ("--checkpoint", small, "--samples", 500)
+    rows = ask(capsys, tmp_path / "both.npy", *flags, "--per-person")
     assert [row["person"] for row in rows] == [1, 2] and rows[0]["top"] != rows[1]["top"]
     for row in rows:
-        (alone,) = run(capsys, tmp_path / f"{row['person']}.npy", *flags)[1]
-        assert dict(top_of(json.dumps(row))) == pytest.approx(dict(top_of(alone)), abs=0.01)
-    live = ("--live", "--window", 20, "--per-person", "--json")
-    rows = [json.loads(line) for line in run(capsys, *live, *flags[:2], lines=as_lines(both))[1]]
-    assert [row["frame"] for row in rows if row["person"] == 1] == [*range(20, 31)]
-    assert [row["frame"] for row in rows if row["person"] == 2] == [*range(20, 31)]
+        (alone,) = ask(capsys, tmp_path / f"{row['person']}.npy", *flags)
+        assert dict(row["top"]) == pytest.approx(dict(alone["top"]), abs=0.01)
+    live = ("--live", "--window", 20, "--per-person", "--checkpoint", small)
+    rows = ask(capsys, *live, lines=as_lines(both[:30]))
+    assert [(row["frame"], row["person"]) for row in rows] == [(i, p) for i in range(20, 31) for p in (1, 2)]
 
 
-def test_windows_in_frames_or_in_seconds_as_a_table_or_as_json(small, tmp_path, capsys):
-    moving(tmp_path)
-    flags = (tmp_path / "both.npy", "--checkpoint", small, "--windows", "--unknown", 1)
+def test_windows_in_frames_or_in_seconds_as_a_table_or_as_json(given, tmp_path, capsys):
+    flags = (tmp_path / "both.npy", "--checkpoint", given[0], "--windows", "--unknown", 1)
     for more, end, unit in (
         (("--window", 20), 60, "frames"),
         (("--window", 100), 60, "frames"),
         (("--window", "1.5s", "--fps", 15), 4.0, "s"),
     ):
-        (line,) = run(capsys, *flags, *more, "--json")[1]
-        row = json.loads(line)
-        assert (row["start"], row["end"], row["unit"]) == (0, end, unit)
-        assert [(one["label"], one["name"]) for one in row["top"]] == [(None, "unknown")]
+        (row,) = ask(capsys, *flags, *more)
+        assert (row["start"], row["end"], row["unit"], row["top"][0][0]) == (0, end, unit, None)
         (header, row) = run(capsys, *flags, *more)[1]
         assert header.split() == ["file", "start", "end", "unit", "probability", "class"]
-        assert row.split()[1:4] == ["0" if unit == "frames" else "0.0", str(end), unit]
+        start, *about = row.split()[1:4]
+        assert (float(start), about) == (0, [str(end), unit]) and row.endswith("unknown")
 
 
-def test_below_a_probability_the_answer_is_unknown(small, tmp_path, capsys):
-    lines, flags = as_lines(moving(tmp_path)[:20]), ("--checkpoint", small)
-    (line,) = run(capsys, tmp_path / "1.npy", *flags, "--json")[1]
-    top = json.loads(line)["top"]
-    for p, expected in ((-0.01, top), (0.01, [top[0] | {"label": None, "name": "unknown"}])):
-        given = ("--unknown", top[0]["probability"] + p, *flags)
-        (line,) = run(capsys, tmp_path / "1.npy", *given, "--json")[1]
-        assert json.loads(line)["top"] == expected
-        assert run(capsys, tmp_path / "1.npy", *given)[1][1].endswith(expected[0]["name"])
-    (line,) = run(capsys, "--live", "--window", 20, "--unknown", 1, *flags, lines=lines)[1]
+def test_below_a_probability_the_answer_is_unknown(given, tmp_path, capsys):
+    flags = ("--checkpoint", given[0])
+    (row,) = ask(capsys, tmp_path / "1.npy", *flags)
+    likeliest = row["top"][0][1]
+    for p, expected in ((-0.01, row["top"]), (0.01, [(None, likeliest)])):
+        (row,) = ask(capsys, tmp_path / "1.npy", "--unknown", likeliest + p, *flags)
+        assert row["top"] == expected
+    (line,) = run(capsys, "--live", "--window", 20, "--unknown", 1, *flags, lines=as_lines(given[1][:20]))[1]
     assert line.endswith("% unknown")
 
 

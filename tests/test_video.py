@@ -53,20 +53,22 @@ def test_npy_and_json_lines_are_what_predict_reads(tmp_path, capsys):
     assert code == 0 and [json.loads(line)["frame"] for line in out] == list(range(25, 31))
 
 
-@pytest.mark.parametrize("source, way", [("walk.mp4", pytest.raises(KeyboardInterrupt)), ("0", nullcontext())])
-def test_what_was_read_before_ctrl_c_is_written(tmp_path, source, way):
-    """Ctrl-C is how a camera's recording ends; a file's is then incomplete."""
+@pytest.mark.parametrize(
+    "source, frames, end, way, written",
+    [
+        ("walk.mp4", landmarks(9), KeyboardInterrupt(), pytest.raises(KeyboardInterrupt), 9),  # then it is incomplete
+        ("0", landmarks(9), KeyboardInterrupt(), nullcontext(), 9),  # how a camera's recording ends
+        ("walk.mp4", [None] * 5, None, pytest.raises(UserError, match="walk.mp4: nobody"), None),
+        ("walk.mp4", landmarks(5), UserError("damaged"), pytest.raises(UserError, match="damaged"), None),
+    ],
+)
+def test_what_was_read_before_ctrl_c_is_written_but_not_of_nobody_or_a_damaged_video(
+    tmp_path, source, frames, end, way, written
+):
     with way:
-        convert(source, "--out", tmp_path / "a.npy", frames=landmarks(9), end=KeyboardInterrupt())
-    assert len(np.load(tmp_path / "a.npy")) == 9
-
-
-def test_nobody_or_a_damaged_video_leave_no_files(tmp_path):
-    for frames, end, keyword in ([None] * 5, None, "walk.mp4: nobody"), (landmarks(5), UserError("damaged"), "damaged"):
-        with pytest.raises(UserError, match=keyword):
-            flags = "--out", tmp_path / "a.npy", "--jsonl", tmp_path / "a.jsonl"
-            convert("walk.mp4", *flags, frames=frames, end=end)
-    assert not list(tmp_path.iterdir())
+        convert(source, "--out", tmp_path / "a.npy", "--jsonl", tmp_path / "a.jsonl", frames=frames, end=end)
+    assert {path.name for path in tmp_path.iterdir()} == ({"a.npy", "a.jsonl"} if written else set())
+    assert not written or len(np.load(tmp_path / "a.npy")) == written
 
 
 def test_it_needs_none_of_the_project_s_packages():

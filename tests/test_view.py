@@ -30,7 +30,7 @@ def make(out, *words):
 
 def unpack(entry, joints):
     values = np.frombuffer(base64.b64decode(entry["xyz"]), "<i2").reshape(-1, entry["persons"], joints, 3)
-    return np.where(values == view.ABSENT, np.nan, values * entry["unit"] + entry["offset"])
+    return np.where(values == view.ABSENT, np.nan, values * entry["unit"])
 
 
 def walk(frames=24, persons=2, joints=25):
@@ -51,7 +51,9 @@ def place(tmp_path_factory):
     predict_run.save(folder / "toy.pth", classes=4, joints=20, **about)
     predict_run.save(folder / "ntu.pth")
     np.save(folder / "walk.npy", walk())
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(view, "POINTS", 6)  # quicker
+        yield folder
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +70,14 @@ def test_coordinates_and_sides_by_hand():
     flat = np.zeros((1, 1, 18, 3), np.float32)
     flat[0, 0, 2] = [0.25, -0.5, 0.9]
     found = unpack(view.make_entry("b", Poses(flat, "openpose18", AXES_2D), skeletons), 18)
-    assert found[0, 0, 2].tolist() == [0.25, -0.5, 0] and np.isnan(np.delete(found, 2, 2)).all()
-    own = Skeleton("custom", ("a", "b", "c"), (0, 0, 0), (0, 2, 1))
-    view.make_entry("c", Poses(walk(joints=3), own, AXES_3D), skeletons)
-    assert [one["side"][:6] for one in skeletons] == [[0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 2, 1], [0, 1, 2]]
-    assert skeletons[0]["sides"] == ["left", "right"] != skeletons[2]["sides"]
+    assert (
+        found[0, 0, 2].tolist() == pytest.approx([0.25, -0.5, 0.9], abs=1e-4) and np.isnan(np.delete(found, 2, 2)).all()
+    )
+    for names in (("neck", "l_hand", "r_hand"), ("Neck", "LHand", "HandRight"), ("tail", "wing", "wing 2")):
+        own = Skeleton("custom", names, (0, 0, 0), (0, 2, 1))
+        view.make_entry("c", Poses(walk(joints=3), own, AXES_3D), skeletons)
+    assert [one["side"][:6] for one in skeletons] == [[0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 2, 1], *[[0, 1, 2]] * 3]
+    assert [one["sides"][0] for one in skeletons] == ["left"] * 4 + ["one side"]
 
 
 @pytest.mark.parametrize("n, chosen", [(2, [2, 5]), (4, [0, 2, 4, 5]), (9, [0, 1, 2, 3, 4, 5])])
@@ -119,6 +124,11 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
         (["nothing.h5"], "nothing.h5"),
         (["--dataset", "toy.h5", "--checkpoint", "ntu.pth"], "ntu.pth"),
         (["walk.npy", "--dataset", "toy.h5"], "dataset"),
+        (["walk.npy", "--split", "train"], "--split"),
+        (["walk.npy", "--device", "cpu", "--checkpoint", "ntu.pth"], "--device"),
+        (["walk.npy", "--skeleton", "kinect_v2", "--seed", "2"], "--seed"),
+        (["walk.npy", "--skeleton", "kinect_v2", "--checkpoint", "ntu.pth"], "--skeleton"),
+        (["--dataset", "toy.h5", "--up", "z"], "--up"),
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_no_page(place, monkeypatch, capsys, words, why):

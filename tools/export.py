@@ -11,9 +11,8 @@ The batch size is free. What is exported is the fast form, or the module where t
 With --fp16 weights and products are in float16, but for the first layer and the last; clips and logits stay float32.
 
 Before the file is written, its content is loaded and run on random clips; if the logits differ from the module's,
-nothing is written. Then its latency is printed beside the module's. The file also holds the shapes of input and output,
-the class names if they are known, and how the checkpoint was trained: in the metadata_props of an .onnx, and in the
-extra file about.json of a .pt2.
+nothing is written. Then its latency is printed beside the module's. The metadata_props of an .onnx, and the extra file
+about.json of a .pt2, have the shapes of input and output, class names, and how the checkpoint was trained.
 """
 
 import hashlib
@@ -24,7 +23,7 @@ import logging
 import shlex
 import sys
 import warnings
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,6 +31,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from common import path_of
 from engine.accelerate import timed
 from engine.checkpoint import load_checkpoint
 from engine.classifier import read_class_names
@@ -50,23 +50,10 @@ def random_clips(net, n, generator=None):
     return 0.5 * torch.randn(n, net.seg, 3 * net.num_joint, generator=generator)
 
 
-@contextmanager
-def silence():
-    """Without the exporters' warnings and logging, which are not for users."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
 def trace(net):
     """The torch.export.ExportedProgram of SGN or Folded in evaluation mode, for any batch size."""
-    with silence(), torch.no_grad():  # strict: the other way of tracing takes the batch size for a constant
-        batch = {"x": {0: torch.export.Dim("batch")}}
+    batch = {"x": {0: torch.export.Dim("batch")}}
+    with torch.no_grad():  # strict: the other way of tracing takes the batch size for a constant
         return torch.export.export(net.eval(), (random_clips(net, 2),), dynamic_shapes=batch, strict=True)
 
 
@@ -75,11 +62,13 @@ def to_onnx(net, about, opset=None):
 
     opset: None for the exporter's own. Raises UserError if it cannot be had.
     """
-    onnx, runtime, _ = (import_extra(name) for name in ("onnx", "onnxruntime", "onnxscript"))
-    program = trace(net)
-    with silence():
-        names = {"input_names": ["clips"], "output_names": ["logits"], "dynamic_shapes": {"x": {0: "batch"}}}
-        model = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=opset, **names).model_proto
+    try:
+        onnx, runtime, _ = map(importlib.import_module, ("onnx", "onnxruntime", "onnxscript"))
+    except ImportError as error:
+        why = f"ONNX needs {error.name}: pip install -r requirements-extra.txt, or take --out FILE.pt2"
+        raise UserError(why) from None
+    names = {"input_names": ["clips"], "output_names": ["logits"], "dynamic_shapes": {"x": {0: "batch"}}}
+    model = torch.onnx.export(trace(net), dynamo=True, verbose=False, opset_version=opset, **names).model_proto
     versions = {entry.domain: entry.version for entry in model.opset_import}
     if opset not in (None, versions[""]):
         raise UserError(f"--opset {opset}: the exporter gives {versions['']}")
@@ -94,17 +83,9 @@ def to_onnx(net, about, opset=None):
 
 def to_pt2(net, about, opset=None):
     """The bytes of a .pt2, and a function that runs them in torch."""
-    program, content = trace(net), io.BytesIO()
-    with silence():
-        torch.export.save(program, content, extra_files={"about.json": json.dumps(about, indent=1)})
-        return content.getvalue(), torch.export.load(io.BytesIO(content.getvalue())).module()
-
-
-def import_extra(name):
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise UserError(f"ONNX needs {name}: pip install -r requirements-extra.txt, or take --out FILE.pt2") from None
+    content = io.BytesIO()
+    torch.export.save(trace(net), content, extra_files={"about.json": json.dumps(about, indent=1)})
+    return content.getvalue(), torch.export.load(io.BytesIO(content.getvalue())).module()
 
 
 FORMATS = {".onnx": (to_onnx, "onnxruntime"), ".pt2": (to_pt2, "torch")}
@@ -143,21 +124,19 @@ def describe(args, checkpoint, form):
 @torch.inference_mode()
 def print_latencies(forms, net, runs):
     """Prints the median milliseconds of each of the forms, {name: function}, for each batch size of TIMED."""
-    print(f"ms a batch, medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
-    print(f"{'clips':>8}" + "".join(f"{name:>22}" for name in forms))
+    print(f"medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
     for n in TIMED:
-        x = random_clips(net, n)
-        seconds = timed(
-            [lambda f=f, x=x: f(x) for f in forms.values()], runs, torch.device("cpu"), repeat=max(1, 20 // n)
-        )
-        print(f"{n:8}" + "".join(f"{1e3 * value:22.2f}" for value in seconds))
+        ways = [partial(form, random_clips(net, n)) for form in forms.values()]
+        seconds = timed(ways, runs, torch.device("cpu"), repeat=max(1, 20 // n))
+        took = (f"{name} {1e3 * value:.2f} ms" for name, value in zip(forms, seconds, strict=True))
+        print(f"{n:3} clips: {', '.join(took)}")
 
 
 def main(argv=None):
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
-    add("--out", type=Path, required=True, help="file to write, .onnx or .pt2")
+    add("--out", type=path_of(*FORMATS), required=True, help="file to write, .onnx or .pt2")
     add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
     add("--opset", type=arguments.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
     add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
@@ -165,12 +144,9 @@ def main(argv=None):
     add("--runs", type=arguments.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
-    if args.out.suffix not in FORMATS:
-        raise UserError(f"--out {args.out}: must end in {' or '.join(FORMATS)}")
     if args.opset and args.out.suffix != ".onnx":
-        raise UserError(f"--opset: of ONNX; --out {args.out} has none")
+        parser.error("--opset: of ONNX alone")
     convert, runtime = FORMATS[args.out.suffix]
-
     checkpoint = load_checkpoint(args.checkpoint)
     net = checkpoint.net
     form = net if args.form else fast_form(net)
@@ -194,4 +170,6 @@ def main(argv=None):
 
 if __name__ == "__main__":
     with program.exit_on_error():
+        warnings.simplefilter("ignore")  # the exporters', which are not for users
+        logging.disable(logging.WARNING)
         main()

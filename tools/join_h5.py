@@ -6,7 +6,7 @@
 
 A class is named after its h5: "UTDMHAD_CS: squat". Joints, origin, and what the values of a joint are must be the same
 in all; where an h5 does not state its origin, its clips are moved to that of the others. The protocol, which
-checkpoints keep, names each h5 with the SHA-256 of its clips.
+checkpoints keep, names each h5 with the SHA-256 of its clips. Random splits are left out.
 """
 
 import sys
@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 import util
 from clips.h5 import SPLITS, read_header, split_validation, write_h5
+from common import path_of
 from data import Clips
 from engine.datasets import DATASETS, find_h5
 from safe import arguments, program
@@ -44,49 +45,42 @@ def main(argv=None):
     add = parser.add_argument
     add("datasets", nargs="+", metavar="DATASET", help=f"{', '.join(DATASETS)} (case 0), or paths of .h5")
     add("--whole", action="store_true", help="train on all clips but 5%% that test, not on the training clips alone")
-    add("--out", type=Path, required=True, help="the h5 to write")
+    add("--out", type=path_of(".h5", ".hdf5"), required=True, help="the h5 to write")
     args = parser.parse_args(argv)
     paths = [find_h5(dataset, 0)[0] for dataset in args.datasets]
-    if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() in [path.resolve() for path in paths]:
+    if args.out.resolve() in [path.resolve() for path in paths]:
         raise UserError(f"--out {args.out}: the path of another .h5")
     if len({path.stem for path in paths}) < max(len(paths), 2):
         raise UserError("at least two h5, whose files have different names")
+    clips, names, words, without = [], [], [], []  # clips: (number of the h5, split, number in it, class)
     with ExitStack() as stack:
         files = [stack.enter_context(open_h5(path)) for path in paths]
         headers = [read_header(file) for file in files]
-        origin = next((header["origin"] for header in headers if header["origin"] is not None), None)
-        for path, header in zip(paths, headers, strict=True):
+        origins = [header["origin"] for header in headers if header["origin"] is not None]
+        first = headers[0] | {"origin": origins[0] if origins else None}
+        for i, (path, file, header) in enumerate(zip(paths, files, headers, strict=True)):
             for key in SAME:
-                if header[key] != headers[0][key] and (key != "origin" or None not in (header[key], origin)):
-                    what = [getattr(of[key], "name", of[key]) for of in (header, headers[0])]
-                    raise UserError(f"{path}: its {key} is {what[0]}, not {what[1]} as in {paths[0]}")
-        clips, names, words = [], [], []  # clips: (number of the h5, split, number in it, class)
-        for i, (path, header) in enumerate(zip(paths, headers, strict=True)):
+                if header[key] != first[key] and (key, header[key]) != ("origin", None):
+                    what = [getattr(of[key], "name", of[key]) for of in (header, first)]
+                    raise UserError(f"{path}: its {key} is {what[0]}, and before it {what[1]}")
             packed = Clips.read(path)  # validates all values
-            places = [(i, split, n) for split in SPLITS for n in range(len(files[i][f"{split}x"]))]
-            labels = (packed.label + len(names)).tolist()
-            clips += [(*place, label) for place, label in zip(places, labels, strict=True)]
+            places = [(i, split, n) for split in SPLITS for n in range(len(file[f"{split}x"]))]
+            clips += [(*place, len(names) + label) for place, label in zip(places, packed.label.tolist(), strict=True)]
             names += [f"{path.stem}: {name}" for name in header["class_names"]]
             words.append(f"{path.stem} (SHA-256 {packed.sha256})")
+            without += [str(path)] if "resplits" in file else []
         chosen = choose(clips, args.whole)
-        write_h5(
-            args.out,
-            {
-                split: ((files[i][f"{of}x"][n] for i, of, n, _ in some), np.array([label for *_, label in some], int))
-                for split, some in chosen.items()
-            },
-            frames=max(file["x"].shape[1] for file in files),
-            joints=headers[0]["joints"],
-            persons=max(header["persons"] for header in headers),
-            class_names=names,
-            protocol=f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}",
-            axes=headers[0]["axes"],
-            origin=origin,
-            made_by=f"join_h5.py {util.__version__}",
-            **headers[0]["skeleton"].to_attributes(),
-        )
-    sizes = "{} training, {} validation and {} test clips".format(*(len(chosen[split]) for split in SPLITS))
-    print(f"{args.out}: {len(names)} classes; {sizes}")
+        splits = {
+            split: ((files[i][f"{of}x"][n] for i, of, n, _ in some), np.array([label for *_, label in some], int))
+            for split, some in chosen.items()
+        }
+        header = {key: first[key] for key in SAME} | {"frames": max(file["x"].shape[1] for file in files)}
+        header |= {"persons": max(header["persons"] for header in headers), "class_names": names}
+        header |= {"protocol": f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}"}
+        write_h5(args.out, splits, **header, made_by=f"join_h5.py {util.__version__}")
+    sizes = "{} training, {} validation and {} test clips".format(*map(len, chosen.values()))
+    without = f", without the random splits of {' and '.join(without)}" if without else ""
+    print(f"{args.out}: {len(names)} classes; {sizes}{without}")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
+from common import path_of
 from safe import arguments, program
 from util import UserError, shorten
 from view import add_data, open_data, predict, read_frames
@@ -25,10 +26,9 @@ FPS = 30
 
 
 def project(points, is_2d=False):
-    """Metres (..., joints, 3) -> what a viewer sees, (..., joints, 2), to the right and down.
+    """Metres (..., joints, 3) -> what a viewer sees, (..., joints, 2), to the right and down; NaN for what is absent.
 
-    x points to the left, as in a Kinect's axes, but of pictures to the right. NaN for absent persons, and in 2D data
-    for joints that were not seen.
+    x points to the left, as in a Kinect's axes, but of pictures to the right.
     """
     present = points.any(axis=-1 if is_2d else (-2, -1), keepdims=True)
     x, y, z = np.moveaxis(np.where(present, points, np.nan), -1, 0)
@@ -59,37 +59,29 @@ def draw(points, skeleton, lines):
     low, high = np.nanmin(points, axis=(0, 1, 2)), np.nanmax(points, axis=(0, 1, 2))
     box = np.array([WIDTH - 20, HEIGHT - TOP - BOTTOM - 20])
     points = (points - (low + high) / 2) * (box / (high - low)).min() + [WIDTH / 2, TOP + 10 + box[1] / 2]
-    font, images = ImageFont.load_default(11), []
+    font, images, title = ImageFont.load_default(11), [], "\n".join(shorten(line, 44) for line in lines)
     for i, persons in enumerate(points * FINE):
         large = Image.new("RGB", (WIDTH * FINE, HEIGHT * FINE), "white")
         pen = ImageDraw.Draw(large)
         for person, colour in zip(persons, COLOURS * len(persons), strict=False):
-            for bone in [*skeleton.bones(), *np.arange(len(person))[:, None]]:  # bones, then joints
-                if np.isfinite(person[bone]).all() and len(bone) == 2:
+            for bone in skeleton.bones():
+                if np.isfinite(person[bone]).all():
                     pen.line(person[bone].ravel().tolist(), colour, 3 * FINE)
-                elif np.isfinite(person[bone]).all():
-                    pen.circle(person[bone[0]].tolist(), 1.8 * FINE, colour)
+            for joint in person[np.isfinite(person).all(axis=1)]:
+                pen.circle(joint.tolist(), 1.8 * FINE, colour)
         images.append(large.resize((WIDTH, HEIGHT), Image.Resampling.BOX))
         pen = ImageDraw.Draw(images[-1])
-        pen.multiline_text(
-            (WIDTH / 2, 4), "\n".join(shorten(line, 44) for line in lines), 0, font, "ma", align="center"
-        )
+        pen.multiline_text((WIDTH / 2, 4), title, 0, font, "ma", align="center")
         pen.text((WIDTH / 2, HEIGHT - 6), f"frame {i + 1} of {len(points)}", 0, font, "mb")
     return images
 
 
 def parse_args(argv=None):
-    argv = sys.argv[1:] if argv is None else argv
     parser = arguments.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="file to write (.gif)")
+    parser.add_argument("--out", type=path_of(".gif"), required=True, help="file to write (.gif)")
     parser.add_argument("--class", dest="class_", required=True, metavar="CLASS", help="its name")
     add_data(parser, required=True)
-    if argv[:1] == ["clip"]:
-        parser.error("`clip` is left out now: it draws nothing else")
-    args = parser.parse_args(argv)
-    if args.out.suffix != ".gif":
-        parser.error(f"--out {args.out}: must end in .gif; tools/view.py makes a page of clips")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None):

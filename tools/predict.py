@@ -5,23 +5,19 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md: OpenPose, MMPose,
-AlphaPose, ...), or an array of (frames, joints, 3) or (frames, persons, joints, 3), such as an .npy: x, y, z in
-metres, zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames
-are averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size.
-
-The skeleton must be that of the checkpoint. Joints of MediaPipe, Azure Kinect and others are mapped to a Kinect's if
-the network was trained with one (clips/joint_map.py). An array is taken to have the checkpoint's skeleton, one of 33
-joints MediaPipe's.
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md), or an array of
+(frames, joints, 3) or (frames, persons, joints, 3), such as an .npy, of the checkpoint's skeleton: x, y, z in metres,
+zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames are
+averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size. Joints of MediaPipe,
+Azure Kinect and others are mapped to a Kinect's if the network was trained with one (clips/joint_map.py).
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
 
-With --live, each line of standard input is a frame: what one of these estimators gives for it, in JSON; or for each
-person the 3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list. Persons
-of an estimator are tracked from frame to frame. An empty line is a frame without persons. A line of output is a
-prediction for the last --window frames, and begins with the number of the last one. Bad lines are named and skipped; if
-the first line is bad, the program ends.
+With --live, each line of standard input is a frame: what a pose tool gives for it, in JSON; or for each person the
+3 * joints numbers x y z of joint after joint, separated by white space or commas, or as a JSON list; or nothing, where
+nobody is. A line of output is a prediction for the last --window frames, and begins with the number of the last one.
+Bad lines are named and skipped; if the first line is bad, the program ends.
 """
 
 import json
@@ -41,6 +37,7 @@ from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
 from clips.units import check_size
+from common import Notes, named_or_own, read_each
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
@@ -53,7 +50,6 @@ EXIT_CODES = """exit codes:
   3  done, but some files or lines were skipped, each named on standard error
   130, 143  interrupted or terminated
 """
-MOST_NAMED = 20  # bad lines that are named; further ones are only counted
 KEPT = 0.95  # of the validation clips that are right, by --choose-unknown
 
 
@@ -82,7 +78,7 @@ def parse_args(argv=None):
     recordings.add_arguments(parser)
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
-    add("--origin", type=int, help=origin)
+    add("--origin", type=arguments.whole(0, 1000), help=origin)
     fps = f"frames a second, if not about {RATE} as in training: they are resampled"
     add("--fps", type=arguments.fps, help=fps)
     add("--windows", action="store_true", help="classify a long recording window by window")
@@ -101,8 +97,6 @@ def parse_args(argv=None):
         parser.error("--window, --stride: only with --live or --windows")
     if args.window[1] and not args.fps:
         parser.error("--window in seconds needs --fps")
-    if args.origin is not None and args.origin < 0:
-        parser.error(f"--origin {args.origin}: a joint from 1, or 0")
     return args
 
 
@@ -110,55 +104,35 @@ class Inputs:
     """Recordings as clips, and lines as frames, for the network."""
 
     def __init__(self, args, classifier):
-        self.args, self.classifier, self.skeleton = args, classifier, classifier.skeleton.name
-        self.own = classifier.skeleton if self.skeleton == "custom" else self.skeleton
-        self.live, self.trained = LivePoses(**flags_of(args)), classifier.checkpoint
-        self.noted, self.judged = set(), False
+        self.args, self.classifier, self.trained = args, classifier, classifier.checkpoint.person_size
+        self.skeleton = named_or_own(classifier.skeleton)
+        self.live, self.notes, self.judged = LivePoses(**flags_of(args)), Notes(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
-        poses = read_any(path, self.own, self.trained.person_size, **flags_of(self.args))
-        self.note(poses, f"{path}: ")
+        poses = read_any(path, self.skeleton, self.trained, **flags_of(self.args))
+        self.notes.add(self.classifier.odd(poses, self.args.up), f"{path}: ")
         return poses
-
-    def note(self, poses, where=""):
-        """Prints what a user should know of Poses, each once."""
-        for kind, text in self.classifier.odd(poses, self.args.up):
-            if kind not in self.noted:
-                self.noted.add(kind)
-                progress.note(f"{where}{text}")
-
-    def note_live(self, poses):
-        """Prints the same of a live frame, (1, persons, joints, 3), of which the first with a person is judged."""
-        self.note(poses._replace(stated=poses.stated or self.judged))
-        self.judged = True
 
     def parse(self, line):
         """A line: (persons, joints, 3), or None if nobody is in it. Raises ValueError."""
-        line = line.strip()
         try:
-            if line.startswith((b"[", b"{", b"null")):
-                content = json.loads(line)
-            else:
-                content = [float(field) for field in line.replace(b",", b" ").split()]
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"neither numbers nor JSON ({shorten(error)})") from None
-        try:
-            if is_numbers(content):
-                return self.numbers(content)
-            poses = self.live.update(content)
-            if poses is None:
+            content = parse_line(line.strip())
+            poses = self.from_numbers(content) if is_numbers(content) else self.live.update(content)
+            if poses is None or not poses.clip.any():
                 return None
-            self.note_live(poses._replace(clip=poses.clip[None]))
-            scale = None if poses.stated else self.args.scale
-            check_size(poses.clip[None], poses.skeleton, scale, self.trained.person_size)
+            clip = poses.clip[None]
+            judged = poses._replace(clip=clip, stated=poses.stated or self.judged)  # the first frame with a person
+            self.notes.add(self.classifier.odd(judged, self.args.up))
+            self.judged = True
+            check_size(clip, poses.skeleton, None if poses.stated else self.args.scale, self.trained)
             return self.classifier.fit(poses).clip
         except BadFile as error:
             raise ValueError(error.args[1]) from None
 
-    def numbers(self, values):
-        """Numbers as (persons, joints, 3) float64. Raises ValueError or BadFile."""
-        joints, scale = self.classifier.joints, self.args.scale
+    def from_numbers(self, values):
+        """Numbers as Poses of (persons, joints, 3) float64. Raises ValueError or BadFile."""
+        joints = self.classifier.joints
         try:
             values = np.asarray(values, np.float64)
         except (ValueError, TypeError, OverflowError):
@@ -166,28 +140,33 @@ class Inputs:
         if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
             wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        values = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
-        poses = as_poses(values, self.own, self.args.up, scale, self.args.size)
-        if poses.clip.any():
-            self.note_live(poses)
-            check_size(poses.clip, poses.skeleton, scale, self.trained.person_size)
-        return poses.clip[0]
+        clip = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+        poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size)
+        return poses._replace(clip=poses.clip[0])
+
+
+def parse_line(line):
+    """What is in a line of bytes: JSON, or a list of numbers. Raises ValueError."""
+    try:
+        if line.startswith((b"[", b"{", b"null")):
+            return json.loads(line)
+        return [float(field) for field in line.replace(b",", b" ").split()]
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"neither numbers nor JSON ({shorten(error)})") from None
 
 
 def make_live(args, classifier, persons):
     """A LiveClassifier of the flags."""
     window, in_seconds = args.window
-    window = math.ceil(window * args.fps) if in_seconds else window
-    stride, samples = args.stride or (1 if args.live else None), args.samples or (1 if args.live else None)
+    window, usual = math.ceil(window * args.fps) if in_seconds else window, 1 if args.live else None
     options = {"origin": args.origin, "seed": args.seed, "fps": args.fps, "per_person": args.per_person}
-    return LiveClassifier(classifier, window, stride, samples, persons, **options)
+    return LiveClassifier(classifier, window, args.stride or usual, args.samples or usual, persons, **options)
 
 
 def classify(args, classifier, poses):
     """A recording as a list of Stretch: with --windows of one answer each, else the whole, of each person or of all."""
     clip = classifier.fit(poses).clip
-    live = make_live(args, classifier, clip.shape[1]) if args.windows else None
-    if live and len(clip) >= live.window:
+    if args.windows and len(clip) >= (live := make_live(args, classifier, clip.shape[1])).window:
         if stretches := find_stretches(live, clip, args.unknown):
             return stretches
         raise UserError(f"{classifier.seg} frames of a window must show somebody; none has so many")
@@ -207,44 +186,32 @@ def print_answer(args, classifier, where, stretch, width=8, header=False):
         about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
     top = classifier.top(stretch.probabilities, args.top or (1 if args.windows else 5), args.unknown)
     if args.json:
-        lines = [json.dumps(about | {"top": top}, allow_nan=False)]
+        text = json.dumps(about | {"top": top}, allow_nan=False)
     elif args.live:
-        what = "".join(f"person {value}  " if name == "person" else f"{value:8}  " for name, value in about.items())
-        lines = [what + ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)]
+        person = f"person {stretch.person}  " if args.per_person else ""
+        classes = ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)
+        text = f"{about['frame']:8}  {person}{classes}"
     else:
-        rows = (about, about.values())
-        names, what = ("".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in rows)
-        lines = [f"{names}probability  class"] * header
-        for i, entry in enumerate(top):
-            lines.append(f"{'' if i else what:{len(what)}}{entry['probability']:11.1%}  {entry['name']}")
-    tqdm.write("\n".join(lines))
+        names, what = (
+            "".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in (about, about.values())
+        )
+        rows = (f"{entry['probability']:11.1%}  {entry['name']}" for entry in top)
+        text = f"{names}probability  class\n" * header + what + f"\n{' ' * len(what)}".join(rows)
+    tqdm.write(text)
     sys.stdout.flush()
 
 
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
-    files, done = [path for source in args.files for path in find_recordings(source)], 0
+    files = [path for source in args.files for path in find_recordings(source)]
     if (args.up or args.scale != 1) and all(path.suffix == ".skeleton" for path in files):
         raise UserError("--up, --scale: not for .skeleton files, and there are no others")
-    width, inputs = max(len(str(path)) for path in files), Inputs(args, classifier)
-    for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
-        try:
-            found = classify(args, classifier, inputs.read(path))
-        except (UserError, OSError) as error:
-            why = error if isinstance(error, UserError) else error.strerror or error
-            why = why if str(why).startswith(str(path)) else f"{path}: {why}"
-            if len(files) == 1:
-                raise error if isinstance(error, OSError) else UserError(why) from None
-            tqdm.write(f"skipped: {why}", file=sys.stderr)
-            continue
-        for i, stretch in enumerate(found):
-            print_answer(args, classifier, {"file": str(path)}, stretch, width, header=not (done or i))
-        done += 1
-    if not done:
-        raise UserError(f"none of the {len(files)} files could be classified")
-    if done < len(files):
-        print(f"{len(files) - done} of {len(files)} files were skipped", file=sys.stderr)
-    return 0 if done == len(files) else 3
+    width, inputs, skipped, header = max(len(str(path)) for path in files), Inputs(args, classifier), [], True
+    for path, stretches in read_each(files, lambda path: classify(args, classifier, inputs.read(path)), skipped):
+        for stretch in stretches:
+            print_answer(args, classifier, {"file": str(path)}, stretch, width, header)
+            header = False
+    return 3 if skipped else 0
 
 
 def classify_live(args, classifier, file):
@@ -258,8 +225,7 @@ def classify_live(args, classifier, file):
             if not live.frames:
                 raise UserError(f"standard input, line {i}: {error}") from None
             skipped += 1
-            if skipped <= MOST_NAMED:
-                print(f"skipped: line {i}: {error}", file=sys.stderr)
+            print(f"skipped: line {i}: {error}", file=sys.stderr)
             continue
         for person, probabilities in found.items():
             print_answer(args, classifier, {"frame": i}, Stretch(person, i - live.window, i, probabilities))

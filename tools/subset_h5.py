@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from clips.checks import is_one_hot
 from clips.h5 import SPLITS, read_header, write_h5
-from engine.datasets import DATASETS, find_h5
+from common import add_dataset, path_of
+from engine.datasets import find_h5
 from safe import arguments, program
 from safe.h5 import open_h5
 from util import UserError
@@ -41,25 +42,6 @@ def parse_classes(text, names):
     return chosen
 
 
-def choose(labels, classes, shots=None, seed=1):
-    """The clips of these classes: {split: [(split of the h5, number in it)]}. labels: {split: (n,) class indices}.
-
-    shots: of the clips for training and validation, so many of each class, which all train. Raises UserError.
-    """
-    chosen = {split: [(split, i) for i in np.flatnonzero(np.isin(labels[split], classes))] for split in SPLITS}
-    if shots is not None:
-        candidates, rng = np.array(chosen[""] + chosen["valid_"], dtype=object), np.random.default_rng(seed)
-        of_class = np.array([labels[split][i] for split, i in candidates])
-        few = []
-        for number in classes:
-            those = np.flatnonzero(of_class == number)
-            if len(those) < shots:
-                raise UserError(f"--shots {shots}: class {number} has {len(those)} training clips")
-            few += [tuple(candidates[i]) for i in np.sort(rng.choice(those, shots, replace=False))]
-        chosen |= {"": few, "valid_": []}
-    return chosen
-
-
 def read_labels(file, split):
     """The classes of a split's clips, (n,) int64. Raises UserError if a label is not one-hot."""
     y = file[f"{split}y"][:]
@@ -68,19 +50,34 @@ def read_labels(file, split):
     return y.argmax(axis=1)
 
 
+def choose(labels, classes, shots=None, seed=1):
+    """The clips of these classes: {split: [(split of the h5, number in it)]}. labels: {split: (n,) class indices}.
+
+    shots: of the clips for training and validation, so many of each class, which all train. Raises UserError.
+    """
+    chosen = {split: [(split, i) for i in np.flatnonzero(np.isin(labels[split], classes))] for split in SPLITS}
+    if shots is None:
+        return chosen
+    few, rng = [], np.random.default_rng(seed)
+    for number in classes:
+        those = [(split, i) for split, i in chosen[""] + chosen["valid_"] if labels[split][i] == number]
+        if len(those) < shots:
+            raise UserError(f"--shots {shots}: class {number} has {len(those)} training clips")
+        few += [those[i] for i in np.sort(rng.choice(len(those), shots, replace=False))]
+    return chosen | {"": few, "valid_": []}
+
+
 def main(argv=None):
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
-    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add_dataset(parser)
     add("--classes", required=True, metavar="CLASS[,CLASS]", help="numbers from 0, ranges such as 0-7, or names")
     add("--shots", type=arguments.positive_int, help="training clips of each class (all)")
     add("--seed", type=arguments.seed, default=1, help="of the choice of --shots (%(default)s)")
-    add("--out", type=Path, required=True, help="the h5 to write")
+    add("--out", type=path_of(".h5", ".hdf5"), required=True, help="the h5 to write")
     args = parser.parse_args(argv)
     path, _ = find_h5(args.dataset, args.case, args.data)
-    if args.out.suffix not in (".h5", ".hdf5") or args.out.resolve() == path.resolve():
+    if args.out.resolve() == path.resolve():
         raise UserError(f"--out {args.out}: the path of another .h5")
     with open_h5(path) as file:
         header = read_header(file)
@@ -95,8 +92,7 @@ def main(argv=None):
         few = f", {args.shots} training clips of each (seed {args.seed})" if args.shots else ""
         header |= {"protocol": f"{header['protocol']}; classes {args.classes}{few}".lstrip("; ")}
         header |= {"frames": file["x"].shape[1], "class_names": [names[i] for i in classes]}
-        header |= {"made_by": f"subset_h5.py {util.__version__}"}
-        write_h5(args.out, splits, **header)
+        write_h5(args.out, splits, **header, made_by=f"subset_h5.py {util.__version__}")
         without = f", without the random splits of {path}" if "resplits" in file else ""
     training, valid, test = map(len, chosen.values())
     sizes = f"{training} training, {valid} validation and {test} test clips"

@@ -31,7 +31,7 @@ if __name__ == "__main__":
 import main as sgn
 from engine import distributed, finetune
 from engine.accelerate import check_amp
-from engine.answers import mean_and_std
+from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
 from engine.logs import provenance, read_log
@@ -85,15 +85,6 @@ def plan(variant, flags):
     return [run._replace(title=f"{title} {run.title}", command=command) for run in runs]
 
 
-def refuse_repeated(groups):
-    """Raises UserError if two of the [(variant, runs)] are the same, perhaps in other words."""
-    seen = {}
-    for variant, (run, *_) in groups:
-        if (key := (run.h5, run.config)) in seen:
-            raise util.UserError(f"--vary '{variant}': the same as '{seen[key] or BASE}'; leave it out")
-        seen[key] = variant
-
-
 def make_row(variant, runs, results, rows):
     """A row of the table, from the finished runs of a variant on a data set. rows: those before, the first of each data
     set without a variant."""
@@ -112,20 +103,16 @@ def write_table(path, rows, comments):
     """Writes the rows to path.csv, and a table for people to path.md. Returns the text of the second."""
     with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **util.UTF8) as file:
         file.writelines(f"# {line}\n" for line in comments)
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({key: f"{value:.6g}" if type(value) is float else value for key, value in row.items()})
-    lines = ["variant", "data set", "parameters", "seeds", "selected epoch", "last epoch", "loss"], ["---"] * 7
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(rows[0])
+        writer.writerows([f"{value:.6g}" if type(value) is float else value for value in row.values()] for row in rows)
+    text = f"| variant | data set | parameters | seeds | selected epoch | last epoch | loss |\n{'| --- ' * 7}|\n"
     for row in rows:
-        cells = [
-            f"{row[key]:.2f} ± {row[f'{key}_std']:.2f}"
-            + f" ({row[f'{key}_difference']:+.2f})" * (row["variant"] != BASE)
-            for key in RESULTS
-        ]
-        about = row["variant"], row["dataset"], f"{row['parameters']:,}", str(row["seeds"])
-        lines += ([*about, *cells, f"{row['loss']:.3f}"],)
-    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        text += f"| {row['variant']} | {row['dataset']} | {row['parameters']:,} | {row['seeds']} |"
+        for key in RESULTS:
+            difference = f" ({row[f'{key}_difference']:+.2f})" * (row["variant"] != BASE)
+            text += f" {with_spread(row[key], row[f'{key}_std'])}{difference} |"
+        text += f" {row['loss']:.3f} |\n"
     with util.atomic_write(f"{path}.md") as part:
         part.write_text(text, **util.UTF8)
     return text
@@ -139,7 +126,11 @@ def main(argv=None):
     comments = [f"{key}: {value}" for key, value in provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]
     groups = [(variant, runs) for variant, runs in groups if runs]
-    refuse_repeated(groups)
+    seen = {}
+    for variant, (run, *_) in groups:
+        if (key := (run.h5, run.config)) in seen:  # perhaps in other words
+            raise util.UserError(f"--vary '{variant}': the same as '{seen[key] or BASE}'; leave it out")
+        seen[key] = variant
     if args.amp:
         check_amp(device)
     path = args.results / (groups[0][1][0].config.dataset if len(commands) == 1 else "sweep") / f"{args.case}_sweep"

@@ -19,7 +19,7 @@ fall on those in the picture. Networks that were trained with a Kinect need it.
 import json
 import os
 import sys
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -84,17 +84,16 @@ def read_landmarks(source, fov=None):
                 if not found.pose_world_landmarks:
                     yield None
                     continue
-                world, picture = map(_to_array, (found.pose_world_landmarks, found.pose_landmarks))
+                world, picture = (
+                    np.array([[joint.x, joint.y, joint.z, joint.visibility] for joint in of.landmark])
+                    for of in (found.pose_world_landmarks, found.pose_landmarks)
+                )
                 if fov:
                     height, width, _ = read[1].shape
                     world[:, :3] += place(world, picture[:, :2] * [width, height], (width, height), fov)
                 yield world
     finally:
         video.release()
-
-
-def _to_array(landmarks):
-    return np.array([[joint.x, joint.y, joint.z, joint.visibility] for joint in landmarks.landmark])
 
 
 def place(world, picture, size, fov):
@@ -118,14 +117,12 @@ def place(world, picture, size, fov):
 @contextmanager
 def _no_stderr():
     """MediaPipe's threads print what concerns nobody, whatever they are told. What fails is an exception."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
+    with open(os.devnull, "wb") as null, open(os.dup(2), "wb") as kept:
+        os.dup2(null.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept.fileno(), 2)
 
 
 def to_json(landmarks):
@@ -135,35 +132,24 @@ def to_json(landmarks):
     return json.dumps([{"x": x, "y": y, "z": z, "visibility": seen} for x, y, z, seen in landmarks.round(4).tolist()])
 
 
-def convert(landmarks, source, file=None):
-    """Writes a line for each frame to an open file. Returns the .npy's content, and the interruption that ended it, if
-    one did.
-
-    Raises UserError, which names the source, if nobody is in any frame.
-    """
-    frames, end = [], None
-    try:
-        for frame in landmarks:
-            if file:
-                print(to_json(frame), file=file, flush=True)
-            frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
-    except KeyboardInterrupt as interruption:
-        end = interruption
-    array = np.array(frames, np.float32).reshape(-1, 33, 3)
-    if not array.any():
-        raise UserError(f"{source}: nobody was found in {len(array)} frames")
-    return array, end
-
-
 def main(argv=None, read=read_landmarks):
     """read: a generator in place of read_landmarks."""
-    args = parse_args(argv)
-    with closing(read(args.source, args.fov)) as landmarks:
-        if args.jsonl in (None, "-"):
-            array, end = convert(landmarks, args.source, sys.stdout if args.jsonl else None)
-        else:
-            with util.atomic_write(args.jsonl) as part, open(part, "w", encoding="utf-8") as file:
-                array, end = convert(landmarks, args.source, file)
+    args, frames, end = parse_args(argv), [], None
+    with ExitStack() as stack:
+        landmarks, file = stack.enter_context(closing(read(args.source, args.fov))), sys.stdout
+        if args.jsonl not in (None, "-"):
+            part = stack.enter_context(util.atomic_write(args.jsonl))
+            file = stack.enter_context(open(part, "w", encoding="utf-8"))
+        try:
+            for frame in landmarks:
+                if args.jsonl:
+                    print(to_json(frame), file=file, flush=True)
+                frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
+        except KeyboardInterrupt as interruption:  # what was read is written
+            end = interruption
+        array = np.array(frames, np.float32).reshape(-1, 33, 3)
+        if not array.any():
+            raise UserError(f"{args.source}: nobody was found in {len(array)} frames")
     if args.out:
         with util.atomic_write(args.out) as part, open(part, "wb") as file:
             np.save(file, array)

@@ -12,6 +12,8 @@ holds --clips: of each cell of the confusion matrix the first, then of each the 
 
 import base64
 import json
+import math
+import re
 import sys
 from pathlib import Path
 
@@ -26,10 +28,11 @@ from clips.h5 import SPLITS
 from clips.poses import Poses
 from clips.recordings import find_recordings, flags_of, read_any
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file, unknown_skeleton
+from common import Notes, add_dataset, named_or_own, path_of, read_each
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
-from engine.datasets import DATASETS, find_h5
+from engine.datasets import find_h5
 from engine.distributed import pick_device
 from safe import arguments, program, progress
 from safe.h5 import open_h5
@@ -39,6 +42,11 @@ from util import UserError, readable
 LINES = 5  # classes over time
 POINTS = 40  # of a line
 ABSENT = -(2**15)  # in place of coordinates
+WORDS = r"[\W_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"  # what is between those of "L_hip", "LeftHip" or "LHip"
+# Flags that mean nothing to what else is shown
+OF_FILES = ("skeleton", "persons", "axes", "up", "scale", "nan")
+OF_DATASETS = ("case", "data", "results", "device", "split")
+OF_NETWORKS = ("window", "seed")
 
 
 # ---- a data set and its checkpoint, for tools/plot_clips.py too
@@ -47,9 +55,7 @@ ABSENT = -(2**15)  # in place of coordinates
 def add_data(parser, required=False):
     """Adds the flags of `open_data`."""
     add = parser.add_argument
-    add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
-    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
+    add_dataset(parser, required)
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
     add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
@@ -98,16 +104,16 @@ def read_frames(path, clips, i):
 
 
 def pack(clip, is_2d):
-    """Coordinates, (frames, persons, joints, 3), as 16 bits each: {"offset": (3,), "unit": metres, "xyz": base64}."""
-    points = clip.astype(np.float64)
-    present = np.broadcast_to(clip.any(axis=-1 if is_2d else (-2, -1), keepdims=True), clip.shape)
-    if is_2d:
-        points[..., 2] = 0
-    there = points[present].reshape(-1, 3)
-    low, high = there.min(axis=0), there.max(axis=0)
-    offset, unit = (low + high) / 2, max(high - low) / 2 / -(ABSENT + 1) or 1
-    values = np.where(present, np.rint((points - offset) / unit), ABSENT).astype("<i2")
-    return {"offset": offset.tolist(), "unit": unit, "xyz": base64.b64encode(values.tobytes()).decode()}
+    """Coordinates, (frames, persons, joints, 3), as 16 bits each: {"unit": metres, "xyz": base64}; where they are, but
+    for a joint that lies far away; and the angle from which the first two persons stand beside each other."""
+    present = clip.any(axis=-1 if is_2d else (-2, -1), keepdims=True)
+    unit = float(np.abs(clip).max()) / -(ABSENT + 1)
+    values = np.where(present, np.rint(clip / unit), ABSENT).astype("<i2")
+    low, high = np.percentile(clip[clip.any(axis=-1)], [1, 99], axis=0).tolist()
+    first, second, *_ = [person[person.any(axis=(1, 2)), 0].mean(axis=0) for person in clip.swapaxes(0, 1)] * 2
+    across, _, away = (second - first).tolist()
+    yaw = math.atan(away / across) if across else -0.45
+    return {"unit": unit, "xyz": base64.b64encode(values.tobytes()).decode(), "low": low, "high": high, "yaw": yaw}
 
 
 def without_absent(poses):
@@ -122,8 +128,8 @@ def shown(path):
 
 def describe(skeleton):
     """A Skeleton for the page. side: of each joint 0 in the middle, 1 left, 2 right."""
-    names = [joint.lower() for joint in skeleton.joints]
-    side, sides = [1 if "left" in name else 2 if "right" in name else 0 for name in names], ["left", "right"]
+    words = [{*re.sub(WORDS, " ", joint).lower().split()} for joint in skeleton.joints]
+    side, sides = [1 if of & {"left", "l"} else 2 * bool(of & {"right", "r"}) for of in words], ["left", "right"]
     if not any(side) and skeleton.pairs:  # which side is which is not known
         side, sides = [(i < j) + 2 * (i > j) for i, j in enumerate(skeleton.pairs)], ["one side", "the other"]
     about = {"name": skeleton.name, "joints": [*map(readable, skeleton.joints)], "bones": skeleton.bones().tolist()}
@@ -173,37 +179,26 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
 
 def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
-    classifier = Classifier(args.checkpoint) if args.checkpoint else None
-    known = classifier.skeleton.name if classifier else args.skeleton or "unknown"
-    files, notes = [(path, source) for source in args.files for path in find_recordings(source)], {}
-    for path, source in progress.progress(files[: args.clips], unit="file", leave=False, disable=len(files) < 2):
-        try:
-            found = read_any(path, known, **flags_of(args))
-            poses = without_absent(found)
-            explained = explain_file(classifier, poses, args) if classifier else None
-        except (UserError, OSError) as error:
-            if len(files) == 1:
-                raise
-            print(f"skipped: {error}", file=sys.stderr)
-            continue
-        for kind, text in classifier.odd(found, args.up) if classifier else zip(*[found.notes] * 2, strict=True):
-            notes.setdefault(kind, f"{path}: {text}")
-        if classifier and poses.skeleton == classifier.skeleton.name:  # perhaps one of its own
-            poses = poses._replace(skeleton=classifier.skeleton)
-        name = path.absolute().relative_to(source.absolute().parent)
-        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, explained=explained))
-    done, some = len(data["clips"]), min(len(files), args.clips)
-    if not done:
-        raise UserError(f"none of the {some} files could be read")
-    for text in notes.values():
-        progress.note(text)
-    data["title"] = data["clips"][0]["name"] if done == 1 else f"{done} recordings"
-    if some < len(files):
-        data["about"].append(f"the first {some} of {len(files)} recordings (--clips)")
+    classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), Notes(), []
+    known = named_or_own(classifier.skeleton) if classifier else args.skeleton or "unknown"
+    sources = {path: source for source in args.files for path in find_recordings(source)}
+
+    def read(path):
+        found = read_any(path, known, **flags_of(args))
+        notes.add(classifier.odd(found, args.up) if classifier else [(text, text) for text in found.notes], f"{path}: ")
+        poses = without_absent(found)
+        explained = explain_file(classifier, poses, args) if classifier else None
+        name = path.absolute().relative_to(sources[path].absolute().parent)
+        return make_entry(name, poses, data["skeletons"], args.size, explained=explained)
+
+    clips = data["clips"] = [entry for _, entry in read_each([*sources][: args.clips], read, skipped)]
+    data["title"] = clips[0]["name"] if len(clips) == 1 else f"{len(clips)} recordings"
+    if args.clips < len(sources):
+        data["about"].append(f"the first {args.clips} of {len(sources)} recordings (--clips)")
     if classifier:
         data["classes"] = [*classifier.names]
         data["about"].append(f"classes by {shown(args.checkpoint)}")
-    return 0 if done == some else 3
+    return 3 if skipped else 0
 
 
 def explain_file(classifier, poses, args):
@@ -238,10 +233,10 @@ def view_dataset(args, data):
     for i in progress.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
-        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton.name, clips.axes, True))
+        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton, clips.axes, True))
         explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], args.window, samples=1)
-        poses, name = poses._replace(skeleton=clips.skeleton), f"{args.split} clip {i}"
-        data["clips"].append(make_entry(name, poses, data["skeletons"], args.size, int(label[i]), explained))
+        entry = make_entry(f"{args.split} clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        data["clips"].append(entry)
     if not data["clips"]:
         raise UserError(f"{path}: no {args.split} clips")
     if len(data["clips"]) < len(ids):
@@ -250,15 +245,14 @@ def view_dataset(args, data):
     return 0
 
 
-def own_skeleton(text):
-    return known_skeleton(text) or read_skeleton_file(text)
-
-
 def parse_args(argv=None):
+    def own_skeleton(text):
+        return text if text in SKELETONS else read_skeleton_file(text)
+
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
-    add("--out", type=Path, required=True, help="page to write (.html)")
+    add("--out", type=path_of(".html"), required=True, help="page to write (.html)")
     add_data(parser)
     add("--split", choices=("train", "valid", "test"), default="test", help="of the data set (%(default)s)")
     add("--clips", type=arguments.positive_int, default=200, help="most clips in the page (%(default)s)")
@@ -268,14 +262,17 @@ def parse_args(argv=None):
     add("--skeleton", type=arguments.argument_type(own_skeleton), metavar="SKELETON", help=skeleton)
     recordings.add_arguments(parser)
     args = parser.parse_args(argv)
-    if args.out.suffix != ".html":
-        parser.error(f"--out {args.out}: must end in .html")
     if len(args.files) == 1 and args.files[0].suffix in (".h5", ".hdf5") and not args.dataset:
         args.dataset, args.files = str(args.files[0]), []
     if bool(args.files) == bool(args.dataset):
         parser.error("give recordings, or a --dataset")
-    if args.skeleton and (args.checkpoint or args.dataset):
-        parser.error("--skeleton: that of the checkpoint or data set is taken")
+    if args.skeleton and args.checkpoint:
+        parser.error("--skeleton: that of the checkpoint is taken")
+    needed = dict.fromkeys(OF_FILES, "recordings") if args.dataset else dict.fromkeys(OF_DATASETS, "a --dataset")
+    needed |= {} if args.dataset or args.checkpoint else dict.fromkeys(OF_NETWORKS, "a --checkpoint")
+    for flag, what in needed.items():
+        if getattr(args, flag) != parser.get_default(flag):
+            parser.error(f"--{flag}: only with {what}")
     return args
 
 
