@@ -7,9 +7,9 @@ import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
+from clips.bad_files import named
 from clips.recordings import add_units, as_poses, default_origin, read_axes
-from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
-from clips.skipped import BadFile
+from clips.skeletons import known_skeleton, named_skeleton
 from clips.units import check_size
 from safe.arguments import argument_type
 from safe.files import remove_stale_parts
@@ -33,25 +33,14 @@ def add_arguments(parser, of, axes=False, labels=False):
         add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
 
 
-def named_skeleton(text):
-    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
-    if text.endswith(".json"):
-        return read_skeleton_file(text)
-    if text not in (*SKELETONS, "unknown"):
-        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
-    return text
-
-
 def place(clip, args, what):
     """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
     h5, float32. what: how an error names the clip. Raises UserError."""
-    try:
+    with named(what):
         clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
         clip = as_poses(clip, args.skeleton, args.up, args.scale).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
-    except BadFile as error:
-        raise UserError(f"{what}: {error.args[1]}") from None
     clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
     return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
 

@@ -6,7 +6,7 @@ import os
 import numpy as np
 
 from clips.arrays import NAN
-from clips.skipped import BadFile
+from clips.bad_files import BadFile
 from util import regular
 
 JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clips import h5 as layout
+from clips.bad_files import BadFile
 from clips.checks import FARTHEST
-from clips.skipped import BadFile
 from util import regular, shorten
 
 JOINTS = 25

@@ -4,10 +4,9 @@ import json
 
 import numpy as np
 
-from clips.arrays import NAN, absent_if_nan
+from clips.arrays import NAN, absent_if_nan, fill_absent
 from clips.checks import FARTHEST
 from clips.h5 import center
-from clips.poses import fill_absent
 from util import UserError
 
 ACTIONS = (
@@ -22,8 +21,6 @@ ACTIONS = (
     "throw",
     "carry",
 )
-
-
 JOINTS = 20
 
 

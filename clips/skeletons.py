@@ -135,6 +135,15 @@ def read_skeleton(attributes, joints):
     return own if name == "unknown" else known
 
 
+def named_skeleton(text):
+    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
+    if text.endswith(".json"):
+        return read_skeleton_file(text)
+    if text not in (*SKELETONS, "unknown"):
+        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
+    return text
+
+
 def read_skeleton_file(path):
     """A Skeleton of one's own, from JSON: {"joints": [names], "parents": [...], "flip_pairs": [...], "is_2d": true}.
 

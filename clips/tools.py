@@ -1,7 +1,7 @@
 """The pose tools whose files are read: a row of TOOLS for each, and how a person in its JSON becomes numbers.
 
-A new tool is a function and a row. What is common to all, frames, persons from frame to frame, pictures and units, is
-in poses.py. docs/data.md shows the table to users.
+A new tool is a function and a row. What is common to all is in frames.py and poses.py. docs/data.md shows the
+table to users.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clips.arrays import NAN
+from clips.bad_files import BadFile
 from clips.skeletons import SKELETONS
-from clips.skipped import BadFile
+from util import shorten
 
 UP = {  # rotations that turn the axis that points up to y
     "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
@@ -53,6 +55,25 @@ def identity_of(tool, person):
     return float(value) if isinstance(value, int | float) and 0 <= value < 2**53 else np.nan
 
 
+def read_person(person, nan=None):
+    """(the Tool that wrote a person, as in JSON; its joints, (joints, 3), NaN for those that are absent).
+
+    nan: of poses.Flags. Raises ValueError, and what Python raises for a dict or list that lacks something.
+    """
+    if (tool := tool_of(person)) is None:
+        found = shorten(", ".join(person) if isinstance(person, dict) else type(person).__name__)
+        raise ValueError(f"{', '.join(row.name for row in TOOLS)} write no person with {found}")
+    pose = tool.pose(person)
+    if pose.ndim != 2 or pose.shape[1] != 3 or pose.dtype.kind not in "fiu":
+        raise ValueError("not three numbers for each joint")
+    absent = ~np.isfinite(pose).all(axis=1)
+    if absent.any() and not (tool.gaps or nan):
+        raise ValueError(f"a joint is not finite{NAN}")
+    if (abs(pose[~absent]) >= 1e6).any():
+        raise ValueError("a number is too large")
+    return tool, np.where(absent[:, None], np.nan, pose)
+
+
 def to_kinect(clip, up=None, scale=1.0):
     """Joints with this axis up, (..., 3), turned so that y is, and times scale; of the same type."""
     clip = clip @ np.array(UP[up], clip.dtype).T if up else clip
@@ -74,24 +95,34 @@ def from_azure(joints):
     return to_kinect(joints, "-y", 0.001)
 
 
+# ---- how a person of each tool is known, and read
+
+
 def _has(*keys):
     return lambda person: isinstance(person, dict) and all(key in person for key in keys)
+
+
+def _under(*keys):
+    """Of numbers under the first of these keys: a list for each joint, or one of all."""
+
+    def read(person):
+        values = np.array(next(person[key] for key in keys if key in person), float)  # null is NaN
+        return values if values.ndim > 1 else values.reshape(-1, 3)
+
+    return read
 
 
 def _starts_with(value, kind):
     return isinstance(value, list) and bool(value) and isinstance(value[0], kind)
 
 
-def _openpose(person):
-    return np.array(person["pose_keypoints_2d"]).reshape(-1, 3)
-
-
-def _alphapose(person):
-    return np.array(person["joints"] if "joints" in person else person["keypoints"]).reshape(-1, 3)
-
-
 def _is_alphapose(person):
     return _has("joints")(person) or _has("keypoints")(person) and _starts_with(person["keypoints"], (int, float))
+
+
+def _is_lifted(person):
+    points = person["keypoints"] if _has("keypoints", "keypoint_scores")(person) else None
+    return _starts_with(points, list) and len(points[0]) == 3
 
 
 def _mmpose(person):
@@ -99,11 +130,6 @@ def _mmpose(person):
     if points.ndim != 2 or len(points) != len(scores) or points.shape[1] not in (2, 3):
         raise ValueError(f"keypoints of shape {points.shape}, but {len(scores)} keypoint_scores")
     return points if _is_lifted(person) else np.column_stack([points, scores])
-
-
-def _is_lifted(person):
-    points = person["keypoints"] if _has("keypoints", "keypoint_scores")(person) else None
-    return _starts_with(points, list) and len(points[0]) == 3
 
 
 def _is_ultralytics(person):
@@ -127,28 +153,20 @@ def _mediapipe(person):
     return np.array([[joint["x"], joint["y"], joint["z"]] for joint in person])
 
 
-def _azure(person):
-    return np.array(person["joint_positions"])
-
-
-def _zed(person):
-    return np.array(person["keypoint"], float)  # null as NaN
-
-
+FLAT, AZURE = "pose_keypoints_2d", "joint_positions"
 COCO = dict.fromkeys((17, 26, 133, 136), "coco17")  # COCO, Halpe's bodies, COCO-WholeBody, Halpe
+OPENPOSE, ZEDS = {18: "openpose18", 25: "openpose25"}, {18: "zed18", 34: "zed34", 38: "zed38"}
 WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "landmark")
 PICTURE = {"landmarks", "pose_landmarks", "poseLandmarks"}  # of MediaPipe, which are no metres
 TOOLS = (  # the first that recognises a person is taken
-    Tool(
-        "OpenPose", _has("pose_keypoints_2d"), _openpose, {18: "openpose18", 25: "openpose25"}, ("people",), "person_id"
-    ),
+    Tool("OpenPose", _has(FLAT), _under(FLAT), OPENPOSE, ("people",), "person_id"),
     Tool("MMPose 3D", _is_lifted, _mmpose, {17: "h36m17"}, (), "track_id"),
     Tool("MMPose", _has("keypoint_scores"), _mmpose, COCO, ("instances",), "track_id"),
-    Tool("AlphaPose", _is_alphapose, _alphapose, COCO | {18: "openpose18"}, ("bodies",), "idx"),
+    Tool("AlphaPose", _is_alphapose, _under("joints", "keypoints"), COCO | {18: "openpose18"}, ("bodies",), "idx"),
     Tool("Ultralytics", _is_ultralytics, _ultralytics, {17: "coco17"}, (), "track_id"),
     Tool("Kinetics-Skeleton", _has("pose", "score"), _kinetics, {18: "openpose18"}, ("skeleton",)),
     Tool("MediaPipe", _is_mediapipe, _mediapipe, {33: "mediapipe33"}, WORLD, turn=from_mediapipe),
-    Tool("Azure Kinect", _has("joint_positions"), _azure, {32: "azure_kinect"}, ("bodies",), "body_id", from_azure),
-    Tool("ZED", _has("keypoint"), _zed, {18: "zed18", 34: "zed34", 38: "zed38"}, ("body_list",), "id", gaps=True),
+    Tool("Azure Kinect", _has(AZURE), _under(AZURE), {32: "azure_kinect"}, ("bodies",), "body_id", from_azure),
+    Tool("ZED", _has("keypoint"), _under("keypoint"), ZEDS, ("body_list",), "id", gaps=True),
 )
 PERSONS = tuple(dict.fromkeys(key for tool in TOOLS for key in tool.persons))

@@ -8,8 +8,8 @@ from collections import defaultdict
 
 import numpy as np
 
+from clips.bad_files import BadFile
 from clips.skeletons import SKELETONS, known_skeleton
-from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 SAMPLE, FRAMES = 200, 8  # clips of a set that are looked at, and frames of a person in one

@@ -6,7 +6,9 @@ import json
 import numpy as np
 import pytest
 
-from clips.poses import LivePoses, fill_absent, is_folder_of_frames, read_poses
+from clips.arrays import fill_absent
+from clips.frames import is_folder_of_frames
+from clips.poses import LivePoses, read_poses
 from clips.recordings import read_any
 from clips.tools import TOOLS, from_mediapipe
 from clips.tracking import LOST, assign_persons
