@@ -1,22 +1,8 @@
 """The layout of every data set's h5: the scripts of data/ write it, data.py reads it.
 
 Six datasets: `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's
-last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A data set whose result is the mean over random
-splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the training set of that split, 1 validation,
-2 test. Its columns are the clips of x, valid_x and test_x, in this order. Attributes of the file:
-
-    joints, persons     x has the values of person 1, then those of person 2; of each, joint by joint, x, y, z
-    class_names         a list of strings
-    protocol            which clips train and which test, in words
-    axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
-                        score"
-    skeleton            a name of clips/skeletons.py; or
-    joint_names         a list of strings; and
-    parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle). All three need not be there; without flip_pairs nothing
-                        is flipped
-    origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
-    made_by             program and version that wrote the file
+last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). Perhaps a seventh, `resplits` uint8 (splits,
+clips), of a data set whose result is the mean over random splits. Attributes say the rest: docs/data.md explains each.
 
 A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons, of NTU RGB+D.
 Text may be bytes in UTF-8, as NumPy and MATLAB write it.
@@ -24,7 +10,6 @@ Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 
 from collections import Counter
 from contextlib import contextmanager
-from operator import index
 
 import h5py
 import numpy as np
@@ -34,31 +19,19 @@ from clips import checks
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from clips.units import FARTHEST, SAMPLE, find_odd, pick
 from safe.progress import note
+from safe.schema import check_schema
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
-# Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
-# 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
-# 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
+# Frames in a chunk, the unit that is stored or not: smaller chunks store less padding, larger ones read faster
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
 
 
-def _text(value):
-    if not isinstance(value, str):
-        raise TypeError
-    return util.readable(value)
-
-
-NUMBER, TEXT, NUMBERS, TEXTS = "a whole number", "a text", "a list of whole numbers", "a list of text"
-# How each is read; TypeError says that a value is another
-KINDS = {NUMBER: index, TEXT: _text, NUMBERS: lambda value: [*map(index, value)]}
-KINDS[TEXTS] = lambda value: [*map(_text, [None] if isinstance(value, str) else value)]
-ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), NUMBER) | dict.fromkeys(("parents", "flip_pairs"), NUMBERS)
-ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), TEXT) | dict.fromkeys(
-    ("class_names", "joint_names"), TEXTS
-)
+ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("parents", "flip_pairs"), [int])
+ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), str)
+ATTRIBUTES |= dict.fromkeys(("class_names", "joint_names"), [str])
 
 
 # ---- writing
@@ -271,13 +244,12 @@ def _read_attributes(file):
     if width == 150 and "joints" not in file.attrs and "persons" not in file.attrs:
         header |= {"joints": 25, "persons": 2}
         known = KINECT_V2.to_attributes()
-    for name, kind in ATTRIBUTES.items():
-        if name in file.attrs:
-            value = _decode(file.attrs[name])
-            try:
-                header[name] = KINDS[kind](value)
-            except TypeError:
-                problems.append(f"attribute {name}: {util.shorten([value])}, not {kind}")
+    for name in filter(file.attrs.__contains__, ATTRIBUTES):
+        header[name] = _plain(file.attrs[name])
+        try:
+            check_schema(header[name], ATTRIBUTES[name], f"attribute {name}")
+        except ValueError as error:
+            problems.append(str(error))
     if header["axes"] not in (AXES_3D, AXES_2D):
         axes = f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
         problems.append(f"attribute axes: {util.shorten([header['axes']])}, not {axes}")
@@ -300,8 +272,10 @@ def _read_attributes(file):
     return header, problems
 
 
-def _decode(value):
-    """Text as str, bytes that are not UTF-8 in it as surrogates, and arrays of text as lists."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
-        return [_decode(item) for item in value.ravel().tolist()]
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+def _plain(value):
+    """An attribute as Python's numbers, lists and text, which can be shown."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.ravel().tolist()]
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    return util.readable(value) if isinstance(value, str) else value

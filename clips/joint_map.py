@@ -5,37 +5,20 @@
 Each joint is a weighted mean. Joints that both have under one name are kept, among them shoulders, elbows, wrists,
 knees and ankles; all others are guessed.
 
-From MediaPipe's 33 joints:
-
-hips                 MediaPipe's, though Kinect's are higher and closer together (N-UCLA: 14 cm apart; MediaPipe: 22)
-head                 between the ears
-spine                v2: its base between the hips, its middle half way from there to the shoulders, its top between the
-                     shoulders. v1: hip centre and spine one and two sixths of that way up, the shoulder centre three
-                     eighths of the way from between the shoulders to the head
-neck (v2)            a third of the way from between the shoulders to the head
-hands                between the knuckles of index and little finger; the tip (v2) as far again from the wrist
-thumbs (v2)          MediaPipe's, which is the thumb's root and not its tip
-feet                 on the way from the ankle to the toes, half of it (v1) or two thirds (v2)
-
 The fractions of v1's trunk are those that fit N-UCLA's training clips best, rounded: the joint is then 16 mm (hip
-centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. The
-others are guesses.
-
-From Kinect v2 to v1: the trunk as from MediaPipe, with the base and the top of v2's spine for hips and shoulders; hips,
-head, hands and feet are v2's.
-
-From Azure Kinect's 32 joints, and the same of ZED's 34, to Kinect v2: the base of the spine is the pelvis, its middle
-half way from the navel to the chest, its top between the clavicles; hips, neck, head, hands and feet are Azure's. From
-there to v1 as above.
+centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. Kinect's
+hips are higher and closer together than MediaPipe's, which are kept (N-UCLA: 14 cm apart; MediaPipe: 22). MediaPipe's
+thumb is the thumb's root, and its foot the toes.
 """
 
 import numpy as np
 
 from clips.skeletons import AZURE_KINECT, KINECT_V1, KINECT_V2, MEDIAPIPE33, ZED34
 
+# A point is the weights of a skeleton's joints; points are a dict of them by name
+
 
 def _points(skeleton):
-    """Each joint by name, as the weights of the skeleton's joints."""
     return dict(zip(skeleton.joints, np.eye(len(skeleton.joints)), strict=True))
 
 
@@ -45,7 +28,7 @@ def _between(a, b, share=0.5):
 
 
 def _of_mediapipe(foot, trunk):
-    """All joints by name. foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
+    """foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
     points = _points(MEDIAPIPE33)
     middle = {name: _between(points[f"left {name}"], points[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
     points |= {"head": middle["ear"]} | trunk(*middle.values())
@@ -73,11 +56,6 @@ def _trunk_v2(hips, shoulders, head):
     }
 
 
-def _of_kinect_v2():
-    points = _points(KINECT_V2)
-    return points | _trunk_v1(*(points[name] for name in ("base of the spine", "spine at the shoulders", "head")))
-
-
 def _of_azure(skeleton):
     points = _points(skeleton)
     return points | {
@@ -91,15 +69,16 @@ def _weights(points, skeleton):
     return np.array([points[joint] for joint in skeleton.joints])
 
 
+_V2, _TRUNK_V2 = _points(KINECT_V2), ("base of the spine", "spine at the shoulders", "head")
 # (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip), whose rows sum to 1
 MAPS = {
-    (MEDIAPIPE33.name, KINECT_V1.name): _weights(_of_mediapipe(1 / 2, _trunk_v1), KINECT_V1),
-    (MEDIAPIPE33.name, KINECT_V2.name): _weights(_of_mediapipe(2 / 3, _trunk_v2), KINECT_V2),
-    (KINECT_V2.name, KINECT_V1.name): _weights(_of_kinect_v2(), KINECT_V1),
+    ("mediapipe33", "kinect_v1"): _weights(_of_mediapipe(1 / 2, _trunk_v1), KINECT_V1),
+    ("mediapipe33", "kinect_v2"): _weights(_of_mediapipe(2 / 3, _trunk_v2), KINECT_V2),
+    ("kinect_v2", "kinect_v1"): _weights(_V2 | _trunk_v1(*map(_V2.get, _TRUNK_V2)), KINECT_V1),
 }
 for _skeleton in (AZURE_KINECT, ZED34):
-    MAPS[_skeleton.name, KINECT_V2.name] = _weights(_of_azure(_skeleton), KINECT_V2)
-    MAPS[_skeleton.name, KINECT_V1.name] = MAPS[KINECT_V2.name, KINECT_V1.name] @ MAPS[_skeleton.name, KINECT_V2.name]
+    MAPS[_skeleton.name, "kinect_v2"] = _weights(_of_azure(_skeleton), KINECT_V2)
+    MAPS[_skeleton.name, "kinect_v1"] = MAPS["kinect_v2", "kinect_v1"] @ MAPS[_skeleton.name, "kinect_v2"]
 
 
 def map_joints(clip, source, target):
