@@ -63,9 +63,10 @@ def find_axes(shape, joints=None, axes=None):
                 if sizes and (axes or _is_plausible(groups, sizes)):
                     fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
     if len(fits) != 1:
-        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
         may = f"may be {' or '.join(sorted(fits))}; say which with --axes" if fits else f"is not {axes or 'TVC or VCT'}"
-        raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates)")
+        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
+        alone = "; to x and y alone add a third value, the joint's score or 1" * (shape[-1] == 2 and not fits)
+        raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates){alone}")
     ((name, (word, sizes)),) = fits.items()
     return name, word if "M" in word else "M" + word, sizes
 

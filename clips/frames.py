@@ -8,6 +8,7 @@ order of the last numbers in their names. Missing numbers are frames without a p
 
 import json
 import re
+from collections import defaultdict
 from pathlib import PurePath
 from typing import NamedTuple
 
@@ -32,15 +33,14 @@ WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowEr
 def load_json(path):
     """The content of a file; of a .jsonl, a list of its lines, None for an empty one. Raises BadFile, OSError."""
     text = read_bytes(path, LARGEST)
-    if path.suffix != ".jsonl":
-        return _parse(text)
-    lines = enumerate(text.rstrip().splitlines(), 1)
-    return [_parse(line, number) if line.strip() else None for number, line in lines]
+    if path.suffix == ".jsonl":
+        return [_parse(line, i) for i, line in enumerate(text.rstrip().splitlines(), 1)]
+    return _parse(text)
 
 
 def _parse(text, line=None):
     try:
-        return json.loads(text)
+        return json.loads(text if line is None else text.strip() or "null")
     except (ValueError, RecursionError) as error:
         raise BadFile(line, f"not JSON ({shorten(error, 100)})") from None
 
@@ -110,9 +110,9 @@ def split(content, axes, are_frames):
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
     if _name_pictures(content):
-        pictures = {}
+        pictures = defaultdict(list)
         for person in content:
-            pictures.setdefault(str(person["image_id"]), []).append(person)
+            pictures[str(person["image_id"])].append(person)
         return _by_name(pictures)
     notes = ()
     if tool_of(content):

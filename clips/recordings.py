@@ -127,8 +127,7 @@ def _read_array(array, skeleton, flags):
     if array.nbytes > LARGEST_CLIP:
         raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
     clip, notes = order_axes(array, known_skeleton(skeleton), flags.axes)
-    clip = absent_if_nan(np.array(clip, np.promote_types(clip.dtype, np.float32)), flags.nan)
-    poses = as_poses(clip, skeleton, flags.up, flags.scale, flags.size)
+    poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size)
     return poses._replace(notes=(*notes, *poses.notes))
 
 
@@ -168,6 +167,7 @@ def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
     UP. scale: factor from their unit to metres. size: of the picture in pixels, if 2D joints are. A joint of NaN is
     absent. Raises BadFile if they do not fit the skeleton.
     """
+    clip = np.array(clip, np.promote_types(clip.dtype, np.float32))
     joints, known = clip.shape[2], known_skeleton(skeleton)
     if known and joints != len(known.joints):
         if joints != 33:
@@ -195,15 +195,13 @@ def _in_picture(clip, name, size):
     people = clip[clip.any(axis=(2, 3))]
     if not len(people):
         return clip, what
-    if not 0 <= np.median(people[..., 2]) <= 1.5:
-        raise BadFile(None, f"the third value of a joint is not a score, but {name} is 2D; is it another?")
-    if 1.1 < np.median(np.ptp(people, axis=1)[:, :2].max(axis=1)) <= 10:
-        why = f"persons are larger than the picture, but {name} is 2D"
+    size, score = np.median(np.ptp(people, axis=1)[:, :2].max(axis=1)), np.median(people[..., 2])
+    if 1.1 < size <= 10 or not 0 <= score <= 1.5:
+        why = f"{name} is 2D, but persons are {size:.2g} pictures large, and scores of joints {score:.2g}"
         raise BadFile(None, f"{why}; are these 3D joints of another skeleton?")
     points = people[people.any(axis=2)][:, :2]
     if (points < 0).mean() < 0.01 and (points <= 1).all() and (points > 0.5).mean() > 0.1:
-        why = "x and y are x / width and y / height, without - 0.5"
-        raise BadFile(None, f"{why}; --size 1x1 reads a recording of such")
+        raise BadFile(None, "x and y are parts of the picture, without - 0.5; --size 1x1 reads a recording of such")
     return clip, what
 
 
