@@ -8,8 +8,8 @@ A file from elsewhere may lack the attributes if its x are 150 wide: it then has
 Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
-from collections import Counter
 from contextlib import contextmanager
+from itertools import product
 
 import h5py
 import numpy as np
@@ -67,13 +67,13 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
     if skeleton.pop("is_2d", False):
         more.setdefault("axes", AXES_2D)
     names = [*map(util.readable, class_names)]
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        raise util.UserError(f"class_names: {util.shorten(twice[0])} twice")
-    if unknown := [split for split in labels if split not in SPLITS]:
-        raise util.UserError(f"split {unknown[0]!r:.40}: not one of {', '.join(map(repr, SPLITS))}")
+    if len({*names}) < len(names):
+        raise util.UserError(f"class_names: {util.shorten(max(names, key=names.count))} twice")
+    if not labels.keys() <= {*SPLITS}:
+        raise util.UserError(f"splits {util.shorten([*labels])}: not all of {', '.join(map(repr, SPLITS))}")
     labels = {split: _checked_labels(labels.get(split, []), f"{split}y", len(names)) for split in SPLITS}
-    if empty := [split for split in ("", "test_") if not len(labels[split])]:
-        raise util.UserError(f"{empty[0]}x: no clips")
+    if not len(labels[""]) or not len(labels["test_"]):
+        raise util.UserError("x and test_x need clips")
     more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
@@ -115,9 +115,8 @@ def _checked_labels(labels, what, classes):
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise util.UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
-        raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
+    for i in np.flatnonzero((labels < 0) | (labels >= classes)):
+        raise util.UserError(f"{what}: clip {i} has label {labels[i]}, not 0 to {classes - 1}")
     return labels.astype(np.int64)
 
 
@@ -141,14 +140,11 @@ def _checked_clip(clip, what, shape, joints, origin):
 def _write_chunks(x, i, clip):
     """Writes the chunks of a clip that are not all zero, without HDF5's cache of chunks: three times faster."""
     _, rows, width = x.chunks
-    chunk = np.zeros((rows, width), np.float32)
-    for column in range(0, clip.shape[1], width):
-        for row in range(0, len(clip), rows):
-            values = clip[row : row + rows, column : column + width]
-            if values.any():
-                chunk[: len(values)] = values
-                chunk[len(values) :] = 0
-                x.id.write_direct_chunk((i, row, column), chunk)
+    padded = np.pad(clip, ((0, -len(clip) % rows), (0, 0)))
+    for column, row in product(range(0, clip.shape[1], width), range(0, len(clip), rows)):
+        chunk = padded[row : row + rows, column : column + width]
+        if chunk.any():
+            x.id.write_direct_chunk((i, row, column), np.ascontiguousarray(chunk))
 
 
 # ---- what the scripts of all data sets do

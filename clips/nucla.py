@@ -9,18 +9,8 @@ from clips.checks import FARTHEST
 from clips.h5 import center
 from util import UserError
 
-ACTIONS = (
-    "pick up with one hand",
-    "pick up with two hands",
-    "drop trash",
-    "walk around",
-    "sit down",
-    "stand up",
-    "donning",
-    "doffing",
-    "throw",
-    "carry",
-)
+ACTIONS = ("pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down", "stand up")
+ACTIONS += ("donning", "doffing", "throw", "carry")
 JOINTS = 20
 
 
