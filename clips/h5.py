@@ -115,8 +115,8 @@ def _checked_labels(labels, what, classes):
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise util.UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
-    for i in np.flatnonzero((labels < 0) | (labels >= classes)):
-        raise util.UserError(f"{what}: clip {i} has label {labels[i]}, not 0 to {classes - 1}")
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
+        raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
     return labels.astype(np.int64)
 
 
@@ -226,46 +226,40 @@ def _find_odd(people, header):
 
 def _read_layout(file):
     """The header, and what is wrong with the file but for the values of its arrays."""
-    if problems := [*checks.check_shapes(file, SPLITS)]:
-        return {}, problems
-    header, problems = _read_attributes(file)
-    return header, problems or [*checks.check_resplits(file, SPLITS)]
+    problems = [*checks.check_shapes(file, SPLITS)]
+    return ({}, problems) if problems else _read_attributes(file)
 
 
 def _read_attributes(file):
-    """As `_read_layout`, of the attributes of a file whose arrays have correct shapes."""
+    """As `_read_layout`, of a file whose x and y have correct shapes."""
+    try:
+        return _header(file), [*checks.check_resplits(file, SPLITS)]
+    except ValueError as error:
+        return {}, [f"attributes: {util.shorten(error, 200)}"]
+
+
+def _header(file):
     width, classes = file["x"].shape[2], file["y"].shape[1]
     header = {"protocol": "", "axes": AXES_3D, "origin": None, "class_names": [f"class {i}" for i in range(classes)]}
-    problems, known = [], {}
-    if width == 150 and "joints" not in file.attrs and "persons" not in file.attrs:
-        header |= {"joints": 25, "persons": 2}
-        known = KINECT_V2.to_attributes()
-    for name in filter(file.attrs.__contains__, ATTRIBUTES):
-        header[name] = _plain(file.attrs[name])
-        try:
-            check_schema(header[name], ATTRIBUTES[name], f"attribute {name}")
-        except ValueError as error:
-            problems.append(str(error))
-    if header["axes"] not in (AXES_3D, AXES_2D):
-        axes = f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
-        problems.append(f"attribute axes: {util.shorten([header['axes']])}, not {axes}")
-    joints, persons = header.get("joints"), header.get("persons")
-    if problems or None in (joints, persons):
-        missing = f"attributes joints and persons: they must say how the {width} values of a frame are made up"
-        return header, problems or [missing]
+    of_ntu = width == 150 and "joints" not in file.attrs and "persons" not in file.attrs
+    header |= {"joints": 25, "persons": 2} if of_ntu else {}
+    for name, schema in ATTRIBUTES.items():
+        if name in file.attrs:
+            header[name] = _plain(file.attrs[name])
+            check_schema(header[name], schema, name)
+    joints, persons, origin = header.get("joints", 0), header.get("persons", 0), header["origin"] or 0
     if joints < 1 or persons < 1 or persons * joints * 3 != width:
-        return header, [f"attributes: {persons} persons * {joints} joints * 3, but x is {width} wide"]
-    header["class_names"] = tuple(header["class_names"])
-    if (n := len(header["class_names"])) != classes:
-        problems.append(f"attribute class_names: {n} names, but y has {classes} classes")
-    if not 0 <= (header["origin"] or 0) <= joints:
-        problems.append(f"attribute origin: {header['origin']}, not a joint from 1 to {joints}, or 0 for none")
-    try:
-        stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
-        header["skeleton"] = read_skeleton((stated or known) | {"is_2d": header["axes"] == AXES_2D}, joints)
-    except ValueError as error:
-        problems.append(f"attributes skeleton, joint_names, parents, flip_pairs: {util.shorten(error, 150)}")
-    return header, problems
+        raise ValueError(f"{persons} persons * {joints} joints * 3, but x is {width} wide")
+    if header["axes"] not in (AXES_3D, AXES_2D):
+        raise ValueError(f"axes are {header['axes']!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
+    if len(header["class_names"]) != classes:
+        raise ValueError(f"{len(header['class_names'])} class_names, but y has {classes} classes")
+    if not 0 <= origin <= joints:
+        raise ValueError(f"origin is {origin}, not a joint from 1 to {joints}, or 0 for none")
+    stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
+    stated = stated or (KINECT_V2.to_attributes() if of_ntu else {})
+    header["skeleton"] = read_skeleton(stated | {"is_2d": header["axes"] == AXES_2D}, joints)
+    return header | {"class_names": tuple(header["class_names"])}
 
 
 def _plain(value):

@@ -159,19 +159,14 @@ def read_skeleton_file(path):
             raise ValueError(f"it needs joints and parents, and may have flip_pairs and is_2d; it has {[*stated]}")
         check_schema(stated, {key: form[key] for key in stated}, "it")
         names = stated["joint_names"] = stated.pop("joints")
+        number = {name: i for i, name in enumerate(names)}
         for key in stated.keys() & {"parents", "flip_pairs"}:
-            stated[key] = [_number(joint, names, i) for i, joint in enumerate(stated[key])]
+            joints = enumerate(stated[key])
+            stated[key] = [i if joint in (None, -1) else number.get(joint, joint) for i, joint in joints]
+            check_schema(stated[key], [int], key)
         return read_skeleton(stated, len(names))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a skeleton ({shorten(error, 150)})") from None
-
-
-def _number(joint, names, own):
-    if joint in (None, -1, *names):
-        return own if joint in (None, -1) else names.index(joint)
-    if type(joint) is not int:
-        raise ValueError(f"{shorten([joint])} is no joint")
-    return joint
 
 
 def _words(name):

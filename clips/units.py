@@ -4,7 +4,7 @@ A clip is judged when it is read (`check_size`), a set of clips by a sample of i
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
@@ -169,15 +169,14 @@ def _odd_pairs(skeleton):
         return
     if alone := [bone for bone, other in zip(bones, _counterparts(skeleton), strict=True) if other is None]:
         yield f"flip_pairs make no bone of {skeleton.bone_name(alone[0])}"
-    below, alike = defaultdict(list), defaultdict(list)  # how far down the joints below each are
+    length, alike = Counter(), defaultdict(list)  # joints in the limb that begins with each
     for joint in range(len(parents)):
-        top, depth = joint, 0
-        while parents[top] != top:
-            below[top].append(depth)
-            top, depth = parents[top], depth + 1
-    for top, depths in below.items():
-        if len(depths) > 1 and skeleton.pairs[top] == top:
-            alike[parents[top], tuple(sorted(depths))].append(skeleton.joints[top])
+        while parents[joint] != joint:
+            length[joint] += 1
+            joint = parents[joint]
+    for joint, joints in length.items():
+        if joints > 1 and skeleton.pairs[joint] == joint:
+            alike[parents[joint], joints].append(skeleton.joints[joint])
     if two := [names for names in alike.values() if len(names) > 1]:
         yield f"flip_pairs do not swap {two[0][0]} and {two[0][1]}, which look like left and right"
 

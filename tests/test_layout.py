@@ -66,9 +66,9 @@ SPOILED = [  # what is changed in the file or its attributes, and how the proble
     ("test_x", np.full((3, 120, 150), np.inf, "f4"), "test_x: clip 0 has NaN"),
     ("y", np.array([[1, 0], [0, 1], [1, 1]]), "y: clip 2 "),
     ("joints", 24, "attributes: "),
-    ("class_names", ["wave"], "attribute class_names"),
-    ("origin", "spine", "attribute origin"),
-    ("skeleton", "coco17", "attributes skeleton"),
+    ("class_names", ["wave"], "attributes: 1 class_names"),
+    ("origin", "spine", "attributes: origin"),
+    ("skeleton", "coco17", "attributes: skeleton"),
 ]
 
 
