@@ -38,8 +38,7 @@ def mmpose(*frames):
 
 
 def ultralytics(x, y, **more):
-    keypoints = {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16}
-    return {"name": "person", "class": 0, "confidence": 0.9, "box": {}, "keypoints": keypoints} | more
+    return {"name": "person", "box": {}, "keypoints": {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16}} | more
 
 
 # ---- one recording in the form of each tool
@@ -63,9 +62,9 @@ def test_a_recording_is_the_same_clip_in_the_form_of_each_tool(tmp_path, name):
         np.testing.assert_allclose(read.clip, clip, atol=1e-6)
     live = LivePoses(SIZE, **form.flags)
     assert live.update(None) is live.update([]) is live.update(form.frame(0, [])) is None
-    for t, frame in enumerate(frames):
+    for frame, wanted in zip(frames, clip, strict=True):
         one = live.update(frame)
-        np.testing.assert_allclose(one.clip, clip[t], atol=1e-6)
+        np.testing.assert_allclose(one.clip, wanted, atol=1e-6)
         assert (one.skeleton, one.axes) == (read.skeleton, read.axes)
 
 
@@ -114,10 +113,10 @@ def test_identities_that_are_not_unique_are_not_used(tmp_path):
     assert "track_id" in read.notes[0] and (read.clip[..., 2] > 0).all()
 
 
-def test_a_folder_of_recordings_is_no_folder_of_frames(tmp_path):
-    for name, content in (("clips", mmpose([FIGURE + 300])), ("nucla", {"skeletons": [], "label": 1})):
-        save(tmp_path / name / "a_0.json", content), save(tmp_path / name / "a_1.json", content)
-        assert not is_folder_of_frames(tmp_path / name)
+@pytest.mark.parametrize("content", [mmpose([FIGURE + 300]), {"skeletons": [], "label": 1}], ids=["clips", "N-UCLA"])
+def test_a_folder_of_recordings_is_no_folder_of_frames(tmp_path, content):
+    save(tmp_path / "a_0.json", content), save(tmp_path / "a_1.json", content)
+    assert not is_folder_of_frames(tmp_path)
 
 
 # ---- persons, in a file and live
@@ -199,13 +198,12 @@ def test_joints_that_are_not_seen_do_not_count():
 
 def test_a_live_frame_that_is_refused_changes_nothing():
     live, other = LivePoses(SIZE), LivePoses(SIZE)
-    frame = {"instances": [instance(walk(150, 10)[0]), instance(walk(450, -10)[0])]}
-    live.update(frame), other.update(frame)
+    first, second = ([instance(FIGURE + [x, 240]) for x in places] for places in ((150, 450), (440, 160)))
+    live.update(first), other.update(first)
     for wrong in {"people": [{"pose_keypoints_2d": [9] * 54}]}, {"a": 1}, [instance(FIGURE + 3000)]:
         with pytest.raises(ValueError):
             live.update(wrong)
-    frame["instances"].reverse()
-    assert live.frames == 1 and np.array_equal(live.update(frame).clip, other.update(frame).clip)
+    assert live.frames == 1 and np.array_equal(live.update(second).clip, other.update(second).clip)
 
 
 # ---- bad files
