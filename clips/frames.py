@@ -136,17 +136,16 @@ def _are_frames(persons, axes):
     n, identities = len(persons), {identity_of(tool_of(person), person) for person in persons}
     if axes in ("T", "M"):
         return axes == "T", ()
-    if np.isfinite([*identities]).all():
-        if 1 < len(identities) < n:
-            why = "write a list of persons for each frame; if each is a frame of its own, use --axes T"
-            raise BadFile(None, f"{n} persons, with {len(identities)} identities, do not say their frames: {why}")
-        if len(identities) == n:
-            return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
+    if np.isfinite([*identities]).all() and len(identities) == n:
+        return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
+    if np.isfinite([*identities]).all() and len(identities) == 1:
         return True, ("a list of persons is taken for frames of one person, whose identity they have",)
-    if tool_of(persons[0]).name != "MediaPipe":
-        why = "is each a frame of one person (--axes T), or are they those of one frame (--axes M)?"
-        raise BadFile(None, f"a list of {n} persons: {why}")
-    return True, ("a list of persons is taken for frames of one person; else use --axes M",) * (n <= CROWD)
+    if tool_of(persons[0]).name == "MediaPipe":
+        return True, ("a list of persons is taken for frames of one person; else use --axes M",) * (n <= CROWD)
+    why = (
+        "is each a frame of one person (--axes T), or are they those of one frame (--axes M)? Else write lists of lists"
+    )
+    raise BadFile(None, f"a list of {n} persons: {why}")
 
 
 def _by_name(named):
@@ -187,27 +186,22 @@ class Found(NamedTuple):
 
 def find_persons(frames, nan=None):
     """[(number, frame)] -> Found; None if nobody is there. nan: of poses.Flags. Raises BadFile."""
-    numbers, identities, poses, kinds = [], [], [], {}
+    numbers, identities, poses, tool, joints = [], [], [], None, 0
     for number, frame in frames:
         try:
             for person in _persons(frame):
-                tool, pose = read_person(person, nan)
-                kinds.setdefault((tool, len(pose)), number)
+                found, pose = read_person(person, nan)
+                if tool and (found, len(pose)) != (tool, joints):
+                    raise ValueError(f"{len(pose)} joints of {found.name}, and before {joints} of {tool.name}")
+                tool, joints = found, len(pose)
                 numbers.append(number)
                 identities.append(identity_of(tool, person))
                 poses.append(pose)
         except WRONG as error:
-            why = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
-            why = f"not a frame of a pose tool that is known ({why}{shorten(error, 250)})"
-            raise BadFile(None, f"frame {number}: {why}") from None
+            why = "" if isinstance(error, ValueError) else f"no person of {tool.name if tool else 'a pose tool'}: "
+            raise BadFile(None, f"frame {number}: {why}{shorten(error, 250)}") from None
     if not poses:
         return None
-    names = [f"{joints} joints of {tool.name}" for tool, joints in kinds]
-    if len(kinds) > 1:
-        raise BadFile(None, f"{names[0]}, and in frame {list(kinds.values())[1]} {names[1]}")
-    ((tool, joints),) = kinds
-    if joints not in tool.skeletons:
-        raise BadFile(None, f"{names[0]}, of which {', '.join(map(str, tool.skeletons))} can be read")
     first, last = min(number for number, _ in frames), max(number for number, _ in frames)
     if last - first >= LONGEST:
         raise BadFile(None, f"frames {shorten(first)} to {shorten(last)}: more than {LONGEST:,}")

@@ -27,8 +27,6 @@ ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of bot
 # Frames in a chunk, the unit that is stored or not: smaller chunks store less padding, larger ones read faster
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
-
-
 ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("parents", "flip_pairs"), [int])
 ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), str)
 ATTRIBUTES |= dict.fromkeys(("class_names", "joint_names"), [str])
@@ -89,7 +87,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
         header, problems = _read_attributes(file)
-        if problems := problems or [*checks.check_resplits(file, SPLITS)]:
+        if problems:
             raise util.UserError(problems[0])
 
         def write(split, i, clip, what=None):

@@ -104,9 +104,9 @@ class LivePoses:
         self.picture = picture
         try:
             found = find_persons([(0, frame)], self.flags.nan)
-            kind = found and (found.tool.name, found.joints)
+            kind = found and f"{found.joints} joints of {found.tool.name}"
             if kind and self.kind not in (None, kind):
-                raise BadFile(None, f"{kind[1]} joints of {kind[0]}, and before {self.kind[1]} of {self.kind[0]}")
+                raise BadFile(None, f"{kind}, and before {self.kind}")
             located = _locate(found, self.flags)
         except BadFile as error:
             raise ValueError(error.args[1].removeprefix("frame 0: ")) from None

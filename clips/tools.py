@@ -132,6 +132,10 @@ def read_person(person, nan=None):
         raise ValueError(f"{', '.join(tool.name for tool in TOOLS)} write no person with {what}")
     tool, read = found
     pose = read()
+    if len(pose) not in tool.skeletons:
+        raise ValueError(
+            f"{len(pose)} joints of {tool.name}, of which {', '.join(map(str, tool.skeletons))} can be read"
+        )
     absent = ~np.isfinite(pose).all(axis=1)
     if absent.any() and not (tool.gaps or nan):
         raise ValueError(f"a joint is not finite{NAN}")

@@ -49,14 +49,7 @@ READ = [  # suffix, content, skeleton, flags, the clip; and a word of a note
     ("json", LANDMARKS, "kinect_v2", {}, KINECT, None),  # 33 joints are none of Kinect's
     ("npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", {}, KINECT, "fourth"),
     ("csv", LANDMARKS, "mediapipe33", {}, KINECT, "TVC"),  # names of columns above the numbers
-    (
-        "json",
-        {"images": [], "annotations": COCO},
-        "coco17",
-        {"size": HD, "persons": 1},
-        SHOWN,
-        None,
-    ),  # of 30 frames
+    ("json", {"images": [], "annotations": COCO}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),  # of 30 frames
     ("json", {"results": [[one] for one in COCO]}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),
     ("npy", TWO, "kinect_v2", {}, TWO, None),
     ("npy", TWO, "kinect_v1", {"skeleton": "kinect_v2"}, TWO, None),
@@ -70,7 +63,7 @@ READ = [  # suffix, content, skeleton, flags, the clip; and a word of a note
     ("npy", SHOWN[..., :2], "coco17", {}, "score", None),
     ("json", {"poses": COCO, "more": []}, "coco17", {"size": HD}, "poses, more", None),
     ("json", [[[1, 2, 3]], [[1, 2]]], "kinect_v2", {}, "lengths", None),
-    ("json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", {"size": HD}, "identities", None),
+    ("json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", {"size": HD}, "--axes", None),
 ]
 
 
