@@ -142,10 +142,8 @@ def _are_frames(persons, axes):
         return True, ("a list of persons is taken for frames of one person, whose identity they have",)
     if tool_of(persons[0]).name == "MediaPipe":
         return True, ("a list of persons is taken for frames of one person; else use --axes M",) * (n <= CROWD)
-    why = (
-        "is each a frame of one person (--axes T), or are they those of one frame (--axes M)? Else write lists of lists"
-    )
-    raise BadFile(None, f"a list of {n} persons: {why}")
+    why = "is each a frame of one person (--axes T), or are they those of one frame (--axes M)?"
+    raise BadFile(None, f"a list of {n} persons: {why} If neither, write a list for each frame")
 
 
 def _by_name(named):

@@ -133,9 +133,7 @@ def read_person(person, nan=None):
     tool, read = found
     pose = read()
     if len(pose) not in tool.skeletons:
-        raise ValueError(
-            f"{len(pose)} joints of {tool.name}, of which {', '.join(map(str, tool.skeletons))} can be read"
-        )
+        raise ValueError(f"{len(pose)} joints of {tool.name}, not {' or '.join(map(str, tool.skeletons))}")
     absent = ~np.isfinite(pose).all(axis=1)
     if absent.any() and not (tool.gaps or nan):
         raise ValueError(f"a joint is not finite{NAN}")
