@@ -15,70 +15,41 @@ import numpy as np
 
 from clips.skeletons import AZURE_KINECT, KINECT_V1, KINECT_V2, MEDIAPIPE33, ZED34
 
-# A point is the weights of a skeleton's joints; points are a dict of them by name
+
+def _map(source, target, *points):
+    """Weights, (joints of target, joints of source), whose rows sum to 1. points: (name, a, b, share) for what lies at
+    this share of the way from a to b, joints of the source or points before it; (name, a) for what lies at a."""
+    weights = dict(zip(source.joints, np.eye(len(source.joints)), strict=True))
+    for name, a, *way in points:
+        b, share = way or (a, 0)
+        weights[name] = (1 - share) * weights[a] + share * weights[b]
+    return np.array([weights[joint] for joint in target.joints])
 
 
-def _points(skeleton):
-    return dict(zip(skeleton.joints, np.eye(len(skeleton.joints)), strict=True))
+def _both(name, a, b, share):
+    return [tuple(f"{side} {joint}" for joint in (name, a, b)) + (share,) for side in ("left", "right")]
 
 
-def _between(a, b, share=0.5):
-    """The point at this share of the way from a to b."""
-    return (1 - share) * a + share * b
-
-
-def _of_mediapipe(foot, trunk):
-    """foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
-    points = _points(MEDIAPIPE33)
-    middle = {name: _between(points[f"left {name}"], points[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
-    points |= {"head": middle["ear"]} | trunk(*middle.values())
-    for side in ("left", "right"):
-        hand = _between(points[f"{side} index finger"], points[f"{side} little finger"])
-        points |= {f"{side} hand": hand, f"{side} hand tip": _between(points[f"{side} wrist"], hand, 2)}
-        points[f"{side} foot"] = _between(points[f"{side} ankle"], points[f"{side} foot"], foot)
-    return points
-
-
-def _trunk_v1(hips, shoulders, head):
-    return {
-        "hip centre": _between(hips, shoulders, 1 / 6),
-        "spine": _between(hips, shoulders, 1 / 3),
-        "shoulder centre": _between(shoulders, head, 3 / 8),
-    }
-
-
-def _trunk_v2(hips, shoulders, head):
-    return {
-        "base of the spine": hips,
-        "middle of the spine": _between(hips, shoulders),
-        "spine at the shoulders": shoulders,
-        "neck": _between(shoulders, head, 1 / 3),
-    }
-
-
-def _of_azure(skeleton):
-    points = _points(skeleton)
-    return points | {
-        "base of the spine": points["pelvis"],
-        "middle of the spine": _between(points["spine at the navel"], points["spine at the chest"]),
-        "spine at the shoulders": _between(points["left clavicle"], points["right clavicle"]),
-    }
-
-
-def _weights(points, skeleton):
-    return np.array([points[joint] for joint in skeleton.joints])
-
-
-_V2, _TRUNK_V2 = _points(KINECT_V2), ("base of the spine", "spine at the shoulders", "head")
-# (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip), whose rows sum to 1
-MAPS = {
-    ("mediapipe33", "kinect_v1"): _weights(_of_mediapipe(1 / 2, _trunk_v1), KINECT_V1),
-    ("mediapipe33", "kinect_v2"): _weights(_of_mediapipe(2 / 3, _trunk_v2), KINECT_V2),
-    ("kinect_v2", "kinect_v1"): _weights(_V2 | _trunk_v1(*map(_V2.get, _TRUNK_V2)), KINECT_V1),
+_MIDDLES = [(f"{name}s", f"left {name}", f"right {name}", 1 / 2) for name in ("hip", "shoulder", "ear")]
+_BODY = [*_MIDDLES, ("head", "ears"), *_both("hand", "index finger", "little finger", 1 / 2)]
+_BODY_V1 = [*_BODY, *_both("foot", "ankle", "foot", 1 / 2)]
+_BODY_V2 = [*_BODY, *_both("foot", "ankle", "foot", 2 / 3), *_both("hand tip", "wrist", "hand", 2)]
+_TRUNK_V1 = [("hip centre", "hips", "shoulders", 1 / 6), ("spine", "hips", "shoulders", 1 / 3)]
+_TRUNK_V1 += [("shoulder centre", "shoulders", "head", 3 / 8)]
+_TRUNK_V2 = [("base of the spine", "hips"), ("middle of the spine", "hips", "shoulders", 1 / 2)]
+_TRUNK_V2 += [("spine at the shoulders", "shoulders"), ("neck", "shoulders", "head", 1 / 3)]
+_OF_V2 = [("hips", "base of the spine"), ("shoulders", "spine at the shoulders")]
+_OF_AZURE = [("base of the spine", "pelvis"), ("spine at the shoulders", "left clavicle", "right clavicle", 1 / 2)]
+_OF_AZURE += [("middle of the spine", "spine at the navel", "spine at the chest", 1 / 2)]
+MAPS = {  # (skeleton of the clip, skeleton wanted): weights
+    ("mediapipe33", "kinect_v1"): _map(MEDIAPIPE33, KINECT_V1, *_BODY_V1, *_TRUNK_V1),
+    ("mediapipe33", "kinect_v2"): _map(MEDIAPIPE33, KINECT_V2, *_BODY_V2, *_TRUNK_V2),
+    ("kinect_v2", "kinect_v1"): _map(KINECT_V2, KINECT_V1, *_OF_V2, *_TRUNK_V1),
+    ("azure_kinect", "kinect_v2"): _map(AZURE_KINECT, KINECT_V2, *_OF_AZURE),
+    ("zed34", "kinect_v2"): _map(ZED34, KINECT_V2, *_OF_AZURE),
 }
-for _skeleton in (AZURE_KINECT, ZED34):
-    MAPS[_skeleton.name, "kinect_v2"] = _weights(_of_azure(_skeleton), KINECT_V2)
-    MAPS[_skeleton.name, "kinect_v1"] = MAPS["kinect_v2", "kinect_v1"] @ MAPS[_skeleton.name, "kinect_v2"]
+for _name in ("azure_kinect", "zed34"):
+    MAPS[_name, "kinect_v1"] = MAPS["kinect_v2", "kinect_v1"] @ MAPS[_name, "kinect_v2"]
 
 
 def map_joints(clip, source, target):
