@@ -4,9 +4,9 @@ clips/h5.py calls these checks, data.py reads by `read_parts`, and tools/check_h
 """
 
 import hashlib
-import math
 from collections import defaultdict
 from itertools import compress, product
+from math import prod
 
 import h5py
 import numpy as np
@@ -30,21 +30,20 @@ def check_shapes(file, splits):
         if len(array.shape or ()) != (3 if is_x else 2):
             yield f"{key}: shape {array.shape}, not {axes}"
             continue
-        shapes[key], size = array.shape, array.dtype.itemsize
-        if array.dtype.newbyteorder("=") != np.float32 if is_x else array.dtype.kind not in "fiub":
-            yield f"{key}: {array.dtype}, not {axes}"
-        # A sparse or compressed array is larger than the file, but not by so much
-        if array.size * size > 2000 * max(file.id.get_filesize(), 4096):
-            yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
-        # A clip and a label are read as a whole, and so is a chunk
-        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * size > LARGEST:
-            yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
-        if not (1 if is_x else 2) <= array.shape[1] <= (array.shape[1] if is_x else CLASSES):
-            yield f"{key}: shape {array.shape}; at least 1 frame, and 2 to {CLASSES:,} classes, are needed"
-        if key in ("x", "test_x") and not len(array):
-            yield f"{key} has no clips"
-        if first in shapes and array.shape[1:] != shapes[first][1:]:
-            yield f"{key}: rows of shape {array.shape[1:]}, but those of {first} are {shapes[first][1:]}"
+        shapes[key], size, row = array.shape, array.dtype.itemsize, array.shape[1:]
+        like = shapes.get(first, array.shape)[1:]
+        right = array.dtype.newbyteorder("=") == np.float32 if is_x else array.dtype.kind in "fiub"
+        wrong = {
+            f"{array.dtype}, not {axes}": not right,
+            # A sparse or compressed array is larger than the file, but not by so much
+            "more than a file of this size can hold": array.size * size > 2000 * max(file.id.get_filesize(), 4096),
+            # A clip and a label are read as a whole, and so is a chunk
+            "a clip, or a chunk, is larger than 256 MiB": max(prod(row), prod(array.chunks or ())) * size > LARGEST,
+            f"it needs 1 frame, or 2 to {CLASSES:,} classes": not row[0] if is_x else not 2 <= row[0] <= CLASSES,
+            "it needs clips": not len(array) and key in ("x", "test_x"),
+            f"clips are {row}, but those of {first} {like}": row != like,
+        }
+        yield from (f"{key}: shape {array.shape}: {what}" for what, is_so in wrong.items() if is_so)
     for split in splits:
         x, y = (shapes.get(f"{split}{array}") for array in "xy")
         if x and y and x[0] != y[0]:
