@@ -87,7 +87,7 @@ def test_a_clip_is_in_the_unit_of_the_training_clips(trained, scale, word):
     metres = moving_figures(KINECT_V1)[:1].swapaxes(0, 1)
     wrong, right = (metres, metres * 1000) if trained == 1600 else (metres * 1000, metres)
     check_size(right, "kinect_v1", scale, trained)
-    with pytest.raises(BadFile, match=f"--scale {word}'" if scale else "are"):
+    with pytest.raises(BadFile, match=f"--scale {word}'" if scale else "multiply"):
         check_size(wrong, "kinect_v1", scale, trained)
 
 

@@ -127,19 +127,19 @@ def walk(start, speed, frames=30, y=240):
     return [FIGURE + [start + speed * i, y] for i in range(frames)]
 
 
-def tracked(tmp_path, frames, persons=2):
-    """The clip of these frames in pixels, (frames, persons, 17, 2), read from a file."""
-    clip = read_poses(save(tmp_path / "a.json", mmpose(*frames)), SIZE, persons).clip
+def in_pixels(clip):
     return np.where(clip[..., 2:] > 0, (clip[..., :2] + 0.5) * SIZE, 0)
 
 
-def tracked_live(_, frames, persons=2):
+def tracked(tmp_path, frames):
+    """The clip of these frames in pixels, (frames, 2, 17, 2), read from a file."""
+    return in_pixels(read_poses(save(tmp_path / "a.json", mmpose(*frames)), SIZE).clip)
+
+
+def tracked_live(_, frames):
     """The same of frames that arrive one after another."""
-    live, clip = LivePoses(SIZE, persons), np.zeros((len(frames), persons, 17, 2))
-    for i, frame in enumerate(mmpose(*frames)):
-        if (found := live.update(frame)) is not None:
-            clip[i] = np.where(found.clip[..., 2:] > 0, (found.clip[..., :2] + 0.5) * SIZE, 0)
-    return clip
+    live = LivePoses(SIZE)
+    return in_pixels(np.array([live.update(frame).clip for frame in mmpose(*frames)]))
 
 
 both_ways = pytest.mark.parametrize("track", [tracked, tracked_live])
