@@ -106,7 +106,8 @@ def read_rows(rows):
     is noticed. The others are not used; Kinect itself writes NaN there.
     """
     try:
-        with warnings.catch_warnings(action="error"):  # of rows that are all blank
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of rows that are all blank
             values = np.loadtxt(rows, usecols=(0, 1, 2, 11), comments=None, ndmin=2)
     except (ValueError, UserWarning):
         return None
