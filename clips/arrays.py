@@ -7,13 +7,15 @@ from math import prod
 
 import numpy as np
 
-from clips.skipped import BadFile
+from clips.bad_files import BadFile, read_bytes
+from clips.skeletons import known_skeleton
 from safe.mat import read_mat
 from util import regular, shorten
 
 LETTERS = "TMVC"  # frames, persons, joints, and the values of a joint: x, y, z and perhaps a score
 LARGEST = 2**28  # bytes of a text
 NAN = "; --nan absent takes a joint with NaN for absent"
+ABSENT = "joints that are absent (NaN) are put where they are in the frames around, or at the joint they hang on"
 
 
 def read_array(path):
@@ -27,12 +29,10 @@ def read_array(path):
             if len(found) != 1:
                 raise ValueError(f"arrays of numbers in it: {', '.join(found) or 'none'}; one is wanted")
             return next(iter(found.values()))
-        if path.stat().st_size > LARGEST:
-            raise ValueError(f"it has more than {LARGEST >> 20} MB")
-        lines = path.read_text(encoding="utf-8-sig").replace(",", " ").splitlines()
+        lines = read_bytes(path, LARGEST).decode("utf-8-sig").replace(",", " ").splitlines()
         names = lines and re.search("[a-z]", re.sub("nan|inf|e", "", lines[0].lower()))  # of columns
         return np.loadtxt(lines, ndmin=2, skiprows=int(bool(names)))
-    except (OSError, MemoryError):
+    except (OSError, MemoryError, BadFile):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
         why = shorten(str(error).removeprefix(f"{path}: "), 150)
@@ -63,9 +63,10 @@ def find_axes(shape, joints=None, axes=None):
                 if sizes and (axes or _is_plausible(groups, sizes)):
                     fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
     if len(fits) != 1:
-        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
         may = f"may be {' or '.join(sorted(fits))}; say which with --axes" if fits else f"is not {axes or 'TVC or VCT'}"
-        raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates)")
+        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
+        alone = "; to x and y alone add a third value, the joint's score or 1" * (shape[-1] == 2 and not fits)
+        raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates){alone}")
     ((name, (word, sizes)),) = fits.items()
     return name, word if "M" in word else "M" + word, sizes
 
@@ -94,11 +95,66 @@ def _is_plausible(groups, sizes):
     return usual and alone and "TC" not in "".join(groups)[-2:] and sizes["M"] <= sizes["T"]
 
 
+def order_axes(array, known, axes=None):
+    """An array of a recording as (frames, persons, joints, 3), and notes. known: its Skeleton, or None.
+
+    Raises BadFile for what is not sure, without `axes`.
+    """
+    joints, shape = known and len(known.joints), array.shape
+    joints = 33 if 33 in shape and joints not in shape else joints
+    if axes and len(axes) > 1:
+        return arrange(array, joints, axes)[0], ()
+    orders = ("TVC", "TMVC") if shape[-1] == 3 else ("CTV", "CTVM") if shape[0] == 3 else ()
+    order = next((order for order in orders if len(order) == array.ndim), None)
+    if order:
+        sizes = {"M": 1} | dict(zip(order, shape, strict=True))
+        if joints and sizes["V"] != joints:
+            why = f"{sizes['V']} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
+            raise BadFile(None, why)
+        if 1 < sizes["M"] >= sizes["T"]:
+            why = f"is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes {order}"
+            raise BadFile(None, f"{sizes['T']} frames of {sizes['M']} persons: {why}")
+        joints = sizes["V"]
+    numbered = array.ndim == 2 and shape[1] % 3 == 1 and shape[1] > 4 and _are_numbers(array[:, 0])
+    array = array[:, 1:] if numbered else array
+    name, _, sizes = find_axes(array.shape, joints, order)
+    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
+    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
+    note += ", and the first column for numbers of frames" * numbered
+    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
+
+
+def _are_numbers(column):
+    return len(column) > 1 and bool((np.diff(column) > 0).all() and (column == column.round()).all())
+
+
+# ---- joints that are absent
+
+
 def absent_if_nan(clip, flag=None):
     """A clip, (..., joints, values), with NaN for each joint that has NaN or infinity, if --nan says that these are
     absent. Raises BadFile without it."""
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
-        counts = f"{bad.sum():,} of {bad.size:,} joints"
-        raise BadFile(None, f"NaN or infinity in {counts}{NAN}")
+        raise BadFile(None, f"NaN or infinity in {bad.sum():,} of {bad.size:,} joints{NAN}")
     return np.where(bad[..., None], clip.dtype.type(np.nan), clip) if bad.any() else clip
+
+
+def fill_absent(clip, skeleton):
+    """A clip, (frames, persons, joints, 3), in which joints that are NaN get a place; in 2D, zeros.
+
+    A joint moves evenly from the last frame that shows it to the next. If none does, it is where the joint is on which
+    it hangs; if that has no place either, in the middle of the person. A person without joints becomes zeros.
+    """
+    absent, known = np.isnan(clip), known_skeleton(skeleton)
+    if not absent.any() or known and known.is_2d:
+        return np.where(absent, 0, clip)
+    clip = np.where(absent.all(axis=(2, 3), keepdims=True), 0, clip)
+    for person, joint in np.argwhere(np.isnan(clip[..., 0]).any(axis=0)):
+        path, there = clip[:, person, joint], clip[:, person].any(axis=(1, 2))  # a view; NaN counts as any
+        lost, shown = np.isnan(path[:, 0]), there & ~np.isnan(path[:, 0])
+        for axis in range(3) if shown.any() else ():
+            path[lost, axis] = np.interp(np.flatnonzero(lost), np.flatnonzero(shown), path[shown, axis])
+    for _ in known.parents if known else ():
+        clip = np.where(np.isnan(clip), clip[:, :, list(known.parents)], clip)
+    return np.where(np.isnan(clip), np.nanmean(clip, axis=2, keepdims=True), clip)

@@ -4,8 +4,9 @@ clips/h5.py calls these checks, data.py reads by `read_parts`, and tools/check_h
 """
 
 import hashlib
-import math
-from itertools import compress
+from collections import defaultdict
+from itertools import compress, product
+from math import prod
 
 import h5py
 import numpy as np
@@ -19,32 +20,30 @@ LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
 def check_shapes(file, splits):
     """Yields what is wrong with the types and shapes of an open h5's arrays. splits: prefixes of its datasets."""
     shapes = {}
-    for key in (f"{split}{array}" for split in splits for array in "xy"):
-        array, first = file.get(key), key[-1]
-        is_x = first == "x"
+    for split, first in product(splits, "xy"):
+        key, is_x = split + first, first == "x"
+        array = file.get(key)
+        axes = "float32 (clips, frames, persons * joints * 3)" if is_x else "one-hot float64 (clips, classes)"
         if not isinstance(array, h5py.Dataset):
-            yield f"no dataset '{key}'"
+            yield f"no dataset '{key}', {axes}"
             continue
         if len(array.shape or ()) != (3 if is_x else 2):
-            axes = "(clips, frames, persons * joints * 3)" if is_x else "(clips, classes), one-hot"
             yield f"{key}: shape {array.shape}, not {axes}"
             continue
-        shapes[key], size = array.shape, array.dtype.itemsize
-        if array.dtype.newbyteorder("=") != np.float32 if is_x else array.dtype.kind not in "fiub":
-            yield f"{key}: {array.dtype}, not {'float32' if is_x else 'float64'}"
-        # A sparse or compressed array is larger than the file, but not by so much
-        if array.size * size > 2000 * max(file.id.get_filesize(), 4096):
-            yield f"{key}: shape {array.shape}, which a file of this size cannot hold"
-        # A clip and a label are read as a whole, and so is a chunk
-        if max(math.prod(array.shape[1:]), math.prod(array.chunks or ())) * size > LARGEST:
-            yield f"{key}: shape {array.shape}, chunks {array.chunks}: a clip or a chunk is larger than 256 MiB"
-        if not (1 if is_x else 2) <= array.shape[1] <= (array.shape[1] if is_x else CLASSES):
-            yield f"{key}: shape {array.shape}; at least 1 frame, and 2 to {CLASSES:,} classes, are needed"
-        if key in ("x", "test_x") and not len(array):
-            yield f"{key} has no clips"
-        if first in shapes and array.shape[1:] != shapes[first][1:]:
-            axes = "frames and width" if is_x else "classes"
-            yield f"{key} has {axes} {array.shape[1:]}, but {first} has {shapes[first][1:]}"
+        shapes[key], size, row = array.shape, array.dtype.itemsize, array.shape[1:]
+        like = shapes.get(first, array.shape)[1:]
+        right = array.dtype.newbyteorder("=") == np.float32 if is_x else array.dtype.kind in "fiub"
+        wrong = {
+            f"{array.dtype}, not {axes}": not right,
+            # A sparse or compressed array is larger than the file, but not by so much
+            "more than a file of this size can hold": array.size * size > 2000 * max(file.id.get_filesize(), 4096),
+            # A clip and a label are read as a whole, and so is a chunk
+            "a clip, or a chunk, is larger than 256 MiB": max(prod(row), prod(array.chunks or ())) * size > LARGEST,
+            f"it needs 1 frame, or 2 to {CLASSES:,} classes": not row[0] if is_x else not 2 <= row[0] <= CLASSES,
+            "it needs clips": not len(array) and key in ("x", "test_x"),
+            f"clips are {row}, but those of {first} {like}": row != like,
+        }
+        yield from (f"{key}: shape {array.shape}: {what}" for what, is_so in wrong.items() if is_so)
     for split in splits:
         x, y = (shapes.get(f"{split}{array}") for array in "xy")
         if x and y and x[0] != y[0]:
@@ -93,6 +92,8 @@ def read_parts(file, splits, block=None):
 def describe(found):
     """A line for each of {(array, what): numbers of clips}."""
     for (array, what), clips in found.items():
+        if not len(clips):
+            continue
         more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
         yield f"{array}: clip {clips[0]} {what}{more}"
 
@@ -104,20 +105,17 @@ def check_values(file, splits, header, step=lambda clips: None):
 
     step: called with the clips of each part.
     """
-    trained, classes, people, bad, odd = set(), set(), [], {}, {}  # trained: digests; {(array, what): clips}
-
-    def add(found, more):
-        for key, clips in more.items():
-            found.setdefault(key, []).extend(clips)
-
+    trained, classes, people = set(), set(), []  # trained: digests
+    bad, odd = defaultdict(list), defaultdict(list)  # {(array, what): clips}
     for split, i, x, label, wrong in read_parts(file, splits):
-        add(bad, wrong)
+        for key, clips in wrong.items():
+            bad[key].extend(clips)
         filled = x.any(axis=(1, 2))
         digests = [hashlib.blake2b(clip, digest_size=16).digest() for clip in x]
-        add(odd, {(f"{split}x", "is empty: all its values are 0"): i + np.flatnonzero(~filled)})
+        odd[f"{split}x", "is empty: all its values are 0"].extend(i + np.flatnonzero(~filled))
         if split == "test_":
-            copies = [at for at, digest in enumerate(digests, i) if digest in trained]
-            add(odd, {(f"{split}x", "is also a training or validation clip"): copies})
+            copies = (at for at, digest in enumerate(digests, i) if digest in trained)
+            odd[f"{split}x", "is also a training or validation clip"].extend(copies)
         else:
             trained.update(compress(digests, filled))
             classes.update(label.tolist())
@@ -125,11 +123,7 @@ def check_values(file, splits, header, step=lambda clips: None):
             for at in range(-i % (every := max(1, len(file[f"{split}x"]) // SAMPLE)), len(x), every):
                 people += pick(x[at].reshape(len(x[at]), -1, header["joints"], 3))
         step(len(x))
-    notes = [
-        *describe({key: clips for key, clips in odd.items() if clips}),
-        *describe_empty(classes, header["class_names"]),
-    ]
-    return [*describe(bad)], notes, people
+    return [*describe(bad)], [*describe(odd), *describe_empty(classes, header["class_names"])], people
 
 
 def describe_empty(labels, class_names):

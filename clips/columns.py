@@ -21,9 +21,9 @@ def write_columns(path, groups):
         for arrays in groups:
             for name, array in arrays.items():
                 if name not in file:
-                    rows = max(1, CHUNK // (array.itemsize * prod(array.shape[1:])))
-                    limits, chunks = (None, *array.shape[1:]), (rows, *array.shape[1:])
-                    file.create_dataset(name, (0, *array.shape[1:]), array.dtype, maxshape=limits, chunks=chunks)
+                    row = array.shape[1:]
+                    chunks = (max(1, CHUNK // (array.itemsize * prod(row))), *row)
+                    file.create_dataset(name, (0, *row), array.dtype, maxshape=(None, *row), chunks=chunks)
                 column = file[name]
                 column.resize(len(column) + len(array), axis=0)
                 column[len(column) - len(array) :] = array

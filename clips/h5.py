@@ -1,30 +1,15 @@
 """The layout of every data set's h5: the scripts of data/ write it, data.py reads it.
 
 Six datasets: `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's
-last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). A data set whose result is the mean over random
-splits has a seventh, `resplits` uint8 (splits, clips): 0 if a clip is in the training set of that split, 1 validation,
-2 test. Its columns are the clips of x, valid_x and test_x, in this order. Attributes of the file:
-
-    joints, persons     x has the values of person 1, then those of person 2; of each, joint by joint, x, y, z
-    class_names         a list of strings
-    protocol            which clips train and which test, in words
-    axes                what the three values of a joint are: "x, y, z" (if missing), or of 2D joints "x - 0.5, y - 0.5,
-                        score"
-    skeleton            a name of clips/skeletons.py; or
-    joint_names         a list of strings; and
-    parents, flip_pairs the joint that each joint hangs on, and its counterpart on the other side, from 0 (its own
-                        number for a root, or in the middle). All three need not be there; without flip_pairs nothing
-                        is flipped
-    origin              the joint, from 1, that is each clip's origin; 0 if none is; left out if that is not known
-    made_by             program and version that wrote the file
+last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). Perhaps a seventh, `resplits` uint8 (splits,
+clips), of a data set whose result is the mean over random splits. Attributes say the rest: docs/data.md explains each.
 
 A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons, of NTU RGB+D.
 Text may be bytes in UTF-8, as NumPy and MATLAB write it.
 """
 
-from collections import Counter
 from contextlib import contextmanager
-from operator import index
+from itertools import product
 
 import h5py
 import numpy as np
@@ -34,31 +19,17 @@ from clips import checks
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from clips.units import FARTHEST, SAMPLE, find_odd, pick
 from safe.progress import note
+from safe.schema import check_schema
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
 ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of both Kinects
-# Frames in a chunk, the unit that is stored or not. Smaller chunks: less padding is stored; larger: less to look up.
-# 10,000 NTU-like clips in chunks of 20, 50 frames take 340, 397 MB and 1.8, 1.0 s to read, 0.6, 0.4 s to write; dense
-# 1800 MB, 0.2 s and 1.0 s plus what the disk takes; gzip-1 with shuffle 255 MB, but 2.7 s and 6.9 s.
+# Frames in a chunk, the unit that is stored or not: smaller chunks store less padding, larger ones read faster
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
-
-
-def _text(value):
-    if not isinstance(value, str):
-        raise TypeError
-    return util.readable(value)
-
-
-NUMBER, TEXT, NUMBERS, TEXTS = "a whole number", "a text", "a list of whole numbers", "a list of text"
-# How each is read; TypeError says that a value is another
-KINDS = {NUMBER: index, TEXT: _text, NUMBERS: lambda value: [*map(index, value)]}
-KINDS[TEXTS] = lambda value: [*map(_text, [None] if isinstance(value, str) else value)]
-ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), NUMBER) | dict.fromkeys(("parents", "flip_pairs"), NUMBERS)
-ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), TEXT) | dict.fromkeys(
-    ("class_names", "joint_names"), TEXTS
-)
+ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("parents", "flip_pairs"), [int])
+ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), str)
+ATTRIBUTES |= dict.fromkeys(("class_names", "joint_names"), [str])
 
 
 # ---- writing
@@ -94,13 +65,13 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
     if skeleton.pop("is_2d", False):
         more.setdefault("axes", AXES_2D)
     names = [*map(util.readable, class_names)]
-    if twice := [name for name, n in Counter(names).items() if n > 1]:
-        raise util.UserError(f"class_names: {util.shorten(twice[0])} twice")
-    if unknown := [split for split in labels if split not in SPLITS]:
-        raise util.UserError(f"split {unknown[0]!r:.40}: not one of {', '.join(map(repr, SPLITS))}")
+    if len({*names}) < len(names):
+        raise util.UserError(f"class_names: {util.shorten(max(names, key=names.count))} twice")
+    if not labels.keys() <= {*SPLITS}:
+        raise util.UserError(f"splits {util.shorten([*labels])}: not all of {', '.join(map(repr, SPLITS))}")
     labels = {split: _checked_labels(labels.get(split, []), f"{split}y", len(names)) for split in SPLITS}
-    if empty := [split for split in ("", "test_") if not len(labels[split])]:
-        raise util.UserError(f"{empty[0]}x: no clips")
+    if not len(labels[""]) or not len(labels["test_"]):
+        raise util.UserError("x and test_x need clips")
     more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
@@ -116,7 +87,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
         header, problems = _read_attributes(file)
-        if problems := problems or [*checks.check_resplits(file, SPLITS)]:
+        if problems:
             raise util.UserError(problems[0])
 
         def write(split, i, clip, what=None):
@@ -142,8 +113,7 @@ def _checked_labels(labels, what, classes):
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
         raise util.UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
-    if len(wrong):
+    if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
         raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
     return labels.astype(np.int64)
 
@@ -168,14 +138,11 @@ def _checked_clip(clip, what, shape, joints, origin):
 def _write_chunks(x, i, clip):
     """Writes the chunks of a clip that are not all zero, without HDF5's cache of chunks: three times faster."""
     _, rows, width = x.chunks
-    chunk = np.zeros((rows, width), np.float32)
-    for column in range(0, clip.shape[1], width):
-        for row in range(0, len(clip), rows):
-            values = clip[row : row + rows, column : column + width]
-            if values.any():
-                chunk[: len(values)] = values
-                chunk[len(values) :] = 0
-                x.id.write_direct_chunk((i, row, column), chunk)
+    padded = np.pad(clip, ((0, -len(clip) % rows), (0, 0)))
+    for column, row in product(range(0, clip.shape[1], width), range(0, len(clip), rows)):
+        chunk = padded[row : row + rows, column : column + width]
+        if chunk.any():
+            x.id.write_direct_chunk((i, row, column), np.ascontiguousarray(chunk))
 
 
 # ---- what the scripts of all data sets do
@@ -257,51 +224,46 @@ def _find_odd(people, header):
 
 def _read_layout(file):
     """The header, and what is wrong with the file but for the values of its arrays."""
-    if problems := [*checks.check_shapes(file, SPLITS)]:
-        return {}, problems
-    header, problems = _read_attributes(file)
-    return header, problems or [*checks.check_resplits(file, SPLITS)]
+    problems = [*checks.check_shapes(file, SPLITS)]
+    return ({}, problems) if problems else _read_attributes(file)
 
 
 def _read_attributes(file):
-    """As `_read_layout`, of the attributes of a file whose arrays have correct shapes."""
+    """As `_read_layout`, of a file whose x and y have correct shapes."""
+    try:
+        return _header(file), [*checks.check_resplits(file, SPLITS)]
+    except ValueError as error:
+        return {}, [f"attributes: {util.shorten(error, 200)}"]
+
+
+def _header(file):
     width, classes = file["x"].shape[2], file["y"].shape[1]
     header = {"protocol": "", "axes": AXES_3D, "origin": None, "class_names": [f"class {i}" for i in range(classes)]}
-    problems, known = [], {}
-    if width == 150 and "joints" not in file.attrs and "persons" not in file.attrs:
-        header |= {"joints": 25, "persons": 2}
-        known = KINECT_V2.to_attributes()
-    for name, kind in ATTRIBUTES.items():
+    of_ntu = width == 150 and "joints" not in file.attrs and "persons" not in file.attrs
+    header |= {"joints": 25, "persons": 2} if of_ntu else {}
+    for name, schema in ATTRIBUTES.items():
         if name in file.attrs:
-            value = _decode(file.attrs[name])
-            try:
-                header[name] = KINDS[kind](value)
-            except TypeError:
-                problems.append(f"attribute {name}: {util.shorten([value])}, not {kind}")
-    if header["axes"] not in (AXES_3D, AXES_2D):
-        axes = f"{AXES_3D!r} or, of 2D joints, {AXES_2D!r}"
-        problems.append(f"attribute axes: {util.shorten([header['axes']])}, not {axes}")
-    joints, persons = header.get("joints"), header.get("persons")
-    if problems or None in (joints, persons):
-        missing = f"attributes joints and persons: they must say how the {width} values of a frame are made up"
-        return header, problems or [missing]
+            header[name] = _plain(file.attrs[name])
+            check_schema(header[name], schema, name)
+    joints, persons, origin = header.get("joints", 0), header.get("persons", 0), header["origin"] or 0
     if joints < 1 or persons < 1 or persons * joints * 3 != width:
-        return header, [f"attributes: {persons} persons * {joints} joints * 3, but x is {width} wide"]
-    header["class_names"] = tuple(header["class_names"])
-    if (n := len(header["class_names"])) != classes:
-        problems.append(f"attribute class_names: {n} names, but y has {classes} classes")
-    if not 0 <= (header["origin"] or 0) <= joints:
-        problems.append(f"attribute origin: {header['origin']}, not a joint from 1 to {joints}, or 0 for none")
-    try:
-        stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
-        header["skeleton"] = read_skeleton((stated or known) | {"is_2d": header["axes"] == AXES_2D}, joints)
-    except ValueError as error:
-        problems.append(f"attributes skeleton, joint_names, parents, flip_pairs: {util.shorten(error, 150)}")
-    return header, problems
+        raise ValueError(f"{persons} persons * {joints} joints * 3, but x is {width} wide")
+    if header["axes"] not in (AXES_3D, AXES_2D):
+        raise ValueError(f"axes are {header['axes']!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
+    if len(header["class_names"]) != classes:
+        raise ValueError(f"{len(header['class_names'])} class_names, but y has {classes} classes")
+    if not 0 <= origin <= joints:
+        raise ValueError(f"origin is {origin}, not a joint from 1 to {joints}, or 0 for none")
+    stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
+    stated = stated or (KINECT_V2.to_attributes() if of_ntu else {})
+    header["skeleton"] = read_skeleton(stated | {"is_2d": header["axes"] == AXES_2D}, joints)
+    return header | {"class_names": tuple(header["class_names"])}
 
 
-def _decode(value):
-    """Text as str, bytes that are not UTF-8 in it as surrogates, and arrays of text as lists."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "SUO":
-        return [_decode(item) for item in value.ravel().tolist()]
-    return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+def _plain(value):
+    """An attribute as Python's numbers, lists and text, which can be shown."""
+    if isinstance(value, np.ndarray):
+        return [_plain(item) for item in value.ravel().tolist()]
+    value = value.item() if isinstance(value, np.generic) else value
+    value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
+    return util.readable(value) if isinstance(value, str) else value

@@ -7,9 +7,9 @@ import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
+from clips.bad_files import named
 from clips.recordings import add_units, as_poses, default_origin, read_axes
-from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
-from clips.skipped import BadFile
+from clips.skeletons import known_skeleton, named_skeleton
 from clips.units import check_size
 from safe.arguments import argument_type
 from safe.files import remove_stale_parts
@@ -33,25 +33,13 @@ def add_arguments(parser, of, axes=False, labels=False):
         add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
 
 
-def named_skeleton(text):
-    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
-    if text.endswith(".json"):
-        return read_skeleton_file(text)
-    if text not in (*SKELETONS, "unknown"):
-        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
-    return text
-
-
 def place(clip, args, what):
     """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
     h5, float32. what: how an error names the clip. Raises UserError."""
-    try:
-        clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
-        clip = as_poses(clip, args.skeleton, args.up, args.scale).clip
+    with named(what):
+        clip = as_poses(absent_if_nan(clip, args.nan), args.skeleton, args.up, args.scale).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
-    except BadFile as error:
-        raise UserError(f"{what}: {error.args[1]}") from None
     clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
     return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
 
@@ -68,13 +56,13 @@ def origin_of(skeleton, args):
 
 def count_from_0(labels, args, path):
     """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
-    labels = np.asarray(labels, np.int64) - args.first_label
-    if not 0 <= labels.min() <= labels.max() < 10_000:
-        why = "they count from 0: leave out --first-label" if labels.min() == -1 else "at most 10,000 classes"
-        raise UserError(f"{path}: labels {labels.min() + args.first_label} to {labels.max() + args.first_label}; {why}")
-    if labels.min() == 1:
+    labels, first = np.asarray(labels, np.int64), args.first_label
+    if not first <= labels.min() <= labels.max() < 10_000:
+        why = f"not {first} to 9,999" + "; leave out --first-label if they count from 0" * first
+        raise UserError(f"{path}: labels are {labels.min()} to {labels.max()}, {why}")
+    if labels.min() == 1 and not first:
         note(f"{path}: no clip has the label 0: labels seem to count from 1; then use --first-label 1")
-    return labels
+    return labels - first
 
 
 def name_classes(number, args):
@@ -122,14 +110,13 @@ NAMES = {"": "training", "valid_": "validation", "test_": "test"}
 
 def print_table(path, class_names, labels, frames, dropped=()):
     """Prints what an h5 has of each class, and what was left out. labels, frames: {split: (clips,)} of its clips."""
-    everything, lengths = (np.concatenate([of[split] for split in NAMES]) for of in (labels, frames))
     names = [shorten(readable(name), 40) for name in class_names]
     width = max(5, *map(len, names))
     print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *(len(labels[key]) for key in NAMES)))
     print(f"  {'class':{width}}  {'train':>7} {'valid':>7} {'test':>7}   frames: least, median, most")
     for label, name in [*enumerate(names), (None, "all")]:
-        chosen = lengths if label is None else lengths[everything == label]
-        counts = " ".join(f"{len(y) if label is None else (y == label).sum():7,}" for y in map(labels.get, NAMES))
+        lengths = [frames[split][(labels[split] == label) | (label is None)] for split in NAMES]
+        counts, chosen = " ".join(f"{len(some):7,}" for some in lengths), np.concatenate(lengths)
         spread = f"{chosen.min():10,} {np.median(chosen):7,.0f} {chosen.max():7,}" if len(chosen) else ""
         print(f"  {name:{width}}  {counts} {spread}".rstrip())
     for left_out, why in dropped:

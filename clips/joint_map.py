@@ -5,28 +5,10 @@
 Each joint is a weighted mean. Joints that both have under one name are kept, among them shoulders, elbows, wrists,
 knees and ankles; all others are guessed.
 
-From MediaPipe's 33 joints:
-
-hips                 MediaPipe's, though Kinect's are higher and closer together (N-UCLA: 14 cm apart; MediaPipe: 22)
-head                 between the ears
-spine                v2: its base between the hips, its middle half way from there to the shoulders, its top between the
-                     shoulders. v1: hip centre and spine one and two sixths of that way up, the shoulder centre three
-                     eighths of the way from between the shoulders to the head
-neck (v2)            a third of the way from between the shoulders to the head
-hands                between the knuckles of index and little finger; the tip (v2) as far again from the wrist
-thumbs (v2)          MediaPipe's, which is the thumb's root and not its tip
-feet                 on the way from the ankle to the toes, half of it (v1) or two thirds (v2)
-
 The fractions of v1's trunk are those that fit N-UCLA's training clips best, rounded: the joint is then 16 mm (hip
-centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. The
-others are guesses.
-
-From Kinect v2 to v1: the trunk as from MediaPipe, with the base and the top of v2's spine for hips and shoulders; hips,
-head, hands and feet are v2's.
-
-From Azure Kinect's 32 joints, and the same of ZED's 34, to Kinect v2: the base of the spine is the pelvis, its middle
-half way from the navel to the chest, its top between the clavicles; hips, neck, head, hands and feet are Azure's. From
-there to v1 as above.
+centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. Kinect's
+hips are higher and closer together than MediaPipe's, which are kept (N-UCLA: 14 cm apart; MediaPipe: 22). MediaPipe's
+thumb is the thumb's root, and its foot the toes.
 """
 
 import numpy as np
@@ -34,72 +16,40 @@ import numpy as np
 from clips.skeletons import AZURE_KINECT, KINECT_V1, KINECT_V2, MEDIAPIPE33, ZED34
 
 
-def _points(skeleton):
-    """Each joint by name, as the weights of the skeleton's joints."""
-    return dict(zip(skeleton.joints, np.eye(len(skeleton.joints)), strict=True))
+def _map(source, target, *points):
+    """Weights, (joints of target, joints of source), whose rows sum to 1. points: (name, a, b, share) for what lies at
+    this share of the way from a to b, joints of the source or points before it; (name, a) for what lies at a."""
+    weights = dict(zip(source.joints, np.eye(len(source.joints)), strict=True))
+    for name, a, *way in points:
+        b, share = way or (a, 0)
+        weights[name] = (1 - share) * weights[a] + share * weights[b]
+    return np.array([weights[joint] for joint in target.joints])
 
 
-def _between(a, b, share=0.5):
-    """The point at this share of the way from a to b."""
-    return (1 - share) * a + share * b
+def _both(name, a, b, share):
+    return [tuple(f"{side} {joint}" for joint in (name, a, b)) + (share,) for side in ("left", "right")]
 
 
-def _of_mediapipe(foot, trunk):
-    """All joints by name. foot: share of the way from ankle to toes. trunk: function of hips, shoulders and head."""
-    points = _points(MEDIAPIPE33)
-    middle = {name: _between(points[f"left {name}"], points[f"right {name}"]) for name in ("hip", "shoulder", "ear")}
-    points |= {"head": middle["ear"]} | trunk(*middle.values())
-    for side in ("left", "right"):
-        hand = _between(points[f"{side} index finger"], points[f"{side} little finger"])
-        points |= {f"{side} hand": hand, f"{side} hand tip": _between(points[f"{side} wrist"], hand, 2)}
-        points[f"{side} foot"] = _between(points[f"{side} ankle"], points[f"{side} foot"], foot)
-    return points
-
-
-def _trunk_v1(hips, shoulders, head):
-    return {
-        "hip centre": _between(hips, shoulders, 1 / 6),
-        "spine": _between(hips, shoulders, 1 / 3),
-        "shoulder centre": _between(shoulders, head, 3 / 8),
-    }
-
-
-def _trunk_v2(hips, shoulders, head):
-    return {
-        "base of the spine": hips,
-        "middle of the spine": _between(hips, shoulders),
-        "spine at the shoulders": shoulders,
-        "neck": _between(shoulders, head, 1 / 3),
-    }
-
-
-def _of_kinect_v2():
-    points = _points(KINECT_V2)
-    return points | _trunk_v1(*(points[name] for name in ("base of the spine", "spine at the shoulders", "head")))
-
-
-def _of_azure(skeleton):
-    points = _points(skeleton)
-    return points | {
-        "base of the spine": points["pelvis"],
-        "middle of the spine": _between(points["spine at the navel"], points["spine at the chest"]),
-        "spine at the shoulders": _between(points["left clavicle"], points["right clavicle"]),
-    }
-
-
-def _weights(points, skeleton):
-    return np.array([points[joint] for joint in skeleton.joints])
-
-
-# (skeleton of the clip, skeleton wanted): weights, (joints wanted, joints of the clip), whose rows sum to 1
-MAPS = {
-    (MEDIAPIPE33.name, KINECT_V1.name): _weights(_of_mediapipe(1 / 2, _trunk_v1), KINECT_V1),
-    (MEDIAPIPE33.name, KINECT_V2.name): _weights(_of_mediapipe(2 / 3, _trunk_v2), KINECT_V2),
-    (KINECT_V2.name, KINECT_V1.name): _weights(_of_kinect_v2(), KINECT_V1),
+_MIDDLES = [(f"{name}s", f"left {name}", f"right {name}", 1 / 2) for name in ("hip", "shoulder", "ear")]
+_BODY = [*_MIDDLES, ("head", "ears"), *_both("hand", "index finger", "little finger", 1 / 2)]
+_BODY_V1 = [*_BODY, *_both("foot", "ankle", "foot", 1 / 2)]
+_BODY_V2 = [*_BODY, *_both("foot", "ankle", "foot", 2 / 3), *_both("hand tip", "wrist", "hand", 2)]
+_TRUNK_V1 = [("hip centre", "hips", "shoulders", 1 / 6), ("spine", "hips", "shoulders", 1 / 3)]
+_TRUNK_V1 += [("shoulder centre", "shoulders", "head", 3 / 8)]
+_TRUNK_V2 = [("base of the spine", "hips"), ("middle of the spine", "hips", "shoulders", 1 / 2)]
+_TRUNK_V2 += [("spine at the shoulders", "shoulders"), ("neck", "shoulders", "head", 1 / 3)]
+_OF_V2 = [("hips", "base of the spine"), ("shoulders", "spine at the shoulders")]
+_OF_AZURE = [("base of the spine", "pelvis"), ("spine at the shoulders", "left clavicle", "right clavicle", 1 / 2)]
+_OF_AZURE += [("middle of the spine", "spine at the navel", "spine at the chest", 1 / 2)]
+MAPS = {  # (skeleton of the clip, skeleton wanted): weights
+    ("mediapipe33", "kinect_v1"): _map(MEDIAPIPE33, KINECT_V1, *_BODY_V1, *_TRUNK_V1),
+    ("mediapipe33", "kinect_v2"): _map(MEDIAPIPE33, KINECT_V2, *_BODY_V2, *_TRUNK_V2),
+    ("kinect_v2", "kinect_v1"): _map(KINECT_V2, KINECT_V1, *_OF_V2, *_TRUNK_V1),
+    ("azure_kinect", "kinect_v2"): _map(AZURE_KINECT, KINECT_V2, *_OF_AZURE),
+    ("zed34", "kinect_v2"): _map(ZED34, KINECT_V2, *_OF_AZURE),
 }
-for _skeleton in (AZURE_KINECT, ZED34):
-    MAPS[_skeleton.name, KINECT_V2.name] = _weights(_of_azure(_skeleton), KINECT_V2)
-    MAPS[_skeleton.name, KINECT_V1.name] = MAPS[KINECT_V2.name, KINECT_V1.name] @ MAPS[_skeleton.name, KINECT_V2.name]
+for _name in ("azure_kinect", "zed34"):
+    MAPS[_name, "kinect_v1"] = MAPS["kinect_v2", "kinect_v1"] @ MAPS[_name, "kinect_v2"]
 
 
 def map_joints(clip, source, target):

@@ -1,13 +1,11 @@
 """Kinetics-Skeleton: reads a clip."""
 
 import json
-import os
 
 import numpy as np
 
 from clips.arrays import NAN
-from clips.skipped import BadFile
-from util import regular
+from clips.bad_files import BadFile, read_bytes
 
 JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
 LARGEST = 2**26  # bytes of a json; one of 300 frames has 250,000
@@ -33,12 +31,13 @@ def parse(text, labelled=True, nan=None):
     if nan and pose.shape == (len(persons), JOINTS * 2) and pose.dtype.kind == "f":
         score = np.where(np.isfinite(pose.reshape(-1, JOINTS, 2)).all(axis=2), score, 0)
         pose, score = np.nan_to_num(pose), np.nan_to_num(score)
-    if labelled and (type(label) is not int or not 0 <= label < CLASSES):
-        raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
-    if labelled and (not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100):
-        raise BadFile(None, f"label {name!r:.30} is not a name")
-    if labelled and len(frames) > FRAMES:
-        raise BadFile(None, f"{len(frames)} frames, more than {FRAMES}")
+    if labelled:
+        if type(label) is not int or not 0 <= label < CLASSES:
+            raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 100:
+            raise BadFile(None, f"label {name!r:.30} is not a name")
+        if len(frames) > FRAMES:
+            raise BadFile(None, f"{len(frames)} frames, more than {FRAMES}")
     for what, values, width in (("pose", pose, JOINTS * 2), ("score", score, JOINTS)):
         if values.dtype.kind not in "fi" or values.shape != (len(persons), width):
             raise BadFile(None, f"{what} is not {width} numbers for each person")
@@ -57,6 +56,4 @@ def parse(text, labelled=True, nan=None):
 
 def read_json(path):
     """`parse` of a file. Raises BadFile, or OSError where the system cannot read it."""
-    if os.path.getsize(path) > LARGEST:
-        raise BadFile(None, f"larger than {LARGEST >> 20} MB")
-    return parse(regular(path).read_bytes())
+    return parse(read_bytes(path, LARGEST))

@@ -1,16 +1,14 @@
 """NTU RGB+D: from the text of a .skeleton file to a clip of one or two actors, as in the release's three scripts."""
 
-import os
 import warnings
-from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
 
 from clips import h5 as layout
+from clips.bad_files import BadFile, read_bytes
 from clips.checks import FARTHEST
-from clips.skipped import BadFile
-from util import regular, shorten
+from util import shorten
 
 JOINTS = 25
 LARGEST = 64 * 2**20  # bytes of a file; NTU's largest has 4 MB. Limits the memory of a worker
@@ -32,10 +30,7 @@ class Body(NamedTuple):
 
 def read_file(path):
     """`read_skeleton` of a file. Raises BadFile, or OSError where the system cannot read it."""
-    if os.path.getsize(path) > LARGEST:
-        raise BadFile(None, f"larger than {LARGEST >> 20} MB")
-    with open(regular(path), "rb") as file:
-        return read_skeleton(file.read())
+    return read_skeleton(read_bytes(path, LARGEST))
 
 
 def read_skeleton(data):
@@ -95,15 +90,12 @@ def find_bodies(lines):
 
 def read_joints(lines, starts):
     """x, y, z of the 25 joints whose lines begin at each of `starts`: (len(starts), 25, 3) float32. Raises BadFile."""
-    rows = list(chain.from_iterable(lines[start : start + JOINTS] for start in starts))
-    joints = read_rows(rows)
+    numbers = [at for start in starts for at in range(start, start + JOINTS)]
+    joints = read_rows([lines[at] for at in numbers])
     if joints is None:
-        at = next(
-            at for start in starts for at in range(start, start + JOINTS) if read_rows(lines[at : at + 1]) is None
-        )
-        raise BadFile(
-            at + 1, f"{shorten(repr(lines[at]), 40)} is not a joint: x, y, z in metres, 8 numbers, and 0, 1 or 2"
-        )
+        at = next(at for at in numbers if read_rows([lines[at]]) is None)
+        what = "not a joint: x, y, z in metres, 8 numbers, and 0, 1 or 2"
+        raise BadFile(at + 1, f"{shorten(repr(lines[at]), 40)} is {what}")
     return joints.reshape(-1, JOINTS, 3)
 
 
@@ -120,12 +112,11 @@ def read_rows(rows):
     except (ValueError, UserWarning):
         return None
     xyz, state = values[:, :3], values[:, 3]
-    good = (np.abs(xyz) < FARTHEST).all() and ((state == 0) | (state == 1) | (state == 2)).all()
+    good = (np.abs(xyz) < FARTHEST).all() and np.isin(state, (0, 1, 2)).all()
     return xyz.astype(np.float32) if good and len(xyz) == len(rows) else None
 
 
 # ---- one or two actors
-
 
 FEWEST_FRAMES = 11  # a body seen in this many or fewer is noise
 SPREAD = np.float32(0.8)  # a frame wider than this share of its height is noise: people are upright

@@ -4,26 +4,13 @@ import json
 
 import numpy as np
 
-from clips.arrays import NAN, absent_if_nan
+from clips.arrays import NAN, absent_if_nan, fill_absent
 from clips.checks import FARTHEST
 from clips.h5 import center
-from clips.poses import fill_absent
 from util import UserError
 
-ACTIONS = (
-    "pick up with one hand",
-    "pick up with two hands",
-    "drop trash",
-    "walk around",
-    "sit down",
-    "stand up",
-    "donning",
-    "doffing",
-    "throw",
-    "carry",
-)
-
-
+ACTIONS = ("pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down", "stand up")
+ACTIONS += ("donning", "doffing", "throw", "carry")
 JOINTS = 20
 
 

@@ -27,8 +27,7 @@ def convert(argv, doc, out, read, class_names):
     parser.add_argument("source", type=Path, help="the zip, or the folder unpacked from it")
     parser.add_argument("--out", type=Path, default=out, help="file to write (in the folder of this script)")
     args = parser.parse_args(argv)
-    source = args.source
-    subjects, labels, arrays, empty, crossed = [], [], [], [], []
+    source, rows, empty, crossed = args.source, [], [], []
     for name, subject, label, joints in read(source):
         if not 0 <= label < len(class_names):
             raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
@@ -40,24 +39,14 @@ def convert(argv, doc, out, read, class_names):
             continue
         if has_crossed_legs(clip[:, 0]):
             crossed.append(name)
-        for values, value in zip((subjects, labels, arrays), (subject, label, clip), strict=True):
-            values.append(value)
-    odd = np.array(subjects) % 2 == 1
-    write_set(
-        args.out,
-        ((i, clip.reshape(len(clip), -1)) for i, clip in enumerate(arrays)),
-        labels,
-        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
-        class_names,
-        [(empty, "nobody is in them")],
-        frames=max(map(len, arrays), default=0),
-        joints=len(KINECT_V1.joints),
-        persons=1,
-        skeleton=KINECT_V1.name,
-        protocol="cross-subject: odd subjects train, even subjects test",
-        origin=ORIGIN,
-        made_by=f"{out.stem} of sgn {__version__}",
-    )
+        rows.append((subject, label, clip.reshape(len(clip), -1)))
+    subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
+    odd, frames = np.array(subjects) % 2 == 1, max(map(len, clips), default=0)
+    sides, dropped = {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)}, [(empty, "nobody is in them")]
+    about = {"joints": len(KINECT_V1.joints), "persons": 1, "skeleton": KINECT_V1.name, "origin": ORIGIN}
+    about["protocol"] = "cross-subject: odd subjects train, even subjects test"
+    about["made_by"] = f"{out.stem} of sgn {__version__}"
+    write_set(args.out, enumerate(clips), labels, sides, class_names, dropped, frames=frames, **about)
     if crossed:
         note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
 

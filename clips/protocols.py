@@ -15,8 +15,8 @@ from safe.arguments import ArgumentParser
 from util import ROOT, UserError, regular
 
 HERE = ROOT / "data/ntu"
-NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})", re.ASCII)
-FIELDS = ("setup", "camera", "performer", "replication", "action")
+NAME = r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<performer>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})"
+NAME = re.compile(NAME, re.ASCII)
 NAMES = ("NTU", "NTU120", "DEMO")  # the data sets
 GROUP = 64  # clips that a worker reads at a time
 
@@ -35,7 +35,7 @@ class Protocol(NamedTuple):
     """Splits clips into training and test by one field of their names."""
 
     name: str  # as in the name of the h5
-    field: str
+    field: str  # a group of NAME
     train: tuple[int, ...]
     test: tuple[int, ...]
     full: tuple[int, int] | None  # training (with validation) and test clips of the whole data set
@@ -46,11 +46,9 @@ class Protocol(NamedTuple):
 
         In the order of the protocol's values, and in that of the names for each value.
         """
-        at = FIELDS.index(self.field) + 1
-        values = np.array([int(NAME.fullmatch(name)[at]) for name in names], dtype=np.int64)
-        return tuple(
-            np.concatenate([np.flatnonzero(values == value) for value in side]) for side in (self.train, self.test)
-        )
+        values = np.array([int(NAME.fullmatch(name)[self.field]) for name in names], dtype=np.int64)
+        sides = ([np.flatnonzero(values == value) for value in side] for side in (self.train, self.test))
+        return tuple(map(np.concatenate, sides))
 
 
 class NtuDataset(NamedTuple):
@@ -68,15 +66,14 @@ class NtuDataset(NamedTuple):
 
     def count(self, clips):
         """The number of clips in words, and whether these are all."""
-        known = "NTU60" if self.name == "NTU" else self.name
-        if self.full in (None, clips):
-            return f"{clips:,} clips" + (f": the full {known}" if self.full else "")
-        return f"{clips:,} clips: not the full {known}, which has {self.full:,}"
+        known, full = "NTU60" if self.name == "NTU" else self.name, self.full
+        what = f": the full {known}" if full == clips else f": not the full {known}, which has {full:,}" if full else ""
+        return f"{clips:,} clips{what}"
 
 
 def action(name):
     """The action of a clip, from 1. Its label is one less."""
-    return int(NAME.fullmatch(name)[5])
+    return int(NAME.fullmatch(name)["action"])
 
 
 def read_lines(path):

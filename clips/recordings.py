@@ -9,38 +9,32 @@ from pathlib import Path
 import numpy as np
 
 from clips import kinetics
-from clips.arrays import LETTERS, absent_if_nan, arrange, find_axes, read_array
+from clips.arrays import ABSENT, LETTERS, absent_if_nan, fill_absent, order_axes, read_array
+from clips.bad_files import BadFile, named
+from clips.frames import is_folder_of_frames, load_json
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
-from clips.poses import (
-    ABSENT,
-    Flags,
-    Poses,
-    fill_absent,
-    is_folder_of_frames,
-    is_numbers,
-    is_seen,
-    load_json,
-    normalize,
-    picture_size,
-    read_poses,
-)
-from clips.skeletons import SKELETONS, known_skeleton
-from clips.skipped import BadFile, Skipped
+from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, picture_size, read_poses
+from clips.skeletons import SKELETONS, known_skeleton, named_skeleton
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
 from safe.arguments import argument_type, positive_float, whole
-from util import UserError
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
 ARRAYS = (".npy", ".mat", ".txt", ".csv")
 LARGEST_CLIP = 2**30  # bytes of an array; an hour of two persons of 25 joints takes 65 MB
 
 
+# ---- flags
+
+
 def add_arguments(parser):
-    """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
+    """Adds the Flags, what a user says of recordings that do not say it, to a program's. It may have --skeleton."""
     add = parser.add_argument
+    if "--skeleton" not in parser._option_string_actions:
+        own = "of arrays, if not the network's: a name, or a file as in docs/data.md"
+        add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=own)
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
     add("--persons", type=whole(1, 100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
     axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
@@ -59,9 +53,8 @@ def add_units(parser, of):
 def read_axes(text):
     """An order of axes for --axes. Raises ValueError."""
     if text not in ("T", "M") and sorted(text) not in (sorted("TVC"), sorted(LETTERS)):
-        raise ValueError(
-            f"{text}: not T frames, V joints, C values and perhaps M persons in some order, nor T or M alone"
-        )
+        why = "not T frames, V joints, C values and perhaps M persons in some order, nor T or M alone"
+        raise ValueError(f"{text}: {why}")
     return text
 
 
@@ -70,20 +63,25 @@ def flags_of(args):
     return {name: getattr(args, name) for name in Flags._fields}
 
 
-def read_any(path, skeleton="unknown", trained=None, **flags):
+# ---- reading
+
+
+def read_any(path, default="unknown", trained=None, **flags):
     """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
     path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA or Kinetics-Skeleton,
-    with or without a label; a file or folder of a pose tool (poses.py); or an array (`arrays.read_array`), (frames,
+    with or without a label; a file or folder of a pose tool (frames.py); or an array (`arrays.read_array`), (frames,
     joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
     zeros for an absent person.
-    skeleton: of an array, which does not say (`as_poses`). trained: as in units.check_size. flags: poses.Flags.
+    default: the skeleton of an array, which does not say, without --skeleton (`as_poses`); None: it must be given.
+    trained: as in units.check_size. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
     (units.check_size); OSError if the system cannot read it.
     """
     path, flags = Path(path), Flags(**flags)
-    try:
+    skeleton = flags.skeleton or default
+    with named(path):
         if path.suffix in ARRAYS:
             poses = _read_array(read_array(path), skeleton, flags)
         elif path.suffix == ".skeleton":
@@ -97,8 +95,8 @@ def read_any(path, skeleton="unknown", trained=None, **flags):
         if not poses.clip.any():
             raise BadFile(None, "nobody is in it: all coordinates are 0")
         check_size(poses.clip, poses.skeleton, None if poses.stated else flags.scale, trained)
-    except BadFile as error:
-        raise UserError(str(Skipped(str(path), *error.args))) from None
+    if flags.skeleton not in (None, poses.skeleton):
+        poses = poses._replace(notes=(*poses.notes, f"--skeleton is not for this file, whose is {poses.skeleton}"))
     return poses
 
 
@@ -119,6 +117,20 @@ def _read_json(path, skeleton, flags):
     return read_poses(path, content=content, **flags._asdict())
 
 
+def _read_array(array, skeleton, flags):
+    if skeleton is None:
+        raise BadFile(None, "say which skeleton arrays have, with --skeleton NAME or FILE.json")
+    if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
+        raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
+    if array.ndim == 5:
+        raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
+    if array.nbytes > LARGEST_CLIP:
+        raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
+    clip, notes = order_axes(array, known_skeleton(skeleton), flags.axes)
+    poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size)
+    return poses._replace(notes=(*notes, *poses.notes))
+
+
 def read_recording(path, origin=ORIGIN, **options):
     """The clip of `read_any` alone, trimmed and centered."""
     poses = read_any(path, **options)
@@ -133,9 +145,8 @@ def find_recordings(source):
         try:
             if not path.is_dir() or is_folder_of_frames(path):
                 found.append(path)
-                continue
-            inside = sorted(path.iterdir(), reverse=True)
-            todo += [entry for entry in inside if _may_be_recording(entry)]
+            else:
+                todo += [entry for entry in sorted(path.iterdir(), reverse=True) if _may_be_recording(entry)]
         except OSError:  # whoever reads it says why
             found.append(path)
     return found or [source]
@@ -145,48 +156,7 @@ def _may_be_recording(entry):
     return not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink())
 
 
-def _read_array(array, skeleton, flags):
-    if skeleton is None:
-        raise BadFile(None, "say which skeleton arrays have, with --skeleton NAME or FILE.json")
-    if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
-        raise BadFile(None, f"{array.dtype} of shape {array.shape}, not numbers of frames, joints and x, y, z")
-    if array.ndim == 5:
-        raise BadFile(None, f"shape {array.shape}: no recording, but a set, which data/arrays/from_arrays.py imports")
-    if array.nbytes > LARGEST_CLIP:
-        raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
-    array, notes = _order(array, known_skeleton(skeleton), flags.axes)
-    clip = absent_if_nan(np.array(array, np.promote_types(array.dtype, np.float32)), flags.nan)
-    poses = as_poses(clip, skeleton, flags.up, flags.scale, flags.size)
-    return poses._replace(notes=(*notes, *poses.notes))
-
-
-def _order(array, known, axes):
-    """An array as (frames, persons, joints, 3), and notes. Raises BadFile for what is not sure, without --axes."""
-    joints, shape = known and len(known.joints), array.shape
-    joints = 33 if 33 in shape and joints not in shape else joints
-    if axes and len(axes) > 1:
-        return arrange(array, joints, axes)[0], ()
-    order = {3: {3: "TVC", 4: "TMVC"}}.get(shape[-1], {3: "CTV", 4: "CTVM"} if shape[0] == 3 else {}).get(array.ndim)
-    if order:
-        frames, persons, found = (shape[order.index(letter)] if letter in order else 1 for letter in "TMV")
-        if joints and found != joints:
-            why = f"{found} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
-            raise BadFile(None, why)
-        if persons > 1 and persons >= frames:
-            why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes"
-            raise BadFile(None, f"{frames} frames of {persons} persons: {why} {order}")
-        joints = found
-    numbered = array.ndim == 2 and shape[1] % 3 == 1 and shape[1] > 4 and _are_numbers(array[:, 0])
-    array = array[:, 1:] if numbered else array
-    name, _, sizes = find_axes(array.shape, joints, order)
-    note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
-    note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
-    note += ", and the first column for numbers of frames" * numbered
-    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
-
-
-def _are_numbers(column):
-    return len(column) > 1 and bool((np.diff(column) > 0).all() and (column == column.round()).all())
+# ---- numbers as persons
 
 
 def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
@@ -197,8 +167,8 @@ def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
     UP. scale: factor from their unit to metres. size: of the picture in pixels, if 2D joints are. A joint of NaN is
     absent. Raises BadFile if they do not fit the skeleton.
     """
+    clip = np.array(clip, np.promote_types(clip.dtype, np.float32))
     joints, known = clip.shape[2], known_skeleton(skeleton)
-    notes = (ABSENT,) * bool(np.isnan(clip).any() and not (known and known.is_2d))
     if known and joints != len(known.joints):
         if joints != 33:
             raise BadFile(None, f"{joints} joints, but {known.name} has {len(known.joints)}")
@@ -206,29 +176,33 @@ def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
     if known and known.is_2d:
         if up or scale != 1:
             raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
-        clip = fill_absent(clip, known)
-        what, seen = "x / width - 0.5, y / height - 0.5", is_seen(clip)
-        if size and ((clip >= 0).all() or np.abs(clip[seen]).max() >= 2):  # else they are of that form already
-            what = "pixels" if clip.max() > 2 else "x / width, y / height"
-            clip = normalize(clip, seen, size).astype(clip.dtype)
-        people = clip[clip.any(axis=(2, 3))]
-        if len(people) and not 0 <= np.median(people[..., 2]) <= 1.5:
-            raise BadFile(None, f"the third value of a joint is not a score, but {known.name} is 2D; is it another?")
-        if len(people) and 1.1 < np.median(np.ptp(people, axis=1)[:, :2].max(axis=1)) <= 10:
-            why = (
-                f"persons are larger than the picture, but {known.name} is 2D; are these 3D joints of another skeleton?"
-            )
-            raise BadFile(None, why)
-        seen = people[people.any(axis=2)][:, :2]
-        if len(seen) and (seen < 0).mean() < 0.01 and (seen <= 1).all() and (seen > 0.5).mean() > 0.1:
-            why = "x and y are x / width and y / height, without - 0.5; --size 1x1 reads a recording of such"
-            raise BadFile(None, why)
+        clip, what = _in_picture(fill_absent(clip, known), known.name, size)
         taken = f"{known.name} is 2D, so the values of a joint are taken for {what} and its score"
         return Poses(clip, skeleton, AXES_2D, stated=False, notes=(taken,))
+    notes = (ABSENT,) * bool(np.isnan(clip).any())
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)
-    clip = to_kinect(clip, up, scale)
-    return Poses(fill_absent(clip, skeleton), skeleton, AXES_3D, stated=False, notes=notes)
+    clip = fill_absent(to_kinect(clip, up, scale), skeleton)
+    return Poses(clip, skeleton, AXES_3D, stated=False, notes=notes)
+
+
+def _in_picture(clip, name, size):
+    """2D joints as x - 0.5, y - 0.5, score, and what they were taken for. Raises BadFile if they look like others."""
+    what, seen = "x / width - 0.5, y / height - 0.5", is_seen(clip)
+    if size and ((clip >= 0).all() or np.abs(clip[seen]).max() >= 2):  # else they are of that form already
+        what = "pixels" if clip.max() > 2 else "x / width, y / height"
+        clip = normalize(clip, seen, size).astype(clip.dtype)
+    people = clip[clip.any(axis=(2, 3))]
+    if not len(people):
+        return clip, what
+    size, score = np.median(np.ptp(people, axis=1)[:, :2].max(axis=1)), np.median(people[..., 2])
+    if 1.1 < size <= 10 or not 0 <= score <= 1.5:
+        why = f"{name} is 2D, but persons are {size:.2g} pictures large, and scores of joints {score:.2g}"
+        raise BadFile(None, f"{why}; are these 3D joints of another skeleton?")
+    points = people[people.any(axis=2)][:, :2]
+    if (points < 0).mean() < 0.01 and (points <= 1).all() and (points > 0.5).mean() > 0.1:
+        raise BadFile(None, "x and y are parts of the picture, without - 0.5; --size 1x1 reads a recording of such")
+    return clip, what
 
 
 def default_origin(skeleton):

@@ -96,7 +96,7 @@ class Skeleton:
 
 
 def unknown_skeleton(joints):
-    """Of joints of which nothing is known: no bones, no left and right."""
+    """Joints of which nothing is known: no bones, no left and right."""
     return Skeleton("unknown", tuple(f"joint {i}" for i in range(joints)), tuple(range(joints)), None)
 
 
@@ -117,10 +117,10 @@ def read_skeleton(attributes, joints):
         return known
     names = tuple(readable(str(joint)) for joint in attributes.get("joint_names", known.joints))
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
-    if len(set(names)) != joints or len(names) != joints:
-        raise ValueError(f"the {joints} joints need as many names, each another")
-    if len(parents) != joints or len(pairs) != joints or not all(i in numbers for i in parents + pairs):
-        raise ValueError(f"parents and flip_pairs must be {joints} joints each, from 0 to {joints - 1}")
+    if not len(set(names)) == len(names) == len(parents) == len(pairs) == joints:
+        raise ValueError(f"the {joints} joints need as many names, each another, and as many parents and flip_pairs")
+    if not all(i in numbers for i in parents + pairs):
+        raise ValueError(f"parents and flip_pairs must be joints from 0 to {joints - 1}")
     if [pairs[i] for i in pairs] != list(numbers):
         raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
     root = parents
@@ -133,6 +133,15 @@ def read_skeleton(attributes, joints):
         raise ValueError(f"{name} and other joints, parents or pairs than its own; state one of the two")
     own = Skeleton("custom", names, tuple(parents), pairs, bool(attributes.get("is_2d")))
     return own if name == "unknown" else known
+
+
+def named_skeleton(text):
+    """For --skeleton: a name, or the Skeleton of a JSON file. Raises ValueError."""
+    if text.endswith(".json"):
+        return read_skeleton_file(text)
+    if text not in (*SKELETONS, "unknown"):
+        raise ValueError(f"{text}: not a .json, and not one of {', '.join(SKELETONS)}, unknown")
+    return text
 
 
 def read_skeleton_file(path):
@@ -150,19 +159,14 @@ def read_skeleton_file(path):
             raise ValueError(f"it needs joints and parents, and may have flip_pairs and is_2d; it has {[*stated]}")
         check_schema(stated, {key: form[key] for key in stated}, "it")
         names = stated["joint_names"] = stated.pop("joints")
+        number = {name: i for i, name in enumerate(names)}
         for key in stated.keys() & {"parents", "flip_pairs"}:
-            stated[key] = [_number(joint, names, i) for i, joint in enumerate(stated[key])]
+            joints = enumerate(stated[key])
+            stated[key] = [i if joint in (None, -1) else number.get(joint, joint) for i, joint in joints]
+            check_schema(stated[key], [int], key)
         return read_skeleton(stated, len(names))
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{path}: not a skeleton ({shorten(error, 150)})") from None
-
-
-def _number(joint, names, own):
-    if joint in (None, -1, *names):
-        return own if joint in (None, -1) else names.index(joint)
-    if type(joint) is not int:
-        raise ValueError(f"{shorten([joint])} is no joint")
-    return joint
 
 
 def _words(name):
@@ -179,22 +183,25 @@ def _skeleton(name, joints, parents, is_2d=False):
     return Skeleton(name, tuple(joints), tuple(parents), tuple(joints.index(joint) for joint in names), is_2d)
 
 
-def _side(side, *names):
-    return [f"{side} {name}" for name in names]
-
-
-def _both(*names):
+def _in_turn(*names):
+    """Left, right of each name."""
     return [f"{side} {name}" for name in names for side in ("left", "right")]
 
 
+def _sides(*names, first="left"):
+    """All names of one side, then those of the other."""
+    return sorted(_in_turn(*names), key=lambda joint: joint.split()[0] != first)  # stable
+
+
 _ARM, _LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
-_LIMBS = [*_side("left", *_ARM), *_side("right", *_ARM), *_side("left", *_LEG), *_side("right", *_LEG)]
-_ARMS = [*_side("right", *_ARM[:3]), *_side("left", *_ARM[:3])]
+_LIMBS = [*_sides(*_ARM), *_sides(*_LEG)]
+_ARMS, _LEGS = _sides(*_ARM[:3], first="right"), _sides(*_LEG[:3], first="right")
+_FACE = ["right eye", "left eye", "right ear", "left ear"]
 
 KINECT_V2 = _skeleton(  # NTU RGB+D
     "kinect_v2",
     ["base of the spine", "middle of the spine", "neck", "head", *_LIMBS, "spine at the shoulders"]
-    + [*_side("left", "hand tip", "thumb"), *_side("right", "hand tip", "thumb")],
+    + _sides("hand tip", "thumb"),
     [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11],
 )
 KINECT_V1 = _skeleton(  # N-UCLA, SYSU
@@ -204,38 +211,33 @@ KINECT_V1 = _skeleton(  # N-UCLA, SYSU
 )
 OPENPOSE18 = _skeleton(  # Kinetics-Skeleton
     "openpose18",
-    ["nose", "neck", *_ARMS, *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3])]
-    + ["right eye", "left eye", "right ear", "left ear"],
+    ["nose", "neck", *_ARMS, *_LEGS, *_FACE],
     [1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 1, 11, 12, 0, 0, 14, 15],
     is_2d=True,
 )
 OPENPOSE25 = _skeleton(  # BODY_25
     "openpose25",
-    ["nose", "neck", *_ARMS, "middle of the hips", *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3])]
-    + ["right eye", "left eye", "right ear", "left ear"]
-    + [*_side("left", "big toe", "small toe", "heel"), *_side("right", "big toe", "small toe", "heel")],
+    ["nose", "neck", *_ARMS, "middle of the hips", *_LEGS, *_FACE, *_sides("big toe", "small toe", "heel")],
     [1, 1, 1, 2, 3, 1, 5, 6, 1, 8, 9, 10, 8, 12, 13, 0, 0, 15, 16, 14, 19, 14, 11, 22, 11],
     is_2d=True,
 )
 COCO17 = _skeleton(
     "coco17",
-    ["nose", *_both("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")],
+    ["nose", *_in_turn("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")],
     [0, 0, 0, 1, 2, 0, 0, 5, 6, 7, 8, 5, 6, 11, 12, 13, 14],
     is_2d=True,
 )
 MEDIAPIPE33 = _skeleton(
     "mediapipe33",
-    ["nose", *_side("left", "inner eye", "eye", "outer eye"), *_side("right", "inner eye", "eye", "outer eye")]
-    + _both("ear", "mouth", "shoulder", "elbow", "wrist", "little finger", "index finger", "thumb")
-    + _both("hip", "knee", "ankle", "heel", "foot"),
+    ["nose", *_sides("inner eye", "eye", "outer eye"), *_in_turn("ear", "mouth", "shoulder", "elbow", "wrist")]
+    + _in_turn("little finger", "index finger", "thumb", "hip", "knee", "ankle", "heel", "foot"),
     [0, 0, 1, 2, 0, 4, 5, 3, 6, 0, 0, 0, 0, 11, 12, 13, 14, 15, 16, 15, 16, 15, 16]
     + [11, 12, 23, 24, 25, 26, 27, 28, 29, 30],
 )
-_AZURE_ARM = ("clavicle", *_ARM, "hand tip", "thumb")
 AZURE_KINECT = _skeleton(
     "azure_kinect",
     ["pelvis", "spine at the navel", "spine at the chest", "neck"]
-    + [*_side("left", *_AZURE_ARM), *_side("right", *_AZURE_ARM), *_side("left", *_LEG), *_side("right", *_LEG)]
+    + [*_sides("clavicle", *_ARM, "hand tip", "thumb"), *_sides(*_LEG)]
     + ["head", "nose", "left eye", "left ear", "right eye", "right ear"],
     [0, 0, 1, 2, 2, 4, 5, 6, 7, 8, 7, 2, 11, 12, 13, 14, 15, 14, 0, 18, 19, 20, 0, 22, 23, 24, 3, 26, 26, 26, 26, 26],
 )
@@ -243,16 +245,15 @@ ZED18 = _skeleton("zed18", OPENPOSE18.joints, OPENPOSE18.parents)  # in 3D
 ZED34 = _skeleton("zed34", (*AZURE_KINECT.joints, "left heel", "right heel"), (*AZURE_KINECT.parents, 20, 24))
 ZED38 = _skeleton(
     "zed38",
-    ["pelvis", "lower spine", "middle of the spine", "upper spine", "neck", "nose", *_both("eye", "ear", "clavicle")]
-    + _both("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "big toe", "small toe", "heel")
-    + _both("thumb", "index finger", "middle finger", "little finger"),
+    ["pelvis", "lower spine", "middle of the spine", "upper spine", "neck", "nose", *_in_turn("eye", "ear", "clavicle")]
+    + _in_turn("shoulder", "elbow", "wrist", "hip", "knee", "ankle", "big toe", "small toe", "heel")
+    + _in_turn("thumb", "index finger", "middle finger", "little finger"),
     [0, 0, 1, 2, 3, 4, 5, 5, 6, 7, 3, 3, 10, 11, 12, 13, 14, 15, 0, 0, 18, 19, 20, 21]
     + [22, 23, 22, 23, 22, 23, 16, 17, 16, 17, 16, 17, 16, 17],
 )
 H36M17 = _skeleton(  # Human3.6M, in 3D
     "h36m17",
-    ["pelvis", *_side("right", *_LEG[:3]), *_side("left", *_LEG[:3]), "spine", "thorax", "neck", "head"]
-    + [*_side("left", *_ARM[:3]), *_side("right", *_ARM[:3])],
+    ["pelvis", *_LEGS, "spine", "thorax", "neck", "head", *_sides(*_ARM[:3])],
     [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15],
 )
 _ALL = (KINECT_V2, KINECT_V1, OPENPOSE18, OPENPOSE25, COCO17, MEDIAPIPE33, AZURE_KINECT, ZED18, ZED34, ZED38, H36M17)

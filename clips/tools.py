@@ -1,7 +1,7 @@
-"""The pose tools whose files are read: a row of TOOLS for each, and how a person in its JSON becomes numbers.
+"""The pose tools whose files are read: what each is, and how a person in its JSON becomes numbers.
 
-A new tool is a function and a row. What is common to all, frames, persons from frame to frame, pictures and units, is
-in poses.py. docs/data.md shows the table to users.
+A new tool is a case and a row. What is common to all is in frames.py and poses.py. docs/data.md shows the
+table to users.
 """
 
 from collections.abc import Callable
@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from clips.arrays import NAN
+from clips.bad_files import BadFile
 from clips.skeletons import SKELETONS
-from clips.skipped import BadFile
+from util import shorten
 
 UP = {  # rotations that turn the axis that points up to y
     "x": [[0, -1, 0], [1, 0, 0], [0, 0, 1]],
@@ -27,8 +29,6 @@ NEAREST = 0.3  # metres from the camera to a person who is in the picture; pose_
 @dataclass(frozen=True, eq=False)
 class Tool:
     name: str
-    recognise: Callable  # whether a person, as in JSON, is of this tool
-    pose: Callable  # person -> (joints, 3): x, y, score of a picture, or x, y, z
     skeletons: dict  # number of joints in the file: name of the skeleton, which is the first of them
     persons: tuple = ()  # keys of a frame that hold its persons
     identity: str | None = None  # key of a person: a number from 0 that stays the same over the frames
@@ -38,19 +38,6 @@ class Tool:
     @property
     def is_2d(self):
         return SKELETONS[next(iter(self.skeletons.values()))].is_2d
-
-
-def tool_of(person):
-    """The Tool that wrote a person, as in JSON; None if none is known to."""
-    return next((tool for tool in TOOLS if tool.recognise(person)), None)
-
-
-def identity_of(tool, person):
-    """A number from 0, or NaN if a person has none."""
-    value = person.get(tool.identity) if tool.identity else None
-    while isinstance(value, list) and len(value) == 1:  # AlphaPose's
-        value = value[0]
-    return float(value) if isinstance(value, int | float) and 0 <= value < 2**53 else np.nan
 
 
 def to_kinect(clip, up=None, scale=1.0):
@@ -74,81 +61,82 @@ def from_azure(joints):
     return to_kinect(joints, "-y", 0.001)
 
 
-def _has(*keys):
-    return lambda person: isinstance(person, dict) and all(key in person for key in keys)
-
-
-def _starts_with(value, kind):
-    return isinstance(value, list) and bool(value) and isinstance(value[0], kind)
-
-
-def _openpose(person):
-    return np.array(person["pose_keypoints_2d"]).reshape(-1, 3)
-
-
-def _alphapose(person):
-    return np.array(person["joints"] if "joints" in person else person["keypoints"]).reshape(-1, 3)
-
-
-def _is_alphapose(person):
-    return _has("joints")(person) or _has("keypoints")(person) and _starts_with(person["keypoints"], (int, float))
-
-
-def _mmpose(person):
-    points, scores = np.array(person["keypoints"]), np.array(person["keypoint_scores"])
-    if points.ndim != 2 or len(points) != len(scores) or points.shape[1] not in (2, 3):
-        raise ValueError(f"keypoints of shape {points.shape}, but {len(scores)} keypoint_scores")
-    return points if _is_lifted(person) else np.column_stack([points, scores])
-
-
-def _is_lifted(person):
-    points = person["keypoints"] if _has("keypoints", "keypoint_scores")(person) else None
-    return _starts_with(points, list) and len(points[0]) == 3
-
-
-def _is_ultralytics(person):
-    return _has("keypoints")(person) and _has("x", "y")(person["keypoints"])
-
-
-def _ultralytics(person):
-    points, ones = person["keypoints"], [1] * len(person["keypoints"]["x"])
-    return np.array([points["x"], points["y"], points.get("visible") or ones]).T
-
-
-def _kinetics(person):
-    return np.column_stack([np.array(person["pose"]).reshape(-1, 2), person["score"]])
-
-
-def _is_mediapipe(person):
-    return _starts_with(person, dict) and _has("x", "y", "z")(person[0])
-
-
-def _mediapipe(person):
-    return np.array([[joint["x"], joint["y"], joint["z"]] for joint in person])
-
-
-def _azure(person):
-    return np.array(person["joint_positions"])
-
-
-def _zed(person):
-    return np.array(person["keypoint"], float)  # null as NaN
-
-
 COCO = dict.fromkeys((17, 26, 133, 136), "coco17")  # COCO, Halpe's bodies, COCO-WholeBody, Halpe
 WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "landmark")
 PICTURE = {"landmarks", "pose_landmarks", "poseLandmarks"}  # of MediaPipe, which are no metres
-TOOLS = (  # the first that recognises a person is taken
-    Tool(
-        "OpenPose", _has("pose_keypoints_2d"), _openpose, {18: "openpose18", 25: "openpose25"}, ("people",), "person_id"
-    ),
-    Tool("MMPose 3D", _is_lifted, _mmpose, {17: "h36m17"}, (), "track_id"),
-    Tool("MMPose", _has("keypoint_scores"), _mmpose, COCO, ("instances",), "track_id"),
-    Tool("AlphaPose", _is_alphapose, _alphapose, COCO | {18: "openpose18"}, ("bodies",), "idx"),
-    Tool("Ultralytics", _is_ultralytics, _ultralytics, {17: "coco17"}, (), "track_id"),
-    Tool("Kinetics-Skeleton", _has("pose", "score"), _kinetics, {18: "openpose18"}, ("skeleton",)),
-    Tool("MediaPipe", _is_mediapipe, _mediapipe, {33: "mediapipe33"}, WORLD, turn=from_mediapipe),
-    Tool("Azure Kinect", _has("joint_positions"), _azure, {32: "azure_kinect"}, ("bodies",), "body_id", from_azure),
-    Tool("ZED", _has("keypoint"), _zed, {18: "zed18", 34: "zed34", 38: "zed38"}, ("body_list",), "id", gaps=True),
-)
+OPENPOSE = Tool("OpenPose", {18: "openpose18", 25: "openpose25"}, ("people",), "person_id")
+MMPOSE, MMPOSE_3D = Tool("MMPose", COCO, ("instances",), "track_id"), Tool("MMPose 3D", {17: "h36m17"}, (), "track_id")
+ALPHAPOSE = Tool("AlphaPose", COCO | {18: "openpose18"}, ("bodies",), "idx")
+ULTRALYTICS = Tool("Ultralytics", {17: "coco17"}, (), "track_id")
+KINETICS = Tool("Kinetics-Skeleton", {18: "openpose18"}, ("skeleton",))
+MEDIAPIPE = Tool("MediaPipe", {33: "mediapipe33"}, WORLD, turn=from_mediapipe)
+AZURE = Tool("Azure Kinect", {32: "azure_kinect"}, ("bodies",), "body_id", from_azure)
+ZED = Tool("ZED", {18: "zed18", 34: "zed34", 38: "zed38"}, ("body_list",), "id", gaps=True)
+TOOLS = (OPENPOSE, MMPOSE_3D, MMPOSE, ALPHAPOSE, ULTRALYTICS, KINETICS, MEDIAPIPE, AZURE, ZED)
 PERSONS = tuple(dict.fromkeys(key for tool in TOOLS for key in tool.persons))
+
+
+def recognise(person):
+    """(the Tool that wrote a person, as in JSON, and a function that gives its joints, an array); None if none did."""
+    match person:
+        case {"pose_keypoints_2d": values}:
+            return OPENPOSE, lambda: _joints(values)
+        case {"keypoints": [[_, _, _], *_] as points, "keypoint_scores": _}:
+            return MMPOSE_3D, lambda: _joints(points)
+        case {"keypoints": points, "keypoint_scores": scores}:
+            return MMPOSE, lambda: np.column_stack([_joints(points, 2), _joints(scores, 1)])
+        case {"joints": values} | {"keypoints": [int() | float(), *_] as values}:
+            return ALPHAPOSE, lambda: _joints(values)
+        case {"keypoints": {"x": x, "y": y, **more}}:
+            return ULTRALYTICS, lambda: np.array([x, y, more.get("visible") or [1] * len(x)], float).T
+        case {"pose": values, "score": scores}:
+            return KINETICS, lambda: np.column_stack([_joints(values, 2), _joints(scores, 1)])
+        case [{"x": _, "y": _, "z": _}, *_]:
+            return MEDIAPIPE, lambda: _joints([[joint["x"], joint["y"], joint["z"]] for joint in person])
+        case {"joint_positions": points}:
+            return AZURE, lambda: _joints(points)
+        case {"keypoint": points}:
+            return ZED, lambda: _joints(points)
+
+
+def _joints(values, axes=3):
+    """Numbers, a list for each joint or one of all: (joints, axes) float64. null is NaN."""
+    values = np.array(values, float)
+    values = values if values.ndim > 1 else values.reshape(-1, axes)
+    if values.shape[1:] != (axes,):
+        raise ValueError(f"not {axes} numbers for each joint")
+    return values
+
+
+def tool_of(person):
+    """The Tool that wrote a person, as in JSON; None if none is known to."""
+    found = recognise(person)
+    return found and found[0]
+
+
+def identity_of(tool, person):
+    """A number from 0, or NaN if a person has none."""
+    value = person.get(tool.identity) if tool.identity else None
+    while isinstance(value, list) and len(value) == 1:  # AlphaPose's
+        value = value[0]
+    return float(value) if isinstance(value, int | float) and 0 <= value < 2**53 else np.nan
+
+
+def read_person(person, nan=None):
+    """(the Tool that wrote a person, as in JSON; its joints, (joints, 3), NaN for those that are absent).
+
+    nan: of poses.Flags. Raises ValueError, and what Python raises for a dict or list that lacks something.
+    """
+    if not (found := recognise(person)):
+        what = shorten(", ".join(person) if isinstance(person, dict) else type(person).__name__)
+        raise ValueError(f"{', '.join(tool.name for tool in TOOLS)} write no person with {what}")
+    tool, read = found
+    pose = read()
+    if len(pose) not in tool.skeletons:
+        raise ValueError(f"{len(pose)} joints of {tool.name}, not {' or '.join(map(str, tool.skeletons))}")
+    absent = ~np.isfinite(pose).all(axis=1)
+    if absent.any() and not (tool.gaps or nan):
+        raise ValueError(f"a joint is not finite{NAN}")
+    if (abs(pose[~absent]) >= 1e6).any():
+        raise ValueError("a number is too large")
+    return tool, np.where(absent[:, None], np.nan, pose)

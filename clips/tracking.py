@@ -17,8 +17,8 @@ def assign_persons(frame, points, seen, persons, identity=None):
     frame: (n,) int64 from 0, ascending, at least one. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one
     joint of each.
     identity: (n,) numbers, another for each person, of which the tracks are then made. persons: so many. Tracks are
-    taken in the order of the joints seen in them, and each becomes the first person whose
-    earlier tracks do not overlap with it in time, as the release's get_raw_denoised_data.py does with bodies.
+    taken in the order of the joints seen in them, and each becomes the first person whose earlier tracks do not overlap
+    with it in time, as in the release's get_raw_denoised_data.py.
     """
     if identity is None:
         tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))

@@ -4,12 +4,12 @@ A clip is judged when it is read (`check_size`), a set of clips by a sample of i
 """
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import numpy as np
 
+from clips.bad_files import BadFile
 from clips.skeletons import SKELETONS, known_skeleton
-from clips.skipped import BadFile
 
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 SAMPLE, FRAMES = 200, 8  # clips of a set that are looked at, and frames of a person in one
@@ -58,6 +58,15 @@ def find_up(clip, skeleton, in_2d=False):
     return np.median(people[:, ends[0]] - people[:, ends[1]], axis=0) if len(people) else None
 
 
+def towards(way):
+    """The axis along which a way, (3,), is longest: "y", "-z"."""
+    axis = np.abs(way).argmax()
+    return f"{'-' if way[axis] < 0 else ''}{'xyz'[axis]}"
+
+
+# ---- a clip
+
+
 def check_size(clip, skeleton, scale=None, trained=None):
     """Raises BadFile if a clip, (frames, persons, joints, 3), is not of persons: in metres; or in 2D, in pictures.
 
@@ -69,19 +78,22 @@ def check_size(clip, skeleton, scale=None, trained=None):
     if not (np.abs(clip) < FARTHEST).all():
         raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
     extent, known = find_extent(clip[clip.any(axis=(2, 3))]), known_skeleton(skeleton)
-    is_2d = known is not None and known.is_2d
-    height = extent[1] if is_2d else max(extent)
-    lowest, highest = (trained / 5, trained * 3) if trained and not is_2d else (0.1 if known and not is_2d else 0, 10)
+    if known and known.is_2d:
+        if extent[1] > 10:
+            why = "pixels, not x / width - 0.5, y / height - 0.5, score; give the size of the picture (--size 1280x720)"
+            raise BadFile(None, f"persons are about {extent[1]:,.0f} high: these look like {why}")
+        return
+    height = max(extent)
+    lowest, highest = (trained / 5, trained * 3) if trained else (0.1 if known else 0, 10)
     if lowest <= height <= highest or height == 0:
         return
-    factor = _factor(height, trained or USUAL)
     why = f"those that the network was trained on are {_show(trained)}" if trained else "expected are metres"
-    if is_2d:
-        why = "these look like pixels, not x / width - 0.5, y / height - 0.5 and the score; of a recording, give the "
-        why += "size of the picture (--size 1280x720)"
-    elif scale is not None:
+    factor = _factor(height, trained or USUAL)
+    if scale is None:
+        why += f"; multiply the numbers in the file by {factor:g}" if factor else ""
+    else:
         why += f"; use --scale {scale * factor:.6g}" if factor else "; correct --scale"
-    raise BadFile(None, f"persons are about {f'{height:,.0f} high' if is_2d else _show(height)}: {why}")
+    raise BadFile(None, f"persons are about {_show(height)}: {why}")
 
 
 def _factor(height, wanted):
@@ -110,13 +122,7 @@ def odd_clip(clip, skeleton, flag=None, trained="y"):
         yield from (("order", line) for line in find_odd_order(pick(clip), known))
 
 
-def towards(way):
-    """The axis along which a way, (3,), is longest: "y", "-z"."""
-    axis = np.abs(way).argmax()
-    return f"{'-' if way[axis] < 0 else ''}{'xyz'[axis]}"
-
-
-# ---- a set of clips
+# ---- a set of clips. people: of a sample of them, as from `pick`. skeleton: a Skeleton
 
 
 def of_people(people, skeleton):
@@ -128,10 +134,7 @@ def of_people(people, skeleton):
 
 
 def find_odd(people, skeleton, is_2d=False):
-    """What is odd about a set of clips: a list of lines.
-
-    people: of a sample of its clips, as from `pick`. skeleton: a Skeleton. is_2d: whether a joint is x, y and a score.
-    """
+    """What is odd about a set of clips: a list of lines. is_2d: whether a joint is x, y and a score."""
     if len(skeleton.joints) > JOINTS:
         return []
     odd = [*_odd_pairs(skeleton)]
@@ -149,16 +152,15 @@ def find_odd(people, skeleton, is_2d=False):
     if not lowest <= height <= highest:
         odd.append(f"persons are about {_show(height)}: expected are metres (importers: --scale)")
     if up is not None and towards(up) != "y":
-        odd.append(
-            f"heads lie towards {towards(up)} from the feet, not y, if people stand in most clips (importers: --up)"
-        )
+        why = "if people stand in most clips (importers: --up)"
+        odd.append(f"heads lie towards {towards(up)} from the feet, not y, {why}")
     return [*odd, *find_odd_order(people, skeleton)]
 
 
 def _odd_pairs(skeleton):
     """Lines about the parents and counterparts of a skeleton that fit, but look wrong."""
     parents, bones = skeleton.parents, skeleton.bones().tolist()
-    if not len(bones) or skeleton.name in SKELETONS:
+    if not bones or skeleton.name in SKELETONS:
         return
     roots = [joint for joint, parent in enumerate(parents) if joint == parent]
     if len(roots) > 1:
@@ -167,67 +169,66 @@ def _odd_pairs(skeleton):
         return
     if alone := [bone for bone, other in zip(bones, _counterparts(skeleton), strict=True) if other is None]:
         yield f"flip_pairs make no bone of {skeleton.bone_name(alone[0])}"
-    below, alike = defaultdict(list), defaultdict(list)  # how far down the joints below each are
+    length, alike = Counter(), defaultdict(list)  # joints in the limb that begins with each
     for joint in range(len(parents)):
-        top, depth = joint, 0
-        while parents[top] != top:
-            below[top].append(depth)
-            top, depth = parents[top], depth + 1
-    for top, depths in below.items():
-        if len(depths) > 1 and skeleton.pairs[top] == top:
-            alike[parents[top], tuple(sorted(depths))].append(skeleton.joints[top])
+        while parents[joint] != joint:
+            length[joint] += 1
+            joint = parents[joint]
+    for joint, joints in length.items():
+        if joints > 1 and skeleton.pairs[joint] == joint:
+            alike[parents[joint], joints].append(skeleton.joints[joint])
     if two := [names for names in alike.values() if len(names) > 1]:
         yield f"flip_pairs do not swap {two[0][0]} and {two[0][1]}, which look like left and right"
 
 
 def _counterparts(skeleton):
     """The number of each bone's counterpart, or None if that is no bone."""
-    number = {frozenset(bone): i for i, bone in enumerate(skeleton.bones().tolist())}
-    sides = skeleton.pairs or range(len(skeleton.joints))
-    return [number.get(frozenset(sides[joint] for joint in bone)) for bone in skeleton.bones().tolist()]
+    bones, sides = skeleton.bones().tolist(), skeleton.pairs or range(len(skeleton.joints))
+    number = {frozenset(bone): i for i, bone in enumerate(bones)}
+    return [number.get(frozenset(sides[joint] for joint in bone)) for bone in bones]
 
 
 def find_odd_order(people, skeleton):
     """At most three lines: the bone that changes most, the pair that differs most, the exchange that helps most; of few
-    persons the last alone. people, skeleton: as in `find_odd`.
+    persons the last alone.
 
     Left and right exchanged altogether cannot be seen so: all lengths stay the same.
     """
-    bones = skeleton.bones()
-    people = people[:: 1 + sum(map(len, people)) * len(skeleton.joints) ** 2 // LARGEST]
+    bones, joints = skeleton.bones(), skeleton.joints
+    people = people[:: 1 + sum(map(len, people)) * len(joints) ** 2 // LARGEST]
     if not people or not len(bones):
         return
-    low, median, high = _distances(people, bones)
-    from_, to = bones.T
+    quartiles = _distances(people, bones)
+    low, median, high = quartiles[:, bones[:, 0], bones[:, 1]]
     name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
 
-    def line(what, count=1):
-        more = f" ({count} bones like this)" if count > 1 else ""
+    def line(what, alike=0):
+        more = f" ({alike} bones like this)" if alike > 1 else ""
         return f"are the joints in the order of {name}? {what}{more}"
 
-    spread = (high - low)[from_, to] / np.maximum(median[from_, to], 1)
-    if (count := int((spread > SPREAD).sum())) and len(people) >= PEOPLE:
-        i = np.nanargmax(spread)
-        quartiles = " and ".join(f"{value[from_[i], to[i]]:.2f}" for value in (low, high))
-        what = f"changes its length: its quartiles are {quartiles} of the mean bone"
-        yield line(f"{skeleton.bone_name(bones[i])} {what}", count)
-    pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
-    pairs = np.array(pairs, np.int64).reshape(-1, 2)
-    length = np.maximum(median[from_, to][pairs], 1e-9)
-    ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
-    if (count := int((ratio > RATIO).sum())) and len(people) >= PEOPLE:
-        i = np.nanargmax(ratio)
-        one, other = (skeleton.bone_name(bones[bone]) for bone in pairs[i][np.argsort(-length[i])])
-        yield line(f"{one} is {ratio[i]:.1f} times as long as {other}", count)
-    gain, i, k = max(_exchanges(median, skeleton), default=(0, 0, 0))
+    if len(people) >= PEOPLE:
+        spread = (high - low) / np.maximum(median, 1)
+        if (alike := (spread > SPREAD).sum()) > 0:
+            i = np.nanargmax(spread)
+            what = f"changes its length: its quartiles are {low[i]:.2f} and {high[i]:.2f} of the mean bone"
+            yield line(f"{skeleton.bone_name(bones[i])} {what}", alike)
+        pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
+        pairs = np.array(pairs, np.int64).reshape(-1, 2)
+        length = np.maximum(median[pairs], 1e-9)
+        ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
+        if (alike := (ratio > RATIO).sum()) > 0:
+            i = np.nanargmax(ratio)
+            one, other = (skeleton.bone_name(bones[bone]) for bone in pairs[i][np.argsort(-length[i])])
+            yield line(f"{one} is {ratio[i]:.1f} times as long as {other}", alike)
+    gain, i, k = max(_exchanges(quartiles[1], skeleton), default=(0, 0, 0))
     if gain > SHORTER[len(people) < PEOPLE]:
-        one, other = skeleton.joints[i], skeleton.joints[k]
-        yield line(f"with {one} and {other} exchanged, all bones together would be {gain:.0%} shorter")
+        what = f"with {joints[i]} and {joints[k]} exchanged, all bones together would be {gain:.0%} shorter"
+        yield line(what)
 
 
 def _distances(people, bones):
-    """Quartiles of the distances of all joints, in multiples of each person's mean bone: 3 times (joints, joints), NaN
-    for joints that are never there together."""
+    """Quartiles of the distances of all joints, in multiples of each person's mean bone: (3, joints, joints), NaN for
+    joints that are never there together."""
     parts = []
     for one in people:
         seen = one.any(axis=2)
@@ -238,8 +239,9 @@ def _distances(people, bones):
             parts.append(apart / np.nanmean(lengths))
     apart = np.concatenate(parts or [np.full((1, *2 * people[0].shape[1:2]), np.nan)])
     apart.sort(axis=0)  # NaN comes last
-    last = np.isfinite(apart).sum(axis=0)[None] - 1
-    return [np.take_along_axis(apart, (q * last).clip(0).astype(int), axis=0)[0] for q in (0.25, 0.5, 0.75)]
+    last = np.isfinite(apart).sum(axis=0) - 1
+    at = (np.array([0.25, 0.5, 0.75])[:, None, None] * last).clip(0).astype(int)
+    return np.take_along_axis(apart, at, axis=0)
 
 
 def _exchanges(distance, skeleton):
@@ -251,8 +253,7 @@ def _exchanges(distance, skeleton):
     pairs, parents, limb = np.array(skeleton.pairs or range(joints)), np.array(skeleton.parents), np.arange(joints)
     for _ in range(joints):  # the limb is its first joint
         limb = np.where(pairs[parents] != parents, limb[parents], np.arange(joints))
-    total = np.nansum(distance[bones[:, 0], bones[:, 1]]) or 1
-    order = np.arange(joints)
+    total, order = np.nansum(distance[bones[:, 0], bones[:, 1]]) or 1, np.arange(joints)
     for i, k in zip(*np.triu_indices(joints, 1), strict=True):
         if np.isfinite(distance[i, k]) and not pairs[limb[i]] == limb[k] != limb[i]:
             order[[i, k]] = k, i

@@ -1,26 +1,29 @@
-"""Files as strangers bring them: read for what they are, or refused with what to do."""
+"""Recordings as strangers bring them, above all as arrays: read for what they are, or refused with what to do."""
 
 import json
 import pickle
+from types import SimpleNamespace
 
-import h5py
 import numpy as np
 import pytest
 
 import from_arrays
 import from_pyskl
+from clips.arrays import fill_absent
+from clips.importing import name_classes
 from clips.poses import LivePoses
 from clips.recordings import read_any
 from util import UserError
 
-POSE = np.stack([np.linspace(500, 900, 17), np.linspace(100, 700, 17), np.full(17, 0.9)], axis=1)  # in 1280 x 720
+HD = (1280, 720)
+POSE = np.stack([np.linspace(500, 900, 17), np.linspace(100, 700, 17), np.full(17, 0.9)], axis=1)  # in HD
 PIXELS = POSE + np.arange(30)[:, None, None] * [1, 0, 0]
-PARTS = PIXELS / [1280, 720, 1]
+PARTS = PIXELS / [*HD, 1]
 SHOWN = PARTS - [0.5, 0.5, 0]
 LANDMARKS = np.random.default_rng(0).normal(scale=0.3, size=(30, 33, 3))
 LANDMARKS[:, [23, 24]] = [[0.1, 0, 0], [-0.1, 0, 0]]
-
-
+KINECT = LANDMARKS * [-1, -1, 1]  # in its axes
+TWO = np.random.default_rng(0).normal(size=(24, 2, 25, 3)).astype(np.float32)
 COCO = [{"image_id": i, "keypoints": pose.ravel().tolist()} for i, pose in enumerate(PIXELS)]
 
 
@@ -39,62 +42,82 @@ def write(path, content):
     return path
 
 
-@pytest.mark.parametrize(
-    "name, content, skeleton, size, wanted",
-    [
-        ("a.npy", PIXELS, "coco17", (1280, 720), SHOWN),
-        ("a.npy", PARTS, "coco17", (1, 1), SHOWN),
-        ("a.npy", SHOWN, "coco17", (1280, 720), SHOWN),  # it has this form already
-        ("a.npy", PIXELS, "coco17", None, "--size"),
-        ("a.npy", PARTS, "coco17", None, "--size 1x1"),
-        ("a.json", LANDMARKS, "kinect_v2", None, LANDMARKS * [-1, -1, 1]),
-        ("a.npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", None, LANDMARKS * [-1, -1, 1]),
-        ("a.csv", LANDMARKS, "mediapipe33", None, LANDMARKS * [-1, -1, 1]),  # names of columns above the numbers
-        ("a.json", {"images": [], "annotations": COCO}, "coco17", (1280, 720), SHOWN),  # frames, not one of 30 persons
-        ("a.json", {"results": [[one] for one in COCO]}, "coco17", (1280, 720), SHOWN),
-        ("a.json", {"poses": COCO, "more": []}, "coco17", (1280, 720), "poses, more"),
-        ("a.json", [[[1, 2, 3]], [[1, 2]]], "kinect_v2", None, "lengths"),
-        ("a.json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", (1280, 720), "identities"),
-    ],
-)
-def test_recordings(tmp_path, name, content, skeleton, size, wanted):
-    path = write(tmp_path / name, content)
+READ = [  # suffix, content, skeleton, flags, the clip; and a word of a note
+    ("npy", PIXELS, "coco17", {"size": HD}, SHOWN, "score"),
+    ("npy", PARTS, "coco17", {"size": (1, 1)}, SHOWN, "score"),
+    ("npy", SHOWN, "coco17", {"size": HD}, SHOWN, "score"),  # it has this form already
+    ("json", LANDMARKS, "kinect_v2", {}, KINECT, None),  # 33 joints are none of Kinect's
+    ("npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", {}, KINECT, "fourth"),
+    ("csv", LANDMARKS, "mediapipe33", {}, KINECT, "TVC"),  # names of columns above the numbers
+    ("json", {"images": [], "annotations": COCO}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),  # of 30 frames
+    ("json", {"results": [[one] for one in COCO]}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),
+    ("npy", TWO, "kinect_v2", {}, TWO, None),
+    ("npy", TWO, "kinect_v1", {"skeleton": "kinect_v2"}, TWO, None),
+    ("npy", TWO.transpose(3, 0, 2, 1), "kinect_v2", {}, TWO, "CTVM"),  # ST-GCN's
+    ("npy", TWO.transpose(1, 0, 2, 3), "kinect_v2", {"axes": "MTVC"}, TWO, None),  # pyskl's
+    ("npy", TWO.transpose(2, 3, 0, 1), "kinect_v2", {"axes": "VCTM"}, TWO, None),
+    ("npy", TWO.transpose(1, 0, 2, 3), "kinect_v2", {}, "2 frames of 24 persons: .*MTVC", None),
+    ("npy", PIXELS, "coco17", {}, "--size", None),
+    ("npy", PARTS, "coco17", {}, "--size 1x1", None),
+    ("npy", SHOWN * [1, 4, 1], "coco17", {}, "3D", None),  # a person three pictures high: metres
+    ("npy", SHOWN[..., :2], "coco17", {}, "score", None),
+    ("json", {"poses": COCO, "more": []}, "coco17", {"size": HD}, "poses, more", None),
+    ("json", [[[1, 2, 3]], [[1, 2]]], "kinect_v2", {}, "lengths", None),
+    ("json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", {"size": HD}, "--axes", None),
+]
+
+
+@pytest.mark.parametrize("suffix, content, skeleton, flags, wanted, noted", READ)
+def test_recordings(tmp_path, suffix, content, skeleton, flags, wanted, noted):
+    path = write(tmp_path / f"a.{suffix}", content)
     if isinstance(wanted, str):
-        with pytest.raises(UserError, match=f"{name}: .*{wanted}"):
-            read_any(path, skeleton, size=size)
-    else:
-        np.testing.assert_allclose(read_any(path, skeleton, size=size).clip[:, 0], wanted, atol=1e-6)
+        with pytest.raises(UserError, match=rf"a\.{suffix}: .*{wanted}"):
+            read_any(path, skeleton, **flags)
+        return
+    poses = read_any(path, skeleton, **flags)
+    np.testing.assert_allclose(poses.clip.reshape(wanted.shape), wanted, atol=1e-6)
+    assert any(noted in note for note in poses.notes) if noted else skeleton == "coco17" or not poses.notes
+
+
+def test_absent_joints_by_hand(tmp_path):
+    """Joint 1 hangs on 0, and 2 on 1 (of h36m17). Person 2 is there in frame 1 only."""
+    clip = np.zeros((4, 2, 17, 3), np.float32)
+    clip[:3, 0] = np.arange(17)[:, None] + np.arange(1, 4)[:, None, None]
+    clip[1, 1] = 7
+    wanted, hidden = clip.copy(), clip.copy()
+    hidden[[0, 2], 0, 16] = hidden[1, 0, 4] = hidden[:3, 0, 2] = hidden[1, 1, 2] = np.nan
+    wanted[:3, 0, 16], wanted[:3, 0, 2], wanted[1, 1, 2] = wanted[1, 0, 16], wanted[:3, 0, 1], 7
+    filled = fill_absent(hidden, "h36m17")
+    assert np.array_equal(filled, wanted) and filled.dtype == np.float32
+    assert not fill_absent(hidden, "coco17")[:, 0, 2].any()
+    path = write(tmp_path / "a.npy", hidden * 0.1)
+    assert np.allclose(read_any(path, "h36m17", nan="absent").clip, wanted * 0.1)
+    with pytest.raises(UserError, match="--nan absent"):
+        read_any(path, "h36m17")
+
+
+def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_the_camera():
+    joints = np.random.default_rng(0).normal(scale=0.3, size=(1, 5, 25, 3)) + [0, 0, 3]
+    joints[0, 2, 7] = np.nan
+    rows = from_pyskl.Clip("a", 0, joints, None, None).rows().reshape(5, 25, 3)
+    np.testing.assert_allclose(rows[2, 7], rows[[1, 3], 7].mean(axis=0), atol=1e-6)
 
 
 def test_a_live_line_is_a_frame_and_not_one_of_its_persons():
-    live = LivePoses(size=(1280, 720))
+    live = LivePoses(size=HD)
     assert live.update(COCO[0]) and live.update(COCO[1])
     with pytest.raises(ValueError, match="second"):
         live.update(COCO[1])
 
 
-def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_the_camera(tmp_path, capsys):
-    joints = np.random.default_rng(0).normal(scale=0.3, size=(12, 1, 5, 25, 3)) + [0, 0, 3]
-    joints[0, 0, 2, 7] = np.nan
-    clips = [{"frame_dir": f"c{i}.m4v", "label": i % 2, "keypoint": clip} for i, clip in enumerate(joints)]
-    names = [f"c{i}" for i in range(12)]
-    content = {"split": {"train": names[:8], "val": names[8:]}, "annotations": clips}
-    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
-    from_pyskl.main([str(tmp_path / "a.pkl"), "--out", str(tmp_path), "--nan", "absent"])
-    with h5py.File(tmp_path / "a.h5") as file:
-        clips = np.concatenate([file["x"], file["valid_x"]]).reshape(8, 5, -1, 25, 3)[:, :, 0]
-    assert abs(clips).max() < 2.5
+def test_what_an_importer_lacks_is_asked_for(tmp_path):
     (tmp_path / "names.txt").write_text("one")
     with pytest.raises(UserError, match="names.txt"):
-        from_pyskl.main(
-            [
-                str(tmp_path / "a.pkl"),
-                *map(str, ("--out", tmp_path, "--classes", tmp_path / "names.txt", "--nan", "absent")),
-            ]
-        )
+        name_classes(2, SimpleNamespace(classes=tmp_path / "names.txt"))
+    clips = [{"frame_dir": f"c{i}", "label": i % 2, "keypoint": TWO.swapaxes(0, 1)} for i in range(4)]
+    (tmp_path / "b.pkl").write_bytes(pickle.dumps(clips))
     with pytest.raises(UserError, match="--test"):
-        (tmp_path / "b.pkl").write_bytes(pickle.dumps(content["annotations"]))
-        from_pyskl.main([str(tmp_path / "b.pkl"), "--out", str(tmp_path), "--nan", "absent"])
+        from_pyskl.main([str(tmp_path / "b.pkl"), "--out", str(tmp_path)])
 
 
 def test_a_set_s_axes_are_said_where_they_are_taken_from_its_sizes(tmp_path, capsys):

@@ -8,7 +8,7 @@ import torch
 
 from clips.h5 import trim_and_center
 from clips.joint_map import MAPS, map_joints
-from clips.skeletons import AZURE_KINECT, MEDIAPIPE33, SKELETONS
+from clips.skeletons import SKELETONS
 from engine.classifier import Classifier, LiveClassifier
 from predict_run import run, save
 
@@ -27,35 +27,31 @@ def test_the_map_keeps_places_sides_and_absent_persons(pair):
     assert mapped.dtype == np.float32 and mapped.any(axis=(2, 3)).tolist() == [[True, False], [False, False]]
 
 
-def test_joints_by_hand():
-    points = np.zeros((33, 3))
-    for name, place in {
-        "hip": (1, 9, 0), "shoulder": (2, 15, 0), "ear": (1, 18, 0), "ankle": (1, 1, 0), "foot": (1, 1, -3),
-        "wrist": (4, 10, 0), "index finger": (4, 9, -1), "little finger": (4, 9, 1),
-    }.items():  # fmt: skip
-        for side, sign in (("left", -1), ("right", 1)):
-            points[MEDIAPIPE33.joints.index(f"{side} {name}")] = np.array(place) * [sign, 1, 1]
-    both = {"left hand": [-4, 9, 0], "head": [0, 18, 0]}
-    v1 = {"hip centre": [0, 10, 0], "spine": [0, 11, 0], "shoulder centre": [0, 16.125, 0], "right foot": [1, 1, -1.5]}
-    v2 = {"base of the spine": [0, 9, 0], "middle of the spine": [0, 12, 0], "neck": [0, 16, 0]}
-    v2 |= {"right foot": [1, 1, -2], "left hand tip": [-4, 8, 0]}
-    for target, expected in (("kinect_v1", both | v1), ("kinect_v2", both | v2)):
-        mapped = map_joints(points, "mediapipe33", target)
-        for name, place in expected.items():
-            np.testing.assert_allclose(mapped[SKELETONS[target].joints.index(name)], place, err_msg=name)
+RIGHT = {"hip": (1, 9, 0), "shoulder": (2, 15, 0), "ear": (1, 18, 0), "ankle": (1, 1, 0), "foot": (1, 1, -3)}
+RIGHT |= {"wrist": (4, 10, 0), "index finger": (4, 9, -1), "little finger": (4, 9, 1)}
+BODY = {f"right {name}": place for name, place in RIGHT.items()}
+BODY |= {f"left {name}": (-x, y, z) for name, (x, y, z) in RIGHT.items()}
+BOTH = {"left hand": (-4, 9, 0), "head": (0, 18, 0)}
+V1 = {"hip centre": (0, 10, 0), "spine": (0, 11, 0), "shoulder centre": (0, 16.125, 0), "right foot": (1, 1, -1.5)}
+V2 = {"base of the spine": (0, 9, 0), "middle of the spine": (0, 12, 0), "neck": (0, 16, 0), "right foot": (1, 1, -2)}
+TRUNK = {"pelvis": 9, "spine at the navel": 10, "spine at the chest": 12, "neck": 16, "head": 17}
+TRUNK |= {"left clavicle": 15, "right clavicle": 15}
+TRUNK_V2 = {"base of the spine": 9, "middle of the spine": 11, "spine at the shoulders": 15, "neck": 16, "head": 17}
+TRUNK_V1 = {"hip centre": 10, "spine": 11, "shoulder centre": 15.75, "head": 17}
+BY_HAND = [  # skeleton and places of its joints, or heights; the same of another
+    ("mediapipe33", BODY, "kinect_v1", BOTH | V1),
+    ("mediapipe33", BODY, "kinect_v2", BOTH | V2 | {"left hand tip": (-4, 8, 0)}),
+    ("azure_kinect", TRUNK, "kinect_v2", TRUNK_V2),
+    ("azure_kinect", TRUNK, "kinect_v1", TRUNK_V1),
+]
 
 
-def test_kinects_by_hand():
-    points = np.zeros((32, 3))
-    heights = {"pelvis": 9, "spine at the navel": 10, "spine at the chest": 12, "neck": 16, "head": 17}
-    for name, y in (heights | {"left clavicle": 15, "right clavicle": 15}).items():
-        points[AZURE_KINECT.joints.index(name), 1] = y
-    v2 = {"base of the spine": 9, "middle of the spine": 11, "spine at the shoulders": 15, "neck": 16, "head": 17}
-    v1 = {"hip centre": 10, "spine": 11, "shoulder centre": 15.75, "head": 17}
-    for target, expected in (("kinect_v2", v2), ("kinect_v1", v1)):
-        mapped = map_joints(points, "azure_kinect", target)
-        joints = [SKELETONS[target].joints.index(name) for name in expected]
-        np.testing.assert_allclose(mapped[joints, 1], [*expected.values()])
+@pytest.mark.parametrize("source, places, target, expected", BY_HAND)
+def test_joints_by_hand(source, places, target, expected):
+    points = [np.broadcast_to(places.get(name, 0), 3) for name in SKELETONS[source].joints]
+    mapped = map_joints(np.array(points, float), source, target)
+    for name, place in expected.items():
+        np.testing.assert_allclose(mapped[SKELETONS[target].joints.index(name)], place, err_msg=name)
 
 
 def of_mediapipe(frame):
@@ -79,6 +75,7 @@ def test_a_network_of_a_kinect_takes_other_joints_mapped_and_centered(tmp_path, 
     classifier = Classifier(checkpoint)
     lines = [json.dumps(write(frame)).encode() for frame in clip]
     (tmp_path / "a.jsonl").write_bytes(b"\n".join(lines))
+    np.save(tmp_path / "a.npy", clip * (-1, -1, 1) if source == "mediapipe33" else clip)
     mapped = map_joints(clip, source, classifier.skeleton.name)[:, None]
     of_file = classifier.logits(trim_and_center(mapped), torch.Generator().manual_seed(1)).softmax(-1).numpy()
     live = LiveClassifier(classifier, window=30, samples=5)
@@ -86,6 +83,7 @@ def test_a_network_of_a_kinect_takes_other_joints_mapped_and_centered(tmp_path, 
     flags = ("--checkpoint", checkpoint, "--json")
     for words, given, p in (
         ((tmp_path / "a.jsonl",), None, of_file),
+        ((tmp_path / "a.npy", "--skeleton", source), None, of_file),
         (("--live", "--window", 30, "--samples", 5), lines, of_live),
     ):
         code, (line,), err = run(capsys, *words, *flags, lines=given)

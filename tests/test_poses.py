@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from clips.poses import LivePoses, fill_absent, is_folder_of_frames, read_poses
+from clips.frames import is_folder_of_frames
+from clips.poses import LivePoses, read_poses
 from clips.recordings import read_any
 from clips.tools import TOOLS, from_mediapipe
 from clips.tracking import LOST, assign_persons
@@ -22,6 +23,10 @@ def save(path, content):
     return path
 
 
+def as_lines(frames):
+    return "\n".join(map(json.dumps, frames))
+
+
 def instance(xy, score=0.5):
     """A person of MMPose."""
     return {"keypoints": np.asarray(xy, float).tolist(), "keypoint_scores": [score] * len(xy), "bbox": [[0, 0, 9, 9]]}
@@ -33,8 +38,7 @@ def mmpose(*frames):
 
 
 def ultralytics(x, y, **more):
-    keypoints = {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16}
-    return {"name": "person", "class": 0, "confidence": 0.9, "box": {}, "keypoints": keypoints} | more
+    return {"name": "person", "box": {}, "keypoints": {"x": [0.0] + [x] * 16, "y": [0.0] + [y] * 16}} | more
 
 
 # ---- one recording in the form of each tool
@@ -48,10 +52,7 @@ def test_every_tool_has_a_form():
 def test_a_recording_is_the_same_clip_in_the_form_of_each_tool(tmp_path, name):
     form = FORMS[name]
     clip, frames = record(form)
-    paths = [
-        save(tmp_path / "a.json", form.file(frames)),
-        save(tmp_path / "a.jsonl", "\n".join(map(json.dumps, frames))),
-    ]
+    paths = [save(tmp_path / "a.json", form.file(frames)), save(tmp_path / "a.jsonl", as_lines(frames))]
     for i, frame in enumerate(frames):
         save(tmp_path / "frames" / f"f_{i + 8}.json", frame)  # 8, 9, 10: not in the order of their names
     assert is_folder_of_frames(tmp_path / "frames") == (name != "MediaPipe lists")  # which may be clips as well
@@ -61,9 +62,9 @@ def test_a_recording_is_the_same_clip_in_the_form_of_each_tool(tmp_path, name):
         np.testing.assert_allclose(read.clip, clip, atol=1e-6)
     live = LivePoses(SIZE, **form.flags)
     assert live.update(None) is live.update([]) is live.update(form.frame(0, [])) is None
-    for t, frame in enumerate(frames):
+    for frame, wanted in zip(frames, clip, strict=True):
         one = live.update(frame)
-        np.testing.assert_allclose(one.clip, clip[t], atol=1e-6)
+        np.testing.assert_allclose(one.clip, wanted, atol=1e-6)
         assert (one.skeleton, one.axes) == (read.skeleton, read.axes)
 
 
@@ -73,10 +74,10 @@ def test_other_forms_of_the_same(tmp_path):
     joints[[0, 3], 1:] = [[[-0.25, 0.25, 1]], [[0, 0.25, 1]]]
     persons, frames = [ultralytics(160, 360), ultralytics(320, 360)], [0, 3]
     by_number = {f"frame_{i}": [person] for i, person in zip(frames, persons, strict=True)}
-    lines = [json.dumps(person) for person in (persons[0], None, None, persons[1])]
+    lines = as_lines((persons[0], None, None, persons[1]))
     small = [[ultralytics(0.25, 0.75)], [], None, [ultralytics(0.5, 0.75)]]
     texts = [json.dumps([person] if person else []) for person in (persons[0], None, None, persons[1])]
-    for content in (by_number | {"frame_1": []}, "\n".join(lines), small, texts):
+    for content in (by_number | {"frame_1": []}, lines, small, texts):
         read = read_poses(save(tmp_path / f"a.json{'l' * isinstance(content, str)}", content), SIZE)
         assert np.array_equal(read.clip[:, 0], joints) and "scores" in read.notes[0]
     person = [{"x": 0.1 * i * (i not in (23, 24)), "y": -0.25, "z": 0.0} for i in range(33)]
@@ -84,9 +85,6 @@ def test_other_forms_of_the_same(tmp_path):
     expected = read_poses(save(tmp_path / "b.json", [[person], None, [], [person]])).clip
     for frame in (person, {"landmark": person}, {"pose_world_landmarks": {"landmark": person}}):
         assert np.array_equal(read_poses(save(tmp_path / "b.json", [frame, None, [], frame])).clip, expected)
-    np.save(tmp_path / "a.npy", [[[joint[axis] for axis in "xyz"] for joint in person]])
-    read = read_any(tmp_path / "a.npy", "kinect_v2")  # 33 joints are none of Kinect's
-    assert np.allclose(read.clip[0, 0], expected[0, 0]) and read.skeleton == "mediapipe33"
     assert expected[0, 0, 1].tolist() == pytest.approx([-0.1, 0.25, 0])  # Kinect's axes
     assert np.linalg.det(from_mediapipe(np.eye(33, 3))[:3]) == 1  # a rotation: left stays left
 
@@ -108,48 +106,6 @@ def test_a_list_of_persons_is_of_frames_or_one_frame(tmp_path):
         shape([5, 6, 5])
 
 
-def test_the_axes_of_an_array_are_those_that_fit_or_are_asked_for(tmp_path):
-    clip = np.random.default_rng(0).normal(size=(24, 2, 25, 3)).astype(np.float32)
-    for order, axes, notes in (
-        ((0, 1, 2, 3), None, 0),
-        ((3, 0, 2, 1), None, 1),  # C, T, V, M of ST-GCN
-        ((1, 0, 2, 3), "MTVC", 0),  # pyskl's
-        ((2, 3, 0, 1), "VCTM", 0),
-    ):
-        np.save(tmp_path / "a.npy", clip.transpose(order))
-        read = read_any(tmp_path / "a.npy", "kinect_v2", axes=axes)
-        assert np.array_equal(read.clip, clip) and len(read.notes) == notes
-    np.save(tmp_path / "a.npy", clip.transpose(1, 0, 2, 3))
-    with pytest.raises(UserError, match="2 frames of 24 persons: .*MTVC"):
-        read_any(tmp_path / "a.npy", "kinect_v2")
-
-
-def test_joints_of_a_2d_skeleton_are_said_to_have_scores(tmp_path):
-    clip = np.random.default_rng(0).uniform(0, 0.5, (24, 17, 3))
-    np.save(tmp_path / "a.npy", clip)
-    assert "score" in read_any(tmp_path / "a.npy", "coco17").notes[0]
-    np.save(tmp_path / "a.npy", clip * [1, 4, 1])  # a person two pictures high: metres
-    with pytest.raises(UserError, match="3D"):
-        read_any(tmp_path / "a.npy", "coco17")
-
-
-def test_absent_joints_by_hand(tmp_path):
-    """Joint 1 hangs on 0, and 2 on 1 (of h36m17). Person 2 is there in frame 1 only."""
-    clip = np.zeros((4, 2, 17, 3), np.float32)
-    clip[:3, 0] = np.arange(17)[:, None] + np.arange(1, 4)[:, None, None]
-    clip[1, 1] = 7
-    wanted, hidden = clip.copy(), clip.copy()
-    hidden[[0, 2], 0, 16] = hidden[1, 0, 4] = hidden[:3, 0, 2] = hidden[1, 1, 2] = np.nan
-    wanted[:3, 0, 16], wanted[:3, 0, 2], wanted[1, 1, 2] = wanted[1, 0, 16], wanted[:3, 0, 1], 7
-    filled = fill_absent(hidden, "h36m17")
-    assert np.array_equal(filled, wanted) and filled.dtype == np.float32
-    assert not fill_absent(hidden, "coco17")[:, 0, 2].any()
-    np.save(tmp_path / "a.npy", hidden * 0.1)
-    assert np.allclose(read_any(tmp_path / "a.npy", "h36m17", nan="absent").clip, wanted * 0.1)
-    with pytest.raises(UserError, match="--nan absent"):
-        read_any(tmp_path / "a.npy", "h36m17")
-
-
 def test_identities_that_are_not_unique_are_not_used(tmp_path):
     a, b = walk(150, 10), walk(450, -10)
     frames = [[instance(xy) | {"track_id": 0} for xy in (a[i], b[i])] for i in range(30)]
@@ -157,37 +113,45 @@ def test_identities_that_are_not_unique_are_not_used(tmp_path):
     assert "track_id" in read.notes[0] and (read.clip[..., 2] > 0).all()
 
 
-def test_a_folder_of_recordings_is_no_folder_of_frames(tmp_path):
-    for name, content in (("clips", mmpose([FIGURE + 300])), ("nucla", {"skeletons": [], "label": 1})):
-        save(tmp_path / name / "a_0.json", content), save(tmp_path / name / "a_1.json", content)
-        assert not is_folder_of_frames(tmp_path / name)
+@pytest.mark.parametrize("content", [mmpose([FIGURE + 300]), {"skeletons": [], "label": 1}], ids=["clips", "N-UCLA"])
+def test_a_folder_of_recordings_is_no_folder_of_frames(tmp_path, content):
+    save(tmp_path / "a_0.json", content), save(tmp_path / "a_1.json", content)
+    assert not is_folder_of_frames(tmp_path)
 
 
 # ---- persons, in a file and live
 
 
 def walk(start, speed, frames=30, y=240):
-    """A person who walks along x: (frames, 17, 2) pixels."""
-    centre = np.stack([start + speed * np.arange(frames), np.full(frames, y)], axis=1)
-    return FIGURE + centre[:, None]
+    """A person who walks along x: a list of (17, 2) pixels."""
+    return [FIGURE + [start + speed * i, y] for i in range(frames)]
 
 
-def tracked(tmp_path, frames, persons=2):
-    """The clip of these frames in pixels, (frames, persons, 17, 2), read from a file."""
-    clip = read_poses(save(tmp_path / "a.json", mmpose(*frames)), SIZE, persons).clip
+def in_pixels(clip):
     return np.where(clip[..., 2:] > 0, (clip[..., :2] + 0.5) * SIZE, 0)
 
 
-def tracked_live(_, frames, persons=2):
+def tracked(tmp_path, frames):
+    """The clip of these frames in pixels, (frames, 2, 17, 2), read from a file."""
+    return in_pixels(read_poses(save(tmp_path / "a.json", mmpose(*frames)), SIZE).clip)
+
+
+def tracked_live(_, frames):
     """The same of frames that arrive one after another."""
-    live, clip = LivePoses(SIZE, persons), np.zeros((len(frames), persons, 17, 2))
-    for i, frame in enumerate(mmpose(*frames)):
-        if (found := live.update(frame)) is not None:
-            clip[i] = np.where(found.clip[..., 2:] > 0, (found.clip[..., :2] + 0.5) * SIZE, 0)
-    return clip
+    live = LivePoses(SIZE)
+    return in_pixels(np.array([live.update(frame).clip for frame in mmpose(*frames)]))
 
 
 both_ways = pytest.mark.parametrize("track", [tracked, tracked_live])
+
+
+def check(clip, frames, *persons):
+    """Whether each person keeps a place: that of the first frame; empty where the frames lack the person."""
+    for person in persons:
+        there = np.array([any(one is shown for shown in frame) for one, frame in zip(person, frames, strict=True)])
+        place = np.isclose(clip[0], person[0], atol=1e-3).all(axis=(1, 2)).argmax()
+        np.testing.assert_allclose(clip[there, place], np.array(person)[there], atol=1e-3)
+        assert not clip[~there, place].any()
 
 
 @both_ways
@@ -196,11 +160,7 @@ def test_persons_who_cross_keep_their_places(tmp_path, track, hidden):
     """They are listed in a changing order, meet at frame 15, and for some frames there only one of them is found."""
     a, b = walk(150, 10), walk(450, -10)
     frames = [[a[i]] if i in hidden else [a[i], b[i]][:: 1 if i % 3 else -1] for i in range(30)]
-    clip, there = track(tmp_path, frames), np.array([len(frame) == 2 for frame in frames])
-    one, other = (0, 1) if np.allclose(clip[0, 0], a[0], atol=1e-3) else (1, 0)
-    np.testing.assert_allclose(clip[:, one], a, atol=1e-3)
-    np.testing.assert_allclose(clip[there, other], b[there], atol=1e-3)
-    assert not clip[~there, other].any()
+    check(track(tmp_path, frames), frames, a, b)
 
 
 @both_ways
@@ -209,10 +169,7 @@ def test_a_person_who_leaves_and_returns_keeps_the_place(tmp_path, track, away):
     """After 5 frames the track is continued; after 25 it is a new one, in the place that is free."""
     a, b = walk(100, 1, 50), walk(500, 1, 50)
     frames = [[a[i]] if 10 <= i < 10 + away else [a[i], b[i]] for i in range(50)]
-    clip, there = track(tmp_path, frames), np.array([len(frame) == 2 for frame in frames])
-    np.testing.assert_allclose(clip[:, 0], a, atol=1e-3)
-    np.testing.assert_allclose(clip[there, 1], b[there], atol=1e-3)
-    assert not clip[~there, 1].any()
+    check(track(tmp_path, frames), frames, a, b)
 
 
 def test_a_newcomer_takes_no_place_that_may_be_needed(tmp_path):
@@ -220,18 +177,15 @@ def test_a_newcomer_takes_no_place_that_may_be_needed(tmp_path):
     a, b, c = walk(100, 1, 60), walk(300, 1, 60), walk(500, 1, 60)
     for away in (5, 25):
         frames = [[a[i], *[b[i]] * (not 10 <= i < 10 + away), *[c[i]] * (i >= 12)] for i in range(60)]
-        clip = tracked_live(tmp_path, frames)
-        np.testing.assert_allclose(clip[:, 0], a, atol=1e-3)
-        np.testing.assert_allclose(clip[:10, 1], b[:10], atol=1e-3)
         after, then = (c, 10 + LOST) if away > LOST else (b, 10 + away)
-        np.testing.assert_allclose(clip[then:, 1], after[then:], atol=1e-3)
-        assert not clip[10:then, 1].any()
+        expected = np.stack([a, [*b[:10], *[np.zeros((17, 2))] * (then - 10), *after[then:]]], axis=1)
+        np.testing.assert_allclose(tracked_live(tmp_path, frames), expected, atol=1e-3)
 
 
 def test_those_seen_most_are_kept(tmp_path):
     a, b, passer_by = walk(100, 1), walk(300, 1), walk(500, 1)
     clip = tracked(tmp_path, [[passer_by[i], b[i], a[i]][0 if 10 <= i < 20 else 1 :] for i in range(30)])
-    assert sorted(clip[0, :, 0, 0].tolist()) == pytest.approx([a[0, 0, 0], b[0, 0, 0]], abs=1e-3)
+    assert sorted(clip[0, :, 0, 0].tolist()) == pytest.approx([a[0][0, 0], b[0][0, 0]], abs=1e-3)
     assert np.abs(np.diff(clip[..., 0, 0], axis=0)).max() < 2
 
 
@@ -244,19 +198,18 @@ def test_joints_that_are_not_seen_do_not_count():
 
 def test_a_live_frame_that_is_refused_changes_nothing():
     live, other = LivePoses(SIZE), LivePoses(SIZE)
-    frame = {"instances": [instance(walk(150, 10)[0]), instance(walk(450, -10)[0])]}
-    live.update(frame), other.update(frame)
+    first, second = ([instance(FIGURE + [x, 240]) for x in places] for places in ((150, 450), (440, 160)))
+    live.update(first), other.update(first)
     for wrong in {"people": [{"pose_keypoints_2d": [9] * 54}]}, {"a": 1}, [instance(FIGURE + 3000)]:
         with pytest.raises(ValueError):
             live.update(wrong)
-    frame["instances"].reverse()
-    assert live.frames == 1 and np.array_equal(live.update(frame).clip, other.update(frame).clip)
+    assert live.frames == 1 and np.array_equal(live.update(second).clip, other.update(second).clip)
 
 
 # ---- bad files
 
 PERSON = instance(FIGURE + 300)
-WRONG = {
+WRONG = {  # files or one file, and a keyword
     "words": ("words", "JSON"),
     "nan": (json.dumps(mmpose([FIGURE * np.nan])), "finite"),
     "joints": ([{"instances": [instance(np.ones((134, 2)))]}], "134 joints"),
@@ -265,20 +218,18 @@ WRONG = {
     "a frame twice": ([{"frame_id": 1, "instances": [PERSON]}] * 2, "frame_id"),
     "not in the picture": (mmpose([FIGURE + 3000]), "640 x 480"),
     "picture landmarks": ([[{"x": 0.5, "y": 0.5, "z": 0}] * 33], "pose_world_landmarks"),
+    "pixels": (mmpose([FIGURE + 300]), "--size"),
+    "a bad line": ("[]\n[", "line 2"),
+    "a frame in two files": (None, "frame 1"),
 }
 
 
-@pytest.mark.parametrize("content, keyword", WRONG.values(), ids=WRONG)
-def test_bad_files_are_one_line(tmp_path, content, keyword):
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_files_are_one_line(tmp_path, name):
+    content, keyword = WRONG[name]
+    path = tmp_path / ("frames" if content is None else "a.jsonl" if "line" in keyword else "a.json")
+    for file in (path,) if content is not None else (path / "walk_1.json", path / "run_01.json"):
+        save(file, content or [])
     with pytest.raises(UserError, match=keyword) as error:
-        read_poses(save(tmp_path / "a.json", content), SIZE)
-    assert str(error.value).startswith(f"{tmp_path / 'a.json'}: ") and "\n" not in str(error.value)
-
-
-def test_other_bad_input(tmp_path):
-    save(tmp_path / "a.json", mmpose([FIGURE + 300]))
-    for name, content in (("a.jsonl", "[]\n["), ("frames/walk_1.json", []), ("frames/run_01.json", [])):
-        save(tmp_path / name, content)
-    for name, keyword in (("a.json", "--size"), ("a.jsonl", "line 2"), ("frames", "frame 1")):
-        with pytest.raises(UserError, match=keyword):
-            read_poses(tmp_path / name)
+        read_poses(path, None if keyword == "--size" else SIZE)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)

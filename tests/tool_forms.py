@@ -6,12 +6,12 @@ import numpy as np
 
 from clips.skeletons import SKELETONS
 
-SIZE = (640, 480)
+SIZE, XYS = (640, 480), ("x", "y", "visible")
 
 
 class Form(NamedTuple):
     skeleton: str
-    person: object  # (joints, 3) and a number from 0 -> as the tool writes them
+    person: str  # of PERSONS
     frame: object  # number of the frame, persons
     file: object = list  # frames
     has_identities: bool = True
@@ -20,49 +20,27 @@ class Form(NamedTuple):
     turn: object = lambda clip: clip  # from metres in Kinect's axes to the tool's
 
 
-def openpose(v, i):
-    return {"person_id": [i], "pose_keypoints_2d": v.ravel().tolist()}
-
-
-def of_mmpose(v, i):
-    return {"keypoints": v[:, :2].tolist(), "keypoint_scores": v[:, 2].tolist(), "track_id": i}
-
-
-def lifted(v, i):
-    return {"keypoints": v.tolist(), "keypoint_scores": [1.0] * len(v), "track_id": i}
-
-
-def of_ultralytics(v, i):
-    return {"keypoints": dict(zip(("x", "y", "visible"), v.T.tolist(), strict=True)), "track_id": i}
-
-
-def kinetics(v, i):
-    return {"pose": (v[:, :2] / SIZE).ravel().tolist(), "score": v[:, 2].tolist()}
-
-
-def mediapipe(v, i):
-    return [{"x": x, "y": y, "z": z, "visibility": 0.9} for x, y, z in v.tolist()]
-
-
-def azure(v, i):
-    return {"body_id": i, "joint_positions": v.tolist()}
-
-
-def zed(v, i):
-    return {"id": i, "keypoint": v.tolist(), "keypoint_confidence": [90.0] * len(v)}
-
-
-def alphapose(v, i):
-    return {"category_id": 1, "keypoints": v.ravel().tolist(), "score": 2.5, "idx": [[float(i)]]}
-
-
-def images(i, people):
-    return [{"image_id": f"{i}.jpg"} | person for person in people]
+PERSONS = {  # as the tools write joints, (joints, 3), and a number
+    "openpose": lambda v, i: {"person_id": [i], "pose_keypoints_2d": v.ravel().tolist()},
+    "mmpose": lambda v, i: {"keypoints": v[:, :2].tolist(), "keypoint_scores": v[:, 2].tolist(), "track_id": i},
+    "lifted": lambda v, i: {"keypoints": v.tolist(), "keypoint_scores": [1.0] * len(v), "track_id": i},
+    "ultralytics": lambda v, i: {
+        "keypoints": dict(zip(("x", "y", "visible"), v.T.tolist(), strict=True)),
+        "track_id": i,
+    },
+    "kinetics": lambda v, i: {"pose": (v[:, :2] / SIZE).ravel().tolist(), "score": v[:, 2].tolist()},
+    "mediapipe": lambda v, i: [{"x": x, "y": y, "z": z, "visibility": 0.9} for x, y, z in v.tolist()],
+    "azure": lambda v, i: {"body_id": i, "joint_positions": v.tolist()},
+    "zed": lambda v, i: {"id": i, "keypoint": v.tolist(), "keypoint_confidence": [90.0] * len(v)},
+    "alphapose": lambda v, i: {"category_id": 1, "keypoints": v.ravel().tolist(), "score": 2.5, "idx": [[float(i)]]},
+    "cmu": lambda v, i: {"joints": v.ravel().tolist()},
+    "open": lambda v, i: {"person_id": [-1], "pose_keypoints_2d": v.ravel().tolist()},
+}
 
 
 def under(*keys):
-    """A frame with its persons under these keys."""
-    return lambda i, people: {"frame_id": i, "frame_index": i} | dict.fromkeys(keys, people)
+    """A frame with its persons under these keys; without keys, a list of them."""
+    return lambda i, people: {"frame_id": i, "frame_index": i} | dict.fromkeys(keys, people) if keys else people
 
 
 def by(name):
@@ -70,8 +48,8 @@ def by(name):
     return lambda frames: {name(i): frame for i, frame in enumerate(frames)}
 
 
-def listed(i, people):
-    return people
+def images(i, people):
+    return [{"image_id": f"{i}.jpg"} | person for person in people]
 
 
 COCO = {"frame": under("instances"), "file": lambda frames: {"meta_info": {}, "instance_info": frames}}
@@ -79,35 +57,29 @@ HALPE = {"frame": images, "file": lambda frames: sum(frames, [])}
 PICTURES = {"file": by("{}.jpg".format), "has_identities": False}
 TIMES = {"frame": under("body_list"), "file": by(lambda i: str(1693920934572 + 33 * i))}
 LANDMARKS = {"has_identities": False, "turn": lambda clip: clip * [-1, -1, 1]}
+AZURE = {"file": lambda frames: {"frames": frames}, "turn": lambda clip: clip * [-1000, -1000, 1000]}
+Z_UP = {"flags": {"up": "z"}, "turn": lambda clip: clip[..., [0, 2, 1]] * [1, -1, 1]}
 FORMS = {
-    "OpenPose COCO": Form("openpose18", openpose, under("people")),
-    "OpenPose BODY_25": Form("openpose25", openpose, under("people")),
-    "MMPose": Form("coco17", of_mmpose, under("instances")),
-    "MMPose demo": Form("coco17", of_mmpose, **COCO),
-    "COCO-WholeBody": Form("coco17", of_mmpose, **COCO, joints=133),
-    "Ultralytics": Form("coco17", of_ultralytics, listed),
-    "AlphaPose": Form("coco17", alphapose, **HALPE),
-    "AlphaPose Halpe-26": Form("coco17", alphapose, **HALPE, joints=26),
-    "AlphaPose Halpe-136": Form("coco17", alphapose, **HALPE, joints=136),
-    "AlphaPose cmu": Form("openpose18", lambda v, i: {"joints": v.ravel().tolist()}, under("bodies"), **PICTURES),
-    "AlphaPose open": Form("openpose18", lambda v, i: openpose(v, -1), under("people"), **PICTURES),
-    "Kinetics-Skeleton": Form("openpose18", kinetics, under("skeleton"), lambda frames: {"data": frames}, False),
-    "MediaPipe Tasks": Form("mediapipe33", mediapipe, under("pose_landmarks", "pose_world_landmarks"), **LANDMARKS),
-    "MediaPipe JS": Form("mediapipe33", mediapipe, under("landmarks", "worldLandmarks"), **LANDMARKS),
-    "MediaPipe lists": Form("mediapipe33", mediapipe, listed, **LANDMARKS),
-    "Azure Kinect": Form(
-        "azure_kinect",
-        azure,
-        under("bodies"),
-        lambda frames: {"frames": frames},
-        turn=lambda clip: clip * [-1000, -1000, 1000],
-    ),
-    "ZED BODY_18": Form("zed18", zed, **TIMES),
-    "ZED BODY_34": Form("zed34", zed, **TIMES, flags={"scale": 0.001}, turn=lambda clip: clip * 1000),
-    "ZED BODY_38": Form("zed38", zed, **TIMES, flags={"up": "-y"}, turn=lambda clip: clip * [-1, -1, 1]),
-    "MMPose 3D": Form(
-        "h36m17", lifted, under("instances"), flags={"up": "z"}, turn=lambda clip: clip[..., [0, 2, 1]] * [1, -1, 1]
-    ),
+    "OpenPose COCO": Form("openpose18", "openpose", under("people")),
+    "OpenPose BODY_25": Form("openpose25", "openpose", under("people")),
+    "MMPose": Form("coco17", "mmpose", under("instances")),
+    "MMPose demo": Form("coco17", "mmpose", **COCO),
+    "COCO-WholeBody": Form("coco17", "mmpose", **COCO, joints=133),
+    "Ultralytics": Form("coco17", "ultralytics", under()),
+    "AlphaPose": Form("coco17", "alphapose", **HALPE),
+    "AlphaPose Halpe-26": Form("coco17", "alphapose", **HALPE, joints=26),
+    "AlphaPose Halpe-136": Form("coco17", "alphapose", **HALPE, joints=136),
+    "AlphaPose cmu": Form("openpose18", "cmu", under("bodies"), **PICTURES),
+    "AlphaPose open": Form("openpose18", "open", under("people"), **PICTURES),
+    "Kinetics-Skeleton": Form("openpose18", "kinetics", under("skeleton"), lambda frames: {"data": frames}, False),
+    "MediaPipe Tasks": Form("mediapipe33", "mediapipe", under("pose_landmarks", "pose_world_landmarks"), **LANDMARKS),
+    "MediaPipe JS": Form("mediapipe33", "mediapipe", under("landmarks", "worldLandmarks"), **LANDMARKS),
+    "MediaPipe lists": Form("mediapipe33", "mediapipe", under(), **LANDMARKS),
+    "Azure Kinect": Form("azure_kinect", "azure", under("bodies"), **AZURE),
+    "ZED BODY_18": Form("zed18", "zed", **TIMES),
+    "ZED BODY_34": Form("zed34", "zed", **TIMES, flags={"scale": 0.001}, turn=lambda clip: clip * 1000),
+    "ZED BODY_38": Form("zed38", "zed", **TIMES, flags={"up": "-y"}, turn=lambda clip: clip * [-1, -1, 1]),
+    "MMPose 3D": Form("h36m17", "lifted", under("instances"), **Z_UP),
 }
 
 
@@ -126,10 +98,9 @@ def record(form, frames=12):
     elif form.skeleton == "mediapipe33":
         clip -= clip[:, :, 23:25].mean(axis=2, keepdims=True)
     clip[:3, 1] = 0
-    written = form.turn(clip)
-    people = [
-        [form.person(written[t, i], i) for i in ((0, 1), (1, 0))[t % 2] if clip[t, i].any()] for t in range(frames)
-    ]
+    written, write = form.turn(clip), PERSONS[form.person]
+    orders = [((0, 1), (1, 0))[t % 2] for t in range(frames)]
+    people = [[write(written[t, i], i) for i in order if clip[t, i].any()] for t, order in enumerate(orders)]
     if skeleton.is_2d:
         clip[clip.any(axis=(2, 3))] -= [320, 240, 0]
         clip /= [640, 480, 1]
