@@ -31,8 +31,8 @@ import util
 from benchmark import CLASSES, SILENT, in_turns, make_trainer, testing, training
 from clips.skeletons import KINECT_V2
 from engine import answers, distributed
-from engine.distributed import training_step
 from engine.config import RECIPES
+from engine.distributed import training_step
 from engine.graphed import graph_step
 from engine.logs import provenance
 from make_ntu_like import lengths
