@@ -127,7 +127,6 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
         (["walk.npy", "--split", "train"], "--split"),
         (["walk.npy", "--device", "cpu", "--checkpoint", "ntu.pth"], "--device"),
         (["walk.npy", "--skeleton", "kinect_v2", "--seed", "2"], "--seed"),
-        (["walk.npy", "--skeleton", "kinect_v2", "--checkpoint", "ntu.pth"], "--skeleton"),
         (["--dataset", "toy.h5", "--up", "z"], "--up"),
     ],
 )

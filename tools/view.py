@@ -27,7 +27,7 @@ from clips import recordings
 from clips.h5 import SPLITS
 from clips.poses import Poses
 from clips.recordings import find_recordings, flags_of, read_any
-from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file, unknown_skeleton
+from clips.skeletons import known_skeleton, unknown_skeleton
 from common import Notes, add_dataset, named_or_own, path_of, read_each
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
@@ -180,7 +180,7 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
 def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
     classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), Notes(), []
-    known = named_or_own(classifier.skeleton) if classifier else args.skeleton or "unknown"
+    known = named_or_own(classifier.skeleton) if classifier else "unknown"
     sources = {path: source for source in args.files for path in find_recordings(source)}
 
     def read(path):
@@ -246,9 +246,6 @@ def view_dataset(args, data):
 
 
 def parse_args(argv=None):
-    def own_skeleton(text):
-        return text if text in SKELETONS else read_skeleton_file(text)
-
     parser = arguments.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
@@ -258,16 +255,12 @@ def parse_args(argv=None):
     add("--clips", type=arguments.positive_int, default=200, help="most clips in the page (%(default)s)")
     add("--window", type=arguments.positive_int, help="frames around a moment (about a training clip's length)")
     add("--fps", type=arguments.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
-    skeleton = f"of an .npy: {', '.join(SKELETONS)}, or a .json of your own"
-    add("--skeleton", type=arguments.argument_type(own_skeleton), metavar="SKELETON", help=skeleton)
     recordings.add_arguments(parser)
     args = parser.parse_args(argv)
     if len(args.files) == 1 and args.files[0].suffix in (".h5", ".hdf5") and not args.dataset:
         args.dataset, args.files = str(args.files[0]), []
     if bool(args.files) == bool(args.dataset):
         parser.error("give recordings, or a --dataset")
-    if args.skeleton and args.checkpoint:
-        parser.error("--skeleton: that of the checkpoint is taken")
     needed = dict.fromkeys(OF_FILES, "recordings") if args.dataset else dict.fromkeys(OF_DATASETS, "a --dataset")
     needed |= {} if args.dataset or args.checkpoint else dict.fromkeys(OF_NETWORKS, "a --checkpoint")
     for flag, what in needed.items():
