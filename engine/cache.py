@@ -1,6 +1,5 @@
 """main.py --cache: packed clips beside their h5, `<name>.packed.pt`, mapped into memory the next time."""
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -9,6 +8,7 @@ from clips.skeletons import read_skeleton
 from data import Clips, as_ranges
 from safe.files import state_of
 from safe.progress import note
+from safe.torch_files import read_torch_file
 from util import atomic_write
 
 VERSION = 6  # of what is in a cache
@@ -36,7 +36,7 @@ def read_cached(path):
 def read(packed, state):
     """The clips of a cache; None if there is none, or it is damaged, or was made from another state of the h5."""
     try:
-        content = torch.load(packed, mmap=True, weights_only=True)  # copy-on-write
+        content = read_torch_file(packed, mapped=True)
         if content["state"] != state:
             return None
         frames, length, label, resplits = (content[name] for name in ARRAYS)
@@ -48,6 +48,6 @@ def read(packed, state):
         whole = (length >= 0).all() and len(frames) == length.sum() + 1 and len(label) == len(length)
         if not whole or ((label < 0) | (label >= len(header["class_names"]))).any():
             return None
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError):
+    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError):
         return None
     return Clips(frames, length.cumsum(0) - length, length, label, splits, **header, resplits=resplits)

@@ -25,10 +25,10 @@ def read_members(source, name, example):
                 archive = zipfile.ZipFile(regular(source))
         except zipfile.BadZipFile:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
-        found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
-        for info in archive.infolist():
-            if info.file_size > LARGEST:
-                raise UserError(f"{source}: {shorten(info.filename)} in it is larger than {LARGEST >> 20} MB")
+        parts = archive.infolist()
+        if large := [part.filename for part in parts if part.file_size > LARGEST]:
+            raise UserError(f"{source}: {shorten(large[0])} in it is larger than {LARGEST >> 20} MB")
+        found = [(Path(part.filename), lambda part=part: archive.read(part)) for part in parts]
     found = sorted((path.name, path, read) for path, read in found if name.fullmatch(path.name))
     if not found:
         raise UserError(f"{source}: no clip named like {example} in it")
