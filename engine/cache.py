@@ -26,10 +26,10 @@ def read_cached(path):
     content = {name: getattr(clips, name) for name in (*ARRAYS, *HEADER)}
     content |= {"skeleton": clips.skeleton.to_attributes(), "sizes": [len(ids) for ids in clips.splits.values()]}
     try:
-        with atomic_write(packed) as part:
-            torch.save(content | {"state": state}, part)
-    except OSError as error:
-        note(f"{packed}: not written: {error.strerror}")
+        with atomic_write(packed) as part, open(part, "wb") as file:
+            torch.save(content | {"state": state}, file)
+    except (OSError, RuntimeError) as error:  # PyTorch's does not say why
+        note(f"{packed}: not written: {getattr(error, 'strerror', None) or 'is the disk full?'}")
     return clips
 
 

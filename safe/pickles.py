@@ -15,10 +15,14 @@ import numpy as np
 from util import UserError, regular, shorten
 
 
+class Refused(pickle.UnpicklingError):
+    """Names what is not allowed in a pickle."""
+
+
 def load(path):
     """The content of a pickle, of any protocol; arrays are objects with an attribute `array`.
 
-    Raises pickle.UnpicklingError that names what is not allowed, and any other exception for a damaged file.
+    Raises Refused, and any other exception for a damaged file.
     """
     with File(regular(path)) as file:
         return Unpickler(file, ALLOWED).load()
@@ -44,7 +48,7 @@ class File(io.BufferedReader):
 
     def read(self, n=-1):
         if n > self.size:
-            raise pickle.UnpicklingError("it ends too early")
+            raise Refused("it ends too early")
         return super().read(n)
 
 
@@ -57,7 +61,7 @@ def show(value):
 class _Dtype:
     def __init__(self, code, *_):
         if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1|U[0-9]{1,4}", code):
-            raise pickle.UnpicklingError(f"a NumPy array of type {show(code)}")
+            raise Refused(f"a NumPy array of type {show(code)}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state):
@@ -88,16 +92,16 @@ def _scalar(dtype, data):
 
 def _encode(text, encoding):
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"a text encoded as {show(encoding)}")
+        raise Refused(f"a text encoded as {show(encoding)}")
     return text.encode(encoding)
 
 
 def _checked(keys):
     """Keys of a dict, or members of a set: texts and small whole numbers. The hash of a tuple that holds a tuple twice,
-    and so on, has no end, and those of large numbers may all be equal: UnpicklingError."""
+    and so on, has no end, and those of large numbers may all be equal."""
     for key in keys:
         if not (isinstance(key, str) or type(key) is int and abs(key) < 2**32):
-            raise pickle.UnpicklingError(f"a key {show(key)}")
+            raise Refused(f"a key {show(key)}")
     return keys
 
 
@@ -157,10 +161,10 @@ class Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as 
     def find_class(self, module, name):
         module = "builtins" if module == "__builtin__" else module  # as Python 2 calls it
         if (module, name) not in self.allowed:
-            raise pickle.UnpicklingError(f"it would run {module}.{name}")
+            raise Refused(f"it would run {module}.{name}")
         return self.allowed[module, name]
 
     def persistent_load(self, key):
         if not self.persistent:
-            raise pickle.UnpicklingError("it refers to objects outside the file")
+            raise Refused("it refers to objects outside the file")
         return self.persistent(key)

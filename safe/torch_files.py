@@ -2,7 +2,6 @@
 
 import io
 import mmap
-import pickle
 import struct
 import sys
 import zipfile
@@ -35,7 +34,7 @@ def read_torch_file(path, mapped=False):
     except Exception as error:  # a damaged file can make the reader raise anything
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
-        refused = isinstance(error, pickle.UnpicklingError)
+        refused = isinstance(error, pickles.Refused)
         why = readable(str(error)) if refused else "not written by torch.save, or damaged"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
@@ -44,10 +43,10 @@ def _read_zip(file, mapped):
     archive = zipfile.ZipFile(file)
     parts = {part.filename: part for part in archive.infolist()}
     if sum(part.file_size for part in parts.values()) > file.size:
-        raise pickle.UnpicklingError("its parts are larger than the file")
+        raise pickles.Refused("its parts are larger than the file")
     root = next(name for name in parts if name.endswith("/data.pkl")).removesuffix("data.pkl")
     if f"{root}byteorder" in parts and archive.read(f"{root}byteorder") != b"little":
-        raise pickle.UnpicklingError("written by a big-endian machine")
+        raise pickles.Refused("written by a big-endian machine")
     on_disk = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
 
     def read(key):
@@ -94,7 +93,7 @@ class _Storages:
         """The key of what a pickle refers to: ("storage", dtype, key, device, length, a view in very old files)."""
         kind, dtype, key, _, _, *view = entry
         if kind != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype) or any(view):
-            raise pickle.UnpicklingError("it refers to objects outside the file")
+            raise pickles.Refused("it refers to objects outside the file")
         self.dtypes[key] = dtype
         return key
 

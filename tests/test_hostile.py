@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 import struct
 import time
 import zipfile
@@ -14,9 +15,10 @@ import torch
 from clips import h5 as layout
 from clips.ntu import read_file
 from clips.poses import read_poses
-from clips.recordings import read_recording
+from clips.recordings import find_recordings, read_recording
 from conftest import JOINTS, write_toy
 from data import Clips
+from engine.cache import read_cached
 from engine.checkpoint import load_checkpoint
 from engine.classifier import read_class_names
 from engine.logs import read_log
@@ -56,6 +58,14 @@ def test_only_regular_files_are_opened(tmp_path):
     for name in ("device", "folder"):
         with pytest.raises(OSError, match=f"a {name}, not a file"):
             regular(tmp_path / name)
+
+
+def test_what_cannot_be_opened_hides_no_recording_beside_it(tmp_path):
+    (tmp_path / "dangling.json").symlink_to("none")
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    os.mkfifo(tmp_path / "fifo.json")
+    (tmp_path / "z.json").write_text('{"data": []}')
+    assert find_recordings(tmp_path) == sorted(tmp_path.iterdir())
 
 
 # ---- h5 files that lead elsewhere, or ask for memory
@@ -104,6 +114,17 @@ def test_an_h5_that_leads_elsewhere_or_asks_for_memory_is_refused(tmp_path, monk
 def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path):
     with pytest.raises(KeyError, match="ours"), open_h5(write_toy(tmp_path / "a.h5")):
         raise KeyError("ours")
+
+
+def test_a_cache_that_cannot_be_written_is_a_note(tmp_path, capsys):
+    path, (_, most) = write_toy(tmp_path / "a.h5"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, most))  # as a full disk
+    try:
+        clips = read_cached(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    err = capsys.readouterr().err
+    assert len(clips.label) == 74 and "a.packed.pt" in err and err.count("\n") == 1 and os.listdir(tmp_path) == ["a.h5"]
 
 
 # ---- pickles, also as the content of a checkpoint
