@@ -1,6 +1,6 @@
 """Reads pickles without running anything in them: NumPy arrays, numbers, text and containers, and nothing else.
 
-    content = load("ntu60_3danno.pkl")          # its arrays are `content[...].array`
+    content = read("ntu60_3danno.pkl", "clips")          # its arrays are `content[...].array`
 
 The classes here take the place of NumPy's own, which believe what a file says of memory.
 """
@@ -19,19 +19,14 @@ class Refused(pickle.UnpicklingError):
     """Names what is not allowed in a pickle."""
 
 
-def load(path):
+def read(path, of):
     """The content of a pickle, of any protocol; arrays are objects with an attribute `array`.
 
-    Raises Refused, and any other exception for a damaged file.
+    of: what the pickle is of. Raises UserError that names what is not allowed, or says that the file is damaged.
     """
-    with File(regular(path)) as file:
-        return Unpickler(file, ALLOWED).load()
-
-
-def read(path, of):
-    """As `load`, for a program. of: what the pickle is of. Raises UserError for what is wrong with the file."""
     try:
-        return load(path)
+        with File(regular(path)) as file:
+            return Unpickler(file, ALLOWED).load()
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
