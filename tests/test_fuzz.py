@@ -1,4 +1,4 @@
-"""The fuzzer finds nothing in some files of each kind, and would."""
+"""The fuzzer finds nothing in some files of each kind, and would; and what its readers do with what is no file."""
 
 import faulthandler
 import os
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import fuzz
+from clips.skipped import BadFile
 from util import UserError
 
 pytestmark = pytest.mark.slow
@@ -38,3 +39,11 @@ def test_the_fuzzer_finds_nothing_and_would(tmp_path, monkeypatch, capsys):
     assert fuzz.main(["--files", "8", "--keep", "found"]) == 1
     out = capsys.readouterr().out
     assert len(os.listdir("found")) == 8 and all(out.count(f": {what}") == 2 for what in FAULTS)
+
+
+def test_no_reader_waits_for_a_fifo(tmp_path):
+    every = fuzz.kinds(tmp_path)
+    for name in every.keys() - {"feed", "cache"}:  # that is standard input, and this is made anew
+        os.mkfifo(path := tmp_path / f"{name}{every[name].suffix}")
+        with pytest.raises((OSError, UserError, BadFile), match="a FIFO"):
+            every[name].read(path)
