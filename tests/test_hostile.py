@@ -23,6 +23,7 @@ from from_pyskl import read_pickle
 from model import SGN
 from safe.h5 import open_h5
 from safe.torch_files import copy_tensors
+from tools.video_to_skeleton import read_landmarks
 from util import UserError, readable, regular
 
 # ---- what is in the place of a file
@@ -33,8 +34,9 @@ def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "a folder").mkdir()
     os.mkfifo(tmp_path / "a FIFO")
     for path in tmp_path.iterdir():
-        with pytest.raises(OSError, match=f"{path.name}, not a file"):
-            regular(path)
+        for read in (regular, lambda path: next(read_landmarks(str(path)))):
+            with pytest.raises(OSError, match=f"{path.name}, not a file"):
+                read(path)
 
 
 def test_what_cannot_be_opened_hides_no_recording_beside_it(tmp_path):
