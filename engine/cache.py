@@ -11,7 +11,7 @@ from safe.progress import note
 from safe.torch_files import read_torch_file
 from util import atomic_write
 
-VERSION = 6  # of what is in a cache
+VERSION = 7  # of what is in a cache
 ARRAYS = ("frames", "length", "label", "resplits")
 HEADER = ("joints", "persons", "class_names", "protocol", "axes", "sha256", "origin")  # kept as they are
 
@@ -24,6 +24,8 @@ def read_cached(path):
         return clips
     clips = Clips.read(path)
     content = {name: getattr(clips, name) for name in (*ARRAYS, *HEADER)}
+    if clips.resplits is not None:
+        content["resplits"] = clips.resplits.long()  # the reader of torch files knows no uint8
     content |= {"skeleton": clips.skeleton.to_attributes(), "sizes": [len(ids) for ids in clips.splits.values()]}
     try:
         with atomic_write(packed) as part, open(part, "wb") as file:
@@ -40,6 +42,7 @@ def read(packed, state):
         if content["state"] != state:
             return None
         frames, length, label, resplits = (content[name] for name in ARRAYS)
+        resplits = None if resplits is None else resplits.byte()
         header = {name: content[name] for name in HEADER}
         if frames.dim() != 2 or frames.shape[1] != 3 * header["joints"]:  # or a skeleton of any size would be built
             return None
