@@ -57,7 +57,8 @@ from tools import predict
 from train import Trainer
 from util import UserError
 
-SECONDS, WAIT, MEMORY = 10, 100, 1024  # of the processor; by the clock, of one that waits; MiB
+SECONDS, WAIT = 10, 100  # of the processor; by the clock, of one that waits
+MEMORY = 2**30 if sys.platform == "darwin" else 2**20  # 1 GiB, in the system's unit
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
 ODD = [None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), "", "word", "a\nb", "\udcff"]
@@ -336,7 +337,7 @@ def make_input(rng, kind, path):
 
 def read_one(kind, path):
     """Reads a file: "read", "refused", or what is wrong with how it was read."""
-    before = peak_memory()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         found = kind.read(path)
         finite = not isinstance(found, np.ndarray | torch.Tensor) or np.isfinite(np.asarray(found)).all()
@@ -345,13 +346,8 @@ def read_one(kind, path):
         refused = isinstance(error, UserError | BadFile) or (isinstance(error, OSError) and error.filename)
         outcome = "refused" if refused else f"{type(error).__name__}: {util.shorten(error, 200)}"
         outcome += " in several lines" if refused and "\n" in str(error) else ""
-    taken = (peak_memory() - before) >> 20
-    return outcome if taken <= MEMORY else f"took {taken} MiB of memory, and was then: {outcome}"
-
-
-def peak_memory():
-    """The most memory that this process has had so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return outcome if taken <= MEMORY else f"took {taken} of memory, and was then: {outcome}"
 
 
 def read_some(name, kind, numbers, args, outcomes):

@@ -33,7 +33,7 @@ FAULTS = {
 
 def test_the_fuzzer_finds_nothing_and_would(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert fuzz.main(["--files", "180", "--keep", "found"]) == 0, capsys.readouterr().out
+    assert fuzz.main(["--files", "108", "--keep", "found"]) == 0, capsys.readouterr().out
     names = fuzz.kinds(tmp_path)["names"]
     monkeypatch.setattr(fuzz, "kinds", lambda _: {what: names._replace(read=read) for what, read in FAULTS.items()})
     assert fuzz.main(["--files", "8", "--keep", "found"]) == 1
