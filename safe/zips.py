@@ -8,7 +8,8 @@ from pathlib import Path
 from safe.progress import progress
 from util import UserError, name_file_in_errors, regular, shorten
 
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading one may raise
+# What reading one may raise; the last of one with a password, or of a version that is not implemented
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 LARGEST = 2**26  # bytes of a file in it; those of the data sets have less than one million
 
 
@@ -23,7 +24,7 @@ def read_members(source, name, example):
         try:
             with name_file_in_errors(source):
                 archive = zipfile.ZipFile(regular(source))
-        except zipfile.BadZipFile:
+        except DAMAGED_ZIP:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
         parts = archive.infolist()
         if large := [part.filename for part in parts if part.file_size > LARGEST]:

@@ -2,10 +2,12 @@
 
 import os
 import pickle
+import re
 import resource
 import struct
 import time
 import zipfile
+from contextlib import suppress
 
 import h5py
 import numpy as np
@@ -23,6 +25,7 @@ from from_pyskl import read_pickle
 from model import SGN
 from safe.h5 import open_h5
 from safe.torch_files import copy_tensors
+from safe.zips import read_members
 from tools.video_to_skeleton import read_landmarks
 from util import UserError, readable, regular
 
@@ -45,6 +48,17 @@ def test_what_cannot_be_opened_hides_no_recording_beside_it(tmp_path):
     os.mkfifo(tmp_path / "fifo.json")
     (tmp_path / "z.json").write_text('{"data": []}')
     assert find_recordings(tmp_path) == sorted(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mask", [1, 0x40, 0xFF])
+def test_whatever_byte_of_a_zip_is_changed_its_content_is_right_or_it_is_refused(tmp_path, mask):
+    with zipfile.ZipFile(path := tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a01_s01_e00_v01.json", b"{}" * 9)
+    data = path.read_bytes()
+    for i, byte in enumerate(data):
+        path.write_bytes(data[:i] + bytes([byte ^ mask]) + data[i + 1 :])
+        with suppress(UserError, OSError):
+            assert [content for _, content in read_members(path, re.compile(".*"), "a")] == [b"{}" * 9]
 
 
 # ---- h5 files that lead elsewhere, or ask for memory
