@@ -46,15 +46,12 @@ def _parse(text, line=None):
 
 
 def is_folder_of_frames(folder):
-    """Whether the .json files in a folder are the frames of one clip: by the first that can be read and has somebody.
-
-    OSError if the system cannot read it.
-    """
+    """Whether the .json files in a folder are frames of one clip: by the first that can be read and has somebody."""
     paths = sorted(folder.glob("*.json"))
     for path in paths if len(paths) > 1 else ():
         try:
             content = load_json(path)
-        except BadFile:  # which read_folder names, if the others are frames
+        except (BadFile, OSError):  # which read_folder names, if the others are frames
             continue
         if isinstance(content, list) and _name_pictures(content):
             return len({str(person["image_id"]) for person in content}) == 1

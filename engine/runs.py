@@ -109,7 +109,8 @@ def _side_by_side(runs, options, work, jobs):
     threads = max(1, available_cores() // jobs)
     # Read when a worker imports torch: without it, the threads of all would be as many as cores
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    yield from parallel_map(_in_worker, [(work, run, options, threads, i) for i, run in enumerate(runs)], jobs)
+    todo = [(work, run, options, threads, i) for i, run in enumerate(runs)]
+    yield from parallel_map(_in_worker, todo, jobs, "with --resume, and with fewer --jobs")
 
 
 def _in_worker(work, run, options, threads, position):

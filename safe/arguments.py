@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+from contextlib import suppress
 
 from util import readable, shorten
 
@@ -13,10 +14,12 @@ def did_you_mean(word, known):
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """argparse's, whose errors are one line, with the nearest flag for an unknown one. Shows the text as it is."""
+    """argparse's, whose errors are one line, with the nearest flag for an unknown one. Shows the text as it is.
+
+    elsewhere: {flag of another program: what there is in its place}.
+    """
 
     def __init__(self, *args, elsewhere=(), **kwargs):
-        """elsewhere: {flag of another program: what there is in its place}."""
         self.elsewhere = dict(elsewhere)
         kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False} | kwargs
         super().__init__(*args, **kwargs)
@@ -46,27 +49,23 @@ def argument_type(parse):
     return read
 
 
-def whole(low, high):
-    """An argparse type: a whole number from low to high."""
-    return _within(int, low, high, f"a whole number from {low:,} to {high:,}")
+def number(low, high, kind=float):
+    """An argparse type: a number from low to high, of that kind."""
 
-
-def number(low, high):
-    """An argparse type: a number from low to high, as a float."""
-    return _within(float, low, high, f"a number from {low:,g} to {high:,g}")
-
-
-def _within(kind, low, high, words):
     def read(text):
-        try:
+        with suppress(ValueError):
             value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:  # also of NaN
-            raise argparse.ArgumentTypeError(f"{shorten(readable(text))} is not {words}")
-        return value
+            if low <= value <= high:  # not of NaN
+                return value
+        words = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"{shorten(readable(text))} is not {words} from {low:,} to {high:,}")
 
     return read
+
+
+def whole(low, high):
+    """An argparse type: a whole number from low to high."""
+    return number(low, high, int)
 
 
 # A type for each kind of number. Beyond the bounds nothing useful happens, or memory ends

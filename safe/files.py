@@ -34,7 +34,10 @@ def exclusive_lock(path, wait=False):
                 raise UserError(f"{path.parent}: another run is writing there; wait for it, or stop it") from None
             except OSError as error:
                 print(f"{path}: no lock ({error.strerror}); start one run at a time", file=sys.stderr)
-            if fcntl and not _is_at(path, file):
+            try:
+                if fcntl and not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                    continue
+            except FileNotFoundError:
                 continue  # who had the lock has removed it: nobody else would find this file
             try:
                 yield
@@ -43,13 +46,6 @@ def exclusive_lock(path, wait=False):
                     for remove in (path.unlink, *(folder.rmdir for folder in made)):
                         remove()
             return
-
-
-def _is_at(path, file):
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), os.stat(path))
-    except FileNotFoundError:
-        return False
 
 
 def state_of(path):
@@ -65,15 +61,10 @@ def remove_stale_parts(folder, prefix=""):
     """
     own = re.compile(rf".*\.{re.escape(socket.gethostname())}\.(\d{{1,9}})\.part")
     for part in Path(folder).glob(f"{prefix}*.part"):
-        if (found := own.fullmatch(part.name)) and not _is_alive(int(found[1])):
-            part.unlink(missing_ok=True)
-
-
-def _is_alive(process):
-    if os.name != "posix":  # elsewhere os.kill would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except OSError as error:  # it may belong to somebody else
-        return not isinstance(error, ProcessLookupError)
-    return True
+        if os.name == "posix" and (found := own.fullmatch(part.name)):  # elsewhere os.kill would end the process
+            try:
+                os.kill(int(found[1]), 0)
+            except ProcessLookupError:
+                part.unlink(missing_ok=True)
+            except OSError:  # it is somebody else's
+                pass

@@ -20,20 +20,19 @@ def read_mats(files, variable):
         yield name, array
 
 
+_pool = cache(lambda: process_pool(1))
+
+
 def read_mat(name, content, *variables):
     """The arrays of numbers in the bytes of a .mat, or those of these names: {variable: array}. Raises UserError."""
     try:
-        return submit(_pool(), load, name, content, *variables).result()
+        return submit(_pool(), _load, name, content, variables).result()
     except BrokenProcessPool:
         _pool.cache_clear()
         raise UserError(f"{name}: cannot be read as a .mat (it crashes scipy's reader)") from None
 
 
-_pool = cache(lambda: process_pool(1))
-
-
-def load(name, content, *variables):
-    """As `read_mat`, in this process."""
+def _load(name, content, variables):
     import scipy.io
 
     try:

@@ -1,6 +1,6 @@
 """Reads pickles without running anything in them: NumPy arrays, numbers, text and containers, and nothing else.
 
-    content = load("ntu60_3danno.pkl")          # its arrays are `content[...].array`
+    content = read("ntu60_3danno.pkl", "clips")          # its arrays are `content[...].array`
 
 The classes here take the place of NumPy's own, which believe what a file says of memory.
 """
@@ -9,26 +9,24 @@ import io
 import os
 import pickle
 import re
-import struct
 
 import numpy as np
 
 from util import UserError, regular, shorten
 
 
-def load(path):
-    """The content of a pickle, of any protocol; arrays are objects with an attribute `array`.
-
-    Raises pickle.UnpicklingError that names what is not allowed, and any other exception for a damaged file.
-    """
-    with File(regular(path)) as file:
-        return Unpickler(file, ALLOWED).load()
+class Refused(pickle.UnpicklingError):
+    """Names what is not allowed in a pickle."""
 
 
 def read(path, of):
-    """As `load`, for a program. of: what the pickle is of. Raises UserError for what is wrong with the file."""
+    """The content of a pickle, of any protocol; arrays are objects with an attribute `array`.
+
+    of: what the pickle is of. Raises UserError that names what is not allowed, or says that the file is damaged.
+    """
     try:
-        return load(path)
+        with File(regular(path)) as file:
+            return Unpickler(file, ALLOWED).load()
     except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle can raise anything
@@ -45,7 +43,7 @@ class File(io.BufferedReader):
 
     def read(self, n=-1):
         if n > self.size:
-            raise pickle.UnpicklingError("it ends too early")
+            raise Refused("it ends too early")
         return super().read(n)
 
 
@@ -58,7 +56,7 @@ def show(value):
 class _Dtype:
     def __init__(self, code, *_):
         if not isinstance(code, str) or not re.fullmatch("[fiu][1248]|b1|U[0-9]{1,4}", code):
-            raise pickle.UnpicklingError(f"a NumPy array of type {show(code)}")
+            raise Refused(f"a NumPy array of type {show(code)}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state):
@@ -66,37 +64,31 @@ class _Dtype:
 
 
 class _Array:
-    def __init__(self, *_):
-        self.array = None
+    array = None
+
+    def __init__(self, *_):  # of protocols before 5: what it holds comes later
+        pass
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
-        self.array = _array(data, dtype, shape, "F" if fortran else "C")
+        self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if fortran else "C")
 
-
-def _array(data, dtype, shape, order="C"):
-    return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)  # ValueError if the sizes differ
-
-
-def _frombuffer(data, dtype, shape, order, axes=None):
-    holder = _Array()
-    holder.array = _array(data, dtype, shape, "C" if order == "K" else order)
-    holder.array = holder.array if axes is None else holder.array.transpose(axes)
-    return holder
+    @classmethod
+    def of(cls, data, dtype, shape, order, axes=None):
+        holder = cls()
+        holder.__setstate__((1, shape, dtype, order == "F", data))
+        holder.array = holder.array if axes is None else holder.array.transpose(axes)
+        return holder
 
 
 def _scalar(dtype, data):
     return np.frombuffer(data, dtype.dtype)[0].item()
 
 
-def _encode(text, encoding="latin1"):
+def _encode(text, encoding):
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"a text encoded as {show(encoding)}")
+        raise Refused(f"a text encoded as {show(encoding)}")
     return text.encode(encoding)
-
-
-def _bytes(data=b"", encoding="latin1"):
-    return _encode(data, encoding) if isinstance(data, str) else b"".join([data])  # bytes(n) would take memory
 
 
 def _checked(keys):
@@ -104,11 +96,11 @@ def _checked(keys):
     and so on, has no end, and those of large numbers may all be equal."""
     for key in keys:
         if not (isinstance(key, str) or type(key) is int and abs(key) < 2**32):
-            raise pickle.UnpicklingError(f"a key {show(key)}")
+            raise Refused(f"a key {show(key)}")
     return keys
 
 
-def _set(members=()):
+def _set(members):
     return set(_checked(list(members)))
 
 
@@ -122,18 +114,22 @@ NUMPY = {("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode, ("collectio
 NUMPY |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
 ALLOWED = NUMPY | {("numpy", "ndarray"): _Array, ("collections", "defaultdict"): lambda *_: {}}
 for core in ("numpy.core", "numpy._core"):
-    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.numeric", "_frombuffer"): _frombuffer}
-CONTAINERS = {kind.__name__: kind for kind in (list, tuple, complex)}
-CONTAINERS |= {"dict": _dict, "set": _set, "frozenset": _set, "bytes": _bytes, "bytearray": _bytes}
+    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.numeric", "_frombuffer"): _Array.of}
+# "bytes" is called for empty ones alone: with a number it would take memory
+CONTAINERS = {"list": list, "tuple": tuple, "dict": _dict, "set": _set, "frozenset": _set, "bytes": lambda: b""}
 ALLOWED |= {("builtins", name): kind for name, kind in CONTAINERS.items()}
 
 
-def _before(step, of_stack):
-    """A step of Unpickler that first checks keys: of what lies on the stack since the last mark, or without it."""
-    do = pickle._Unpickler.dispatch[step[0]]
+# Steps of an Unpickler that hash something, and where on the stack that lies
+HASHED = {pickle.DICT: slice(None, None, 2), pickle.SETITEMS: slice(None, None, 2), pickle.SETITEM: slice(-2, -1)}
+HASHED |= {pickle.ADDITEMS: slice(None), pickle.FROZENSET: slice(None)}
+
+
+def _checked_first(code):
+    do = pickle._Unpickler.dispatch[code[0]]
 
     def checked(unpickler):
-        _checked(unpickler.stack[of_stack])
+        _checked(unpickler.stack[HASHED[code]])
         do(unpickler)
 
     return checked
@@ -142,40 +138,28 @@ def _before(step, of_stack):
 class Unpickler(pickle._Unpickler):  # in Python: that in C takes memory for as many objects as a file claims to have
     """allowed: {(module, name): what takes its place}. persistent: a function of what a file names by an ID."""
 
-    dispatch = dict(pickle._Unpickler.dispatch)
-    for code in (pickle.DICT, pickle.SETITEMS):
-        dispatch[code[0]] = _before(code, slice(None, None, 2))
-    dispatch[pickle.SETITEM[0]] = _before(pickle.SETITEM, slice(-2, -1))
-    dispatch[pickle.ADDITEMS[0]] = _before(pickle.ADDITEMS, slice(None))
+    dispatch = pickle._Unpickler.dispatch | {code[0]: _checked_first(code) for code in HASHED}
+    # Bytes are read before memory is taken for them, and bytearrays after it
+    dispatch[pickle.BYTEARRAY8[0]] = pickle._Unpickler.load_binbytes8
 
     def __init__(self, file, allowed, persistent=None):
         super().__init__(file)
         self.allowed, self.persistent = allowed, persistent
-
-    def load_frozenset(self):
-        self.append(_set(self.pop_mark()))  # no member of another: sets have no hash
-
-    def load_bytearray(self):  # reads before it takes memory, and not after it as pickle does
-        (length,) = struct.unpack("<Q", self.read(8))
-        self.append(bytearray(self.read(length)))
 
     def load_build(self):
         state = self.stack.pop()
         if not isinstance(self.stack[-1], dict):  # the attributes of a dict are left out
             self.stack[-1].__setstate__(state)
 
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray
     dispatch[pickle.BUILD[0]] = load_build
 
     def find_class(self, module, name):
         module = "builtins" if module == "__builtin__" else module  # as Python 2 calls it
-        try:
-            return self.allowed[module, name]
-        except KeyError:
-            raise pickle.UnpicklingError(f"it would run {module}.{name}") from None
+        if (module, name) not in self.allowed:
+            raise Refused(f"it would run {module}.{name}")
+        return self.allowed[module, name]
 
     def persistent_load(self, key):
         if not self.persistent:
-            raise pickle.UnpicklingError("it refers to objects outside the file")
+            raise Refused("it refers to objects outside the file")
         return self.persistent(key)

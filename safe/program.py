@@ -12,10 +12,10 @@ from util import UserError, is_out_of_memory, readable, shorten
 
 @contextmanager
 def exit_on_error(reduce="the input"):
-    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line, no traceback.
+    """Wraps a program: a UserError, a full disk, no memory, Ctrl-C or SIGTERM ends it with one line on standard error.
 
-    reduce: what to make smaller when memory runs out. The line goes to standard error. Exit codes: 2 for bad input, no
-    memory, and files that cannot be read or written; 130 for Ctrl-C; 143 for SIGTERM.
+    reduce: what to make smaller when memory runs out. Exit codes: 2 for bad input, no memory, and files that cannot be
+    read or written; 130 for Ctrl-C; 143 for SIGTERM.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
     if signal.getsignal(signal.SIGINT) is _exit_at_once:
@@ -64,11 +64,8 @@ def handle_early_interrupt():
 
 
 def let_threads_sleep():
-    """Call before torch is imported, which then reads it: OpenMP's threads sleep soon while they wait.
-
-    By default they spin for milliseconds. On a busy machine that is on a core that another process needs, and a
-    training step takes several times as long (docs/performance.md).
-    """
+    """Call before torch is imported: OpenMP's threads then sleep soon while they wait. By default they spin, on a busy
+    machine on a core that another process needs: a step takes several times as long (docs/performance.md)."""
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
@@ -89,11 +86,10 @@ class _StandardError(io.FileIO):
 
 
 def prepare_streams():
-    """Makes the standard streams hold. A program, or a worker process, calls it before it does anything.
+    """Makes the standard streams hold, before a program or a worker does anything.
 
-    Closed streams become /dev/null; otherwise the next file that is opened would take their number, and get what
-    libraries write there. Characters that cannot be shown are escaped. What cannot be written to standard error, as
-    after a terminal has gone, is dropped.
+    Closed streams become /dev/null: the next file that is opened would take their number, and get what libraries write
+    there. Characters that cannot be shown are escaped. What cannot be written to standard error is dropped.
     """
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)

@@ -1,85 +1,81 @@
 """Reads and writes files of torch.save: tensors and plain values, of which nothing is run and nothing is believed."""
 
 import io
-import pickle
+import mmap
+import struct
 import sys
 import zipfile
-from typing import NamedTuple
+from collections import namedtuple
 
 import torch
 
 from safe import pickles
 from util import UserError, atomic_write, is_out_of_memory, readable, regular, shorten
 
-TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64)  # of tensors
-DTYPES = dict(zip(("Float", "Double", "Half", "BFloat16", "Long"), TYPES, strict=True)) | {
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexFloat": torch.complex64,
-    "ComplexDouble": torch.complex128,
-}
+READ = {"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16}
+READ["Long"] = torch.int64
+OTHERS = {"Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool}
+OTHERS |= {"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128}
 MAGIC = 0x1950A86A20F9469CFC6C  # of files before PyTorch 1.6
 
 
-def read_torch_file(path):
+def read_torch_file(path, mapped=False):
     """What torch.load gives for tensors and plain values, on the CPU. Anything else in the file is refused: UserError.
 
-    Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of one of
-    TYPES becomes None.
+    Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of a type of
+    READ becomes None. mapped: large tensors are read from the disk as they are needed, their bits not tested.
     """
     try:
         with pickles.File(regular(path)) as file:
-            return _read_zip(file) if zipfile.is_zipfile(file) else _read_old(file)
+            content, storages = (_read_zip if zipfile.is_zipfile(file) else _read_old)(file, mapped)
+            return storages.plain(content, {})
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; main.py writes one when it trains") from None
     except Exception as error:  # a damaged file can make the reader raise anything
         if is_out_of_memory(error) or (isinstance(error, OSError) and error.filename):
             raise
-        refused = isinstance(error, pickle.UnpicklingError)
+        refused = isinstance(error, pickles.Refused)
         why = readable(str(error)) if refused else "not written by torch.save, or damaged"
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
-def _read_zip(file):
-    with zipfile.ZipFile(file) as archive:
-        names = archive.namelist()
-        if sum(part.file_size for part in archive.infolist()) > file.size:
-            raise pickle.UnpicklingError("its parts are larger than the file")
-        root = next(name for name in names if name.endswith("/data.pkl")).removesuffix("data.pkl")
-        if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
-            raise pickle.UnpicklingError("written by a big-endian machine")
-        storages = _Storages(lambda key: archive.read(f"{root}data/{key}"))
-        pickled = io.BytesIO(archive.read(f"{root}data.pkl"))
-        return storages.plain(pickles.Unpickler(pickled, ALLOWED, storages.find).load(), {})
+def _read_zip(file, mapped):
+    archive = zipfile.ZipFile(file)
+    parts = {part.filename: part for part in archive.infolist()}
+    if sum(part.file_size for part in parts.values()) > file.size:
+        raise pickles.Refused("its parts are larger than the file")
+    root = next(name for name in parts if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    if f"{root}byteorder" in parts and archive.read(f"{root}byteorder") != b"little":
+        raise pickles.Refused("written by a big-endian machine")
+    on_disk = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
+
+    def read(key):
+        part = parts[f"{root}data/{key}"]
+        if not mapped or part.file_size < 2**20 or part.compress_type != zipfile.ZIP_STORED:
+            return bytearray(archive.read(part))
+        names = struct.unpack_from("<HH", on_disk, part.header_offset + 26)  # lengths of what follows the header
+        return memoryview(on_disk)[part.header_offset + 30 + sum(names) :][: part.file_size]
+
+    storages = _Storages(read)
+    return storages.unpickle(io.BytesIO(archive.read(f"{root}data.pkl"))), storages
 
 
-def _read_old(file):
+def _read_old(file, _):
     """Five pickles, last the content and the keys of its storages; then the length and the numbers of each of these."""
     file.seek(0)
     numbers = {}
     storages = _Storages(numbers.__getitem__)
-    magic, _, _, content, keys = (pickles.Unpickler(file, ALLOWED, storages.find).load() for _ in range(5))
+    magic, _, _, content, keys = (storages.unpickle(file) for _ in range(5))
     if magic != MAGIC:
         raise ValueError(magic)
     for key in keys:
         length = int.from_bytes(file.read(8), "little")
-        numbers[key] = file.read(length * storages.dtypes[key].itemsize)
-    return storages.plain(content, {})
+        numbers[key] = bytearray(file.read(length * storages.dtypes[key].itemsize))
+    return content, storages
 
 
-class _Tensor(NamedTuple):
-    """What a pickle says of a tensor."""
-
-    storage: str
-    offset: int
-    size: tuple
-    stride: tuple
-
-
-ALLOWED = pickles.NUMPY | {("torch", f"{name}Storage"): dtype for name, dtype in DTYPES.items()}
+_Tensor = namedtuple("_Tensor", "storage offset size stride")  # what a pickle says of one
+ALLOWED = pickles.NUMPY | {("torch", f"{name}Storage"): dtype for name, dtype in (READ | OTHERS).items()}
 ALLOWED["torch._utils", "_rebuild_tensor_v2"] = lambda *args: _Tensor(*args[:4])
 ALLOWED["torch._utils", "_rebuild_parameter"] = lambda tensor, *_: tensor
 
@@ -90,21 +86,16 @@ class _Storages:
     def __init__(self, read):
         self.read, self.dtypes, self.loaded = read, {}, {}
 
+    def unpickle(self, file):
+        return pickles.Unpickler(file, ALLOWED, self.find).load()
+
     def find(self, entry):
         """The key of what a pickle refers to: ("storage", dtype, key, device, length, a view in very old files)."""
         kind, dtype, key, _, _, *view = entry
         if kind != "storage" or not isinstance(key, str) or not isinstance(dtype, torch.dtype) or any(view):
-            raise pickle.UnpicklingError("it refers to objects outside the file")
+            raise pickles.Refused("it refers to objects outside the file")
         self.dtypes[key] = dtype
         return key
-
-    def tensor(self, of):
-        if (dtype := self.dtypes[of.storage]) not in TYPES:
-            return None
-        if of.storage not in self.loaded:
-            data = bytearray(self.read(of.storage))
-            self.loaded[of.storage] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return self.loaded[of.storage].as_strided(of.size, of.stride, of.offset)
 
     def plain(self, value, seen, depth=0):
         """A value with its tensors. seen: {id: result}; a file can contain one object a billion times."""
@@ -120,6 +111,14 @@ class _Storages:
                 new = type(value)([self.plain(part, seen, depth + 1) for part in value])
             seen[id(value)] = new
         return seen[id(value)]
+
+    def tensor(self, of):
+        if (dtype := self.dtypes[of.storage]) not in READ.values():
+            return None
+        if of.storage not in self.loaded:
+            data = self.read(of.storage)
+            self.loaded[of.storage] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self.loaded[of.storage].as_strided(of.size, of.stride, of.offset)
 
 
 def save_torch_file(content, path):
@@ -156,9 +155,9 @@ def copy_tensors(target, source, name):
         return
     if not isinstance(source, torch.Tensor):
         raise ValueError(f"{name} is no tensor")
-    if (source.shape, source.dtype) != (target.shape, target.dtype):
-        shape = f"{tuple(source.shape)} {source.dtype}"
-        raise ValueError(f"{name} is {shape}, not {tuple(target.shape)} {target.dtype}")
+    (shape, dtype), (wanted, of) = ((tuple(tensor.shape), tensor.dtype) for tensor in (source, target))
+    if (shape, dtype) != (wanted, of):
+        raise ValueError(f"{name} is {shape} {dtype}, not {wanted} {of}")
     if not source.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (source < 0).any()):
         raise ValueError(f"{name} is not finite, or negative")
     target.copy_(source)

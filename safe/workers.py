@@ -22,16 +22,16 @@ def available_cores():
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
-def parallel_map(function, jobs, workers):
+def parallel_map(function, jobs, workers, advice="with fewer --workers"):
     """Yields function(*job) for each job, in order, computed by `workers` processes; by this one if one is enough.
 
-    At the end, also after an error or an interrupt, the processes are gone.
+    At the end, also after an error or an interrupt, the processes are gone. advice: how to run the command again if one
+    is killed.
     """
     workers = min(workers, len(jobs))
-    yield from _pool_map(function, jobs, workers) if workers > 1 else (function(*job) for job in jobs)
-
-
-def _pool_map(function, jobs, workers):
+    if workers <= 1:
+        yield from (function(*job) for job in jobs)
+        return
     with process_pool(workers) as pool:
         try:
             jobs = iter(jobs)
@@ -40,9 +40,8 @@ def _pool_map(function, jobs, workers):
                 yield futures.popleft().result()
                 futures.extend(submit(pool, function, *job) for job in islice(jobs, 1))
         except BrokenProcessPool:
-            raise util.UserError(
-                "a worker was killed, perhaps for lack of memory; run the same command with fewer --workers"
-            ) from None
+            why = "a worker was killed, perhaps for lack of memory"
+            raise util.UserError(f"{why}; run the same command again {advice}") from None
         except BaseException:  # also GeneratorExit, when the caller gives up
             for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
                 worker.kill()

@@ -8,7 +8,8 @@ from pathlib import Path
 from safe.progress import progress
 from util import UserError, name_file_in_errors, regular, shorten
 
-DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading one may raise
+# What reading one may raise; the last of one with a password, or of a version that is not implemented
+DAMAGED_ZIP = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 LARGEST = 2**26  # bytes of a file in it; those of the data sets have less than one million
 
 
@@ -23,12 +24,12 @@ def read_members(source, name, example):
         try:
             with name_file_in_errors(source):
                 archive = zipfile.ZipFile(regular(source))
-        except zipfile.BadZipFile:
+        except DAMAGED_ZIP:
             raise UserError(f"{source}: neither a folder nor a zip file") from None
-        found = [(Path(info.filename), lambda info=info: archive.read(info)) for info in archive.infolist()]
-        for info in archive.infolist():
-            if info.file_size > LARGEST:
-                raise UserError(f"{source}: {shorten(info.filename)} in it is larger than {LARGEST >> 20} MB")
+        parts = archive.infolist()
+        if large := [part.filename for part in parts if part.file_size > LARGEST]:
+            raise UserError(f"{source}: {shorten(large[0])} in it is larger than {LARGEST >> 20} MB")
+        found = [(Path(part.filename), lambda part=part: archive.read(part)) for part in parts]
     found = sorted((path.name, path, read) for path, read in found if name.fullmatch(path.name))
     if not found:
         raise UserError(f"{source}: no clip named like {example} in it")

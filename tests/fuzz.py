@@ -3,9 +3,10 @@
     python tests/fuzz.py                       # 8,000 files, as many of each kind
     python tests/fuzz.py --files 100000 --seed 7
 
-Bytes and fields are changed, removed and repeated; values, keys, shapes, types and strides are replaced by odd ones. A
-refusal is one line. Anything else is a fault: another exception, a crash, more than 10 seconds, or more than 1 GiB of
-memory. The file is kept in --keep and named, and the exit code is 1. Needs Linux or macOS.
+One byte is changed; bytes and fields are changed, removed and repeated; values, keys, shapes, types and strides are
+replaced by odd ones. What is read is finite, and a refusal is one line. Anything else is a fault: another exception, a
+crash, more than 10 seconds, or more than 1 GiB of memory. The file is kept in --keep and named, and the exit code is 1.
+Needs Linux or macOS.
 """
 
 import io
@@ -19,7 +20,6 @@ import tempfile
 import traceback
 import warnings
 import zipfile
-from collections import Counter
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -30,29 +30,35 @@ import torch
 from scipy.io import savemat
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
-sys.path.extend(str(Path(sys.path[0], "data", name)) for name in ("arrays", "pyskl", "kinetics", "nucla"))
+sys.path += [str(Path(sys.path[0], "data", name)) for name in ("arrays", "pyskl", "nucla", "ntu")]
 
 import from_arrays
 import from_pyskl
 import make_nucla
+import ntu_text
 import util
-from clips import h5 as layout
 from clips import kinetics
+from clips.h5 import SPLITS, write_h5
 from clips.poses import read_poses
 from clips.recordings import read_any, read_recording
+from clips.skeletons import read_skeleton_file
 from clips.skipped import BadFile
 from data import Clips
+from engine import cache
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
 from safe import arguments, program, progress
+from safe.files import state_of
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record
+from tools import predict
 from train import Trainer
 from util import UserError
 
-SECONDS, WAIT, MEMORY = 10, 100, 2**30  # of the processor; by the clock, of one that waits; bytes
+SECONDS, WAIT = 10, 100  # of the processor; by the clock, of one that waits
+MEMORY = 2**30 if sys.platform == "darwin" else 2**20  # 1 GiB, in the system's unit
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
 ODD = [None, True, -1, 0, 1, 2**31, 2**63, 10**30, 0.5, float("nan"), float("inf"), "", "word", "a\nb", "\udcff"]
@@ -63,18 +69,13 @@ for _ in range(8):
     SHARED = [SHARED] * 10
 
 
-# ---- what is in correct files, of a generator; and how it is written: of a generator, content and path
+# ---- what is in correct files, of a generator; and how it is written
 
 
 def skeleton(rng):
     """Up to 3 bodies in each of 12 to 40 frames."""
-    lines = [int(rng.integers(12, 40))]
-    for _ in range(lines[0]):
-        lines.append(int(rng.integers(0, 4)))
-        for body in range(lines[-1]):
-            lines += [f"7205759403794473{body} 0 1 1 0 0 0 0.1 -0.2 2", 25]
-            lines += [" ".join(f"{value:.6f}" for value in row) + " 2" for row in rng.normal(size=(25, 11))]
-    return "\n".join(map(str, lines)) + "\n"
+    numbers = [range(rng.integers(0, 4)) for _ in range(rng.integers(12, 40))]
+    return ntu_text.text([[(f"7205759403794473{i}", rng.normal(size=(25, 3))) for i in some] for some in numbers])
 
 
 def nucla(rng):
@@ -87,19 +88,15 @@ def poses(rng):
     return form.file(record(form, 4)[1])
 
 
-def of_kinetics(rng):
-    return {"data": record(FORMS["Kinetics-Skeleton"], 4)[1]} | {"label": "x", "label_index": 5}
-
-
 def array(rng):
     """Of 25 joints, in an order of axes that is certain."""
     clip = rng.normal(size=(6, 2, 25, 3))
     return pick(rng, [clip, clip[:, 0], clip.transpose(3, 0, 2, 1), clip[:, 0].transpose(1, 2, 0), clip.reshape(6, -1)])
 
 
-def rows(rng):
+def rows(rng, frames=6, width=75):
     """A frame a line."""
-    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(6, 75)))
+    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(frames, width)))
 
 
 def pyskl(rng):
@@ -113,54 +110,37 @@ def npz(rng):
     return {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
 
 
-def write_text(rng, content, path):
-    path.write_text(content, encoding="utf-8")
+def to_bytes(rng, content, form):
+    """A file of that form with a content."""
+    file = io.BytesIO()
+    match form:
+        case "text":
+            return content if isinstance(content, bytes) else content.encode()
+        case "json":
+            return json.dumps(content, default=repr, skipkeys=True).encode()
+        case "pickle":
+            return pickle.dumps(content, protocol=int(rng.integers(6)))
+        case "mat":
+            savemat(file, {"d_skel": np.array(content, order="C"), "n": 3}, do_compression=rng.random() < 0.5)
+        case "npy":
+            np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
+        case "zip of json" | "zip of npy":
+            form, content = form.split()[-1], content if isinstance(content, dict) else {"a": content}
+            with zipfile.ZipFile(file, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+                for name, value in content.items():
+                    archive.writestr(f"{name}.{form}".encode("utf-8", "replace").decode(), to_bytes(rng, value, form))
+        case "torch":  # also in the format of PyTorch before 1.6, and in other pickle protocols
+            zipped, protocol = bool(rng.random() < 0.8), int(rng.integers(6)) if rng.random() < 0.1 else 2
+            torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
 
 
-def write_json(rng, content, path):
-    path.write_text(json.dumps(content, default=repr, skipkeys=True), encoding="utf-8")
-
-
-def write_pickle(rng, content, path):
-    path.write_bytes(pickle.dumps(content, protocol=int(rng.integers(6))))
-
-
-def write_mat(rng, content, path):
-    savemat(path, {"d_skel": np.array(content, order="C"), "n": 3}, do_compression=rng.random() < 0.5)
-
-
-def write_npy(rng, content, path):
-    with open(path, "wb") as file:
-        np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
-
-
-def in_zip(suffix, write):
-    """Writes {name: content} to files in a zip, each by `write`."""
-
-    def write_all(rng, content, path):
-        content, part = content if isinstance(content, dict) else {"a": content}, path.with_suffix(".part")
-        with zipfile.ZipFile(path, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
-            for name, value in content.items():
-                write(rng, value, part)
-                archive.write(part, f"{name}{suffix}".encode("utf-8", "replace").decode())
-        part.unlink(missing_ok=True)
-
-    return write_all
-
-
-def write_torch(rng, content, path):
-    """Also in the format of PyTorch before 1.6, and in other pickle protocols."""
-    zipped, protocol = rng.random() < 0.8, int(rng.integers(6)) if rng.random() < 0.1 else 2
-    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=bool(zipped))
-
-
-def write_h5(rng, content, path):
-    """Of 9 clips; there is no other content."""
+def write_clips(rng, path):
+    """An h5 of 9 clips."""
     labels = np.arange(9) % 3
     clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
     header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
-    header |= dict(origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
-    layout.write_h5(path, dict.fromkeys(layout.SPLITS, (clips, labels)), **header)
+    write_h5(path, dict.fromkeys(SPLITS, (clips, labels)), **header, origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
 
 
 # ---- damage
@@ -171,7 +151,10 @@ def pick(rng, items):
 
 
 def damage_bytes(rng, data):
-    """One to four changes: bytes cut off, removed, repeated, replaced; lines removed, fields replaced."""
+    """One byte is changed; or one to four times, bytes are cut off, removed, repeated, replaced, or a field or line."""
+    i = int(rng.integers(len(data)))
+    if rng.random() < 0.4:
+        return data[:i] + rng.bytes(1) + data[i + 1 :]
     for _ in range(rng.integers(1, 5)):
         i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         k = min(j, i + int(rng.integers(1, 60)))
@@ -207,9 +190,7 @@ def change(rng, value, odd=ODD):
             case _:
                 new[key] = change(rng, new[key], odd)
         return new if isinstance(value, dict) else list(new.values())
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return odd_numbers(rng, value)
-    return pick(rng, odd)
+    return odd_numbers(rng, value) if isinstance(value, np.ndarray | torch.Tensor) else pick(rng, odd)
 
 
 def odd_numbers(rng, x):
@@ -249,22 +230,24 @@ def change_h5(rng, path):
 
 class Kind(NamedTuple):
     suffix: str
-    read: callable  # a function of a path
-    content: callable
-    write: callable = write_json
+    form: str
+    read: callable  # a function of a path; gives the numbers that must be finite, if there are any
+    content: callable = None  # a function of a generator
     odd: list = ODD  # what is put in place of its values
-    change: callable = None  # of a generator and the path of a correct file: damage that only this kind knows
 
 
 def kinds(folder):
     """{name: Kind} of all readers."""
-    write_h5(np.random.default_rng(0), None, folder / "toy.h5")
+    write_clips(np.random.default_rng(0), folder / "toy.h5")
+    cache.read_cached(folder / "toy.h5")
     config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
     clips = Clips.read(folder / "toy.h5")
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
     trainer.train_step(trainer.net, trainer.train_ids[:4])
     run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
     checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
+    packed, classifier = (folder / "toy.packed.pt").read_bytes(), Classifier(run.file("best.pth"))
+    packed_from = f"{cache.VERSION}, {state_of(folder / 'toy.h5')}"
 
     def resume(path):
         """And trains for a step: memory that is not the optimizer's own would be written to."""
@@ -273,22 +256,29 @@ def kinds(folder):
         run.resume(trainer.net, trainer.optimizer)
         trainer.train_step(trainer.net, trainer.train_ids[:4])
 
-    def read_array(path):
-        read_any(path, "kinect_v2", nan="absent")
+    def read_clips(clips):
+        return clips.sample(clips.ids("train", "test"), None)
 
     def read_h5(path):
         clips = Clips.read(path)
-        clips.sample(clips.ids("train", "test"), None)
         read_class_names(path, len(clips.class_names))
+        return read_clips(clips)
+
+    def read_cache(path):
+        clips = cache.read(path, packed_from)
+        return clips and read_clips(clips)
+
+    def read_feed(path):
+        args = predict.parse_args(["--live", "--window", "20", "--checkpoint", "a.pth"])
+        with path.open("rb") as file:
+            predict.classify_live(args, classifier, file)
 
     def read_zip(path):
-        for name, text in make_nucla.read_all(path):
-            make_nucla.read_json(text, name)
+        return np.concatenate([make_nucla.read_json(text, name)[0] for name, text in make_nucla.read_all(path)])
 
     def read_npz(path):
         (folder / "out.h5").unlink(missing_ok=True)
-        with redirect_stdout(None), redirect_stderr(io.StringIO()):
-            from_arrays.main([str(path), "--out", str(folder / "out.h5")])
+        from_arrays.main([str(path), "--out", str(folder / "out.h5")])
 
     def read_pickle(path):
         for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
@@ -296,23 +286,31 @@ def kinds(folder):
             if clip.keypoint.any() and clip.keypoint.shape[2:] in ((25, 3), (17, 2)):
                 clip.rows()
 
+    def read_array(path):
+        return read_any(path, "kinect_v2", nan="absent").clip
+
     shared, log = [*ODD, SHARED], "# seed: 1\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" + "1,2,3,4,5,6\n" * 5
+    own = {"joints": [*"abcde"], "parents": [0, 0, "a", 2, -1], "flip_pairs": [0, 1, "d", "c", 4], "is_2d": True}
+    of_kinetics = {"data": record(FORMS["Kinetics-Skeleton"], 4)[1], "label": "x", "label_index": 5}
     return {
-        "skeleton": Kind(".skeleton", read_recording, skeleton, write_text),
-        "names": Kind(".txt", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n", write_text),
-        "log": Kind(".csv", read_log, lambda rng: log, write_text),
-        "nucla": Kind(".json", read_recording, nucla),
-        "poses": Kind(".json", lambda path: read_poses(path, SIZE), poses),
-        "kinetics": Kind(".json", kinetics.read_json, of_kinetics),
-        "npy": Kind(".npy", read_array, array, write_npy),
-        "mat": Kind(".mat", read_array, array, write_mat),
-        "rows": Kind(".txt", read_array, rows, write_text),
-        "zip": Kind(".zip", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}, in_zip(".json", write_json)),
-        "npz": Kind(".npz", read_npz, npz, in_zip(".npy", write_npy)),
-        "h5": Kind(".h5", read_h5, lambda rng: None, write_h5, change=change_h5),
-        "pyskl": Kind(".pkl", read_pickle, pyskl, write_pickle, shared),
-        "checkpoint": Kind(".pth", Classifier, lambda rng: dict(checkpoint), write_torch, shared),
-        "state": Kind(".pth", resume, lambda rng: dict(state), write_torch, shared),
+        "skeleton": Kind(".skeleton", "text", read_recording, skeleton),
+        "names": Kind(".txt", "text", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n"),
+        "log": Kind(".csv", "text", read_log, lambda rng: log),
+        "own skeleton": Kind(".json", "json", read_skeleton_file, lambda rng: own),
+        "nucla": Kind(".json", "json", read_recording, nucla),
+        "poses": Kind(".json", "json", lambda path: read_poses(path, SIZE).clip, poses),
+        "feed": Kind(".txt", "text", read_feed, lambda rng: rows(rng, 25, 15)),
+        "kinetics": Kind(".json", "json", lambda path: kinetics.read_json(path)[0], lambda rng: of_kinetics),
+        "npy": Kind(".npy", "npy", read_array, array),
+        "mat": Kind(".mat", "mat", read_array, array),
+        "rows": Kind(".txt", "text", read_array, rows),
+        "zip": Kind(".zip", "zip of json", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}),
+        "npz": Kind(".npz", "zip of npy", read_npz, npz),
+        "h5": Kind(".h5", "h5", read_h5),
+        "pyskl": Kind(".pkl", "pickle", read_pickle, pyskl, shared),
+        "checkpoint": Kind(".pth", "torch", Classifier, lambda rng: checkpoint, shared),
+        "state": Kind(".pth", "torch", resume, lambda rng: state, shared),
+        "cache": Kind(".pt", "text", read_cache, lambda rng: packed),
     }
 
 
@@ -321,40 +319,51 @@ def kinds(folder):
 
 def make_input(rng, kind, path):
     """Writes a file whose content is damaged, or its bytes."""
-    way, content = rng.random(), kind.content(rng)
-    in_content = way < 0.6 and not isinstance(content, str | None)
-    for _ in range(rng.integers(1, 4) if in_content else 0):
-        with suppress(Exception):  # of what was changed before
-            content = change(rng, content, kind.odd)
-    kind.write(rng, content, path)
-    if way < 0.6 and kind.change:
-        kind.change(rng, path)
-    elif not in_content:
+    in_content = rng.random() < 0.6
+    if kind.form == "h5":
+        write_clips(rng, path)
+        if in_content:
+            change_h5(rng, path)
+    else:
+        content = kind.content(rng)
+        in_content = in_content and kind.form != "text"
+        for _ in range(rng.integers(1, 4) if in_content else 0):
+            with suppress(Exception):  # of what was changed before
+                content = change(rng, content, kind.odd)
+        path.write_bytes(to_bytes(rng, content, kind.form))
+    if not in_content:
         path.write_bytes(damage_bytes(rng, path.read_bytes()))
 
 
+def read_one(kind, path):
+    """Reads a file: "read", "refused", or what is wrong with how it was read."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    try:
+        found = kind.read(path)
+        finite = not isinstance(found, np.ndarray | torch.Tensor) or np.isfinite(np.asarray(found)).all()
+        outcome = "read" if finite else "read, but it is not finite"
+    except Exception as error:  # a type that is not a refusal is what we look for
+        refused = isinstance(error, UserError | BadFile) or (isinstance(error, OSError) and error.filename)
+        outcome = "refused" if refused else f"{type(error).__name__}: {util.shorten(error, 200)}"
+        outcome += " in several lines" if refused and "\n" in str(error) else ""
+    taken = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return outcome if taken <= MEMORY else f"took {taken} of memory, and was then: {outcome}"
+
+
 def read_some(name, kind, numbers, args, outcomes):
-    """Reads the inputs of these numbers, and writes a line for each to the file `outcomes`. In a process of its own."""
+    """Reads the inputs of these numbers, and adds a line for each to the file `outcomes`. In a process of its own."""
     warnings.simplefilter("ignore")  # of odd numbers
     for i in progress.progress(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
-        signal.alarm(0)
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        with redirect_stderr(io.StringIO()):  # notes on random joints
+        with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # notes
             make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
-        before = peak_memory()
-        signal.alarm(WAIT)
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
-        try:
-            kind.read(path)
-            outcome = "read"
-        except Exception as error:  # a type that is not a refusal is what we look for
-            refused = isinstance(error, UserError | BadFile) or (isinstance(error, OSError) and error.filename)
-            outcome = "refused" if refused else f"{type(error).__name__}: {util.shorten(error, 200)}"
-            outcome += " in several lines" if refused and "\n" in str(error) else ""
-        taken = peak_memory() - before
-        outcome = outcome if taken <= MEMORY else f"took {taken >> 20} MiB of memory, and was then: {outcome}"
-        print(outcome, file=outcomes, flush=True)
+            signal.alarm(WAIT)
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            outcome = read_one(kind, path)
+            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        with open(outcomes, "a", **util.UTF8) as file:
+            print(outcome, file=file)
         if outcome in ("read", "refused"):
             path.unlink()
 
@@ -369,25 +378,21 @@ def fuzz(name, kind, n, args, folder):
         sys.stdout.flush()
         if not (process := os.fork()):
             try:
-                with open(path, "a", **util.UTF8) as file:
-                    read_some(name, kind, range(len(lines), n), args, file)
+                read_some(name, kind, range(len(lines), n), args, path)
                 os._exit(0)
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
-        code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-        if code:
+        if code := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
             late = code in (-signal.SIGALRM, -signal.SIGPROF)
-            lines.append("took too long" if late else f"the process ended with code {code}")
-            path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    counts = Counter(lines)
-    read, refused = counts.pop("read", 0), counts.pop("refused", 0)
-    print(f"{name:12}{n:10,}{read:10,}{refused:10,}{sum(counts.values()):10,}")
-    for i, line in enumerate(lines):
-        if line in counts:
-            print(f"  {args.keep / f'{name}-{i}{kind.suffix}'}: {line}")
-    return sum(counts.values())
+            with open(path, "a", encoding="utf-8") as file:
+                print("took too long" if late else f"the process ended with code {code}", file=file)
+        lines = path.read_text(encoding="utf-8").splitlines()
+    faults = {i: line for i, line in enumerate(lines) if line not in ("read", "refused")}
+    print(f"{name:12}{n:10,}{lines.count('read'):10,}{lines.count('refused'):10,}{len(faults):10,}")
+    for i, line in faults.items():
+        print(f"  {args.keep / f'{name}-{i}{kind.suffix}'}: {line}")
+    return len(faults)
 
 
 def main(argv=None):
@@ -408,11 +413,6 @@ def main(argv=None):
     with suppress(OSError):  # it is not empty
         args.keep.rmdir()
     return 1 if faults else 0
-
-
-def peak_memory():
-    """The most memory that this process has had so far, bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 if __name__ == "__main__":

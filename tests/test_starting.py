@@ -23,17 +23,14 @@ def test_results_may_have_any_name(toy, tmp_path):
     assert (folder / "0_log.csv").read_text(encoding="utf-8").splitlines()[-1].startswith("1,")
 
 
-ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("env", [ASCII, {"PYTHONIOENCODING": "ascii"}])
-def test_terminals_may_lack_characters(tmp_path, env):
+def test_terminals_may_lack_characters(tmp_path):
     torch.save({"state_dict": SGN(4, 5).state_dict()}, tmp_path / "a.pth")
     (tmp_path / "names").write_text("é\n飲む\nc\nd\n", encoding="utf-8")
     np.save(tmp_path / "é.npy", np.random.default_rng(0).normal(size=(30, 5, 3)))
     command = [tmp_path / "é.npy", "--checkpoint", tmp_path / "a.pth", "--classes", tmp_path / "names"]
-    code, out, err = run_script("tools/predict.py", *command, env=os.environ | env)
+    ascii = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    code, out, err = run_script("tools/predict.py", *command, env=os.environ | ascii)
     assert (code, err) == (0, []) and r"\xe9" in "".join(out)
 
 
@@ -55,18 +52,16 @@ with program.exit_on_error():
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-@pytest.mark.parametrize(
-    "redirection, code", [("<&-", 0), ("2>&-", 0), (">&-", 0), ("2>/dev/full", 0), (">/dev/full", 2)]
-)
-def test_programs_survive_streams_that_are_closed_or_full(tmp_path, redirection, code, unbuffered):
+@pytest.mark.parametrize("redirection", ["<&-", "2>&-", ">&-", "2>/dev/full", ">/dev/full"])
+def test_programs_survive_streams_that_are_closed_or_full(tmp_path, redirection, unbuffered):
     command = ["bash", "-c", f'exec "$@" {redirection}', "bash", sys.executable, "-c", PROGRAM, str(tmp_path)]
     env = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
-    assert done.returncode == code and "Traceback" not in done.stderr and "ignored" not in done.stderr
-    if code:
-        assert done.stderr.splitlines()[-1].startswith("error: ") and "No space left" in done.stderr
+    assert "Traceback" not in done.stderr and "ignored" not in done.stderr
+    if redirection == ">/dev/full":
+        assert done.returncode == 2 and "\nerror: " in done.stderr and "No space left" in done.stderr
         return
-    assert (tmp_path / "file").read_text() == "content"
+    assert done.returncode == 0 and (tmp_path / "file").read_text() == "content"
     if not redirection.startswith(">"):  # what is unbuffered stays so
         lines = ["first é\\udcff\n", "then ", "line\n"] if unbuffered else ["then ", "first é\\udcff\n", "line\n"]
         assert done.stdout == "".join(lines)

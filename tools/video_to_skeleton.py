@@ -64,15 +64,15 @@ def read_landmarks(source, fov=None):
     source: the path of a video, or the number of a camera. fov: as in `place`, by default the origin stays between the
     hips. Raises UserError.
     """
+    is_camera = source.isascii() and source.isdigit()
+    if not is_camera:
+        open(util.regular(source), "rb").close()  # OpenCV does not say why it cannot
     os.environ |= {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when it is imported
     try:
         import cv2
         from mediapipe.python.solutions.pose import Pose
     except ImportError as error:
         raise UserError(f"MediaPipe cannot be imported ({error}); in an environment of its own: {INSTALL}") from None
-    is_camera = source.isascii() and source.isdigit()
-    if not is_camera:
-        open(source, "rb").close()  # OpenCV does not say why it cannot
     video = cv2.VideoCapture(int(source) if is_camera else source)
     try:
         if not video.isOpened():
