@@ -1,12 +1,15 @@
 """What importers share: the h5 of a data set, and the table at the end."""
 
 import re
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
+from clips.poses import picture_size
 from clips.recordings import add_units, as_poses, default_origin, read_axes
 from clips.skeletons import SKELETONS, known_skeleton, read_skeleton_file
 from clips.skipped import BadFile
@@ -14,18 +17,19 @@ from clips.units import check_size
 from safe.arguments import argument_type
 from safe.files import remove_stale_parts
 from safe.progress import note, progress
-from util import UserError, readable, shorten
+from util import UserError, __version__, readable, shorten
 
 
 def add_arguments(parser, of, axes=False, labels=False):
-    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes too. labels: --classes and
-    --first-label too."""
+    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes and --size too. labels:
+    --classes and --first-label too."""
     add = parser.add_argument
     own = 'or of one\'s own: {"joints": names, "parents": each joint\'s, "flip_pairs": each joint\'s counterpart}'
     add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {own}")
     if axes:
         order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
         add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
+        add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
     add_units(parser, of)
     add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
     if labels:
@@ -47,7 +51,7 @@ def place(clip, args, what):
     h5, float32. what: how an error names the clip. Raises UserError."""
     try:
         clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
-        clip = as_poses(clip, args.skeleton, args.up, args.scale).clip
+        clip = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None)).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
     except BadFile as error:
@@ -85,6 +89,12 @@ def name_classes(number, args):
     return names
 
 
+def scratch(path):
+    """For a with statement: the path of a temporary folder, on the disk on which `path` will be written."""
+    disk = next(folder for folder in path.absolute().parents if folder.is_dir())
+    return tempfile.TemporaryDirectory(dir=disk, prefix=path.name, suffix=".part", ignore_cleanup_errors=True)
+
+
 def natural(name):
     """The key that sorts names with numbers as people do: 1, 2, 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
@@ -96,8 +106,12 @@ def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **
     clips: yields (i, rows) of the clips in `sides`, each once, in any order: rows as in `h5.write_h5`. labels: class
     index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are for
     validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as in
-    `h5.open_writer`. Raises UserError if there is too little to train or test on.
+    `h5.open_writer`; joints and axes are those of a skeleton that is known, persons one, and made_by the program, if it
+    does not say otherwise. Raises UserError if there is too little to train or test on.
     """
+    if known := known_skeleton(header["skeleton"]):
+        header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
+    header = {"persons": 1, "made_by": f"{Path(sys.argv[0]).name} {__version__}"} | header
     labels = np.asarray(labels, np.int64)
     trained = len(np.unique(labels[sides[""]]))
     if trained < 2 or not all(map(len, sides.values())):
