@@ -3,6 +3,7 @@
 import re
 import sys
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,18 +47,24 @@ def named_skeleton(text):
     return text
 
 
-def place(clip, args, what):
-    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
-    h5, float32. what: how an error names the clip. Raises UserError."""
+@contextmanager
+def named(what):
+    """Turns a BadFile in the block into a UserError that names what is bad."""
     try:
+        yield
+    except BadFile as error:
+        raise UserError(f"{what}: {error.args[1]}") from None
+
+
+def place(clip, args, what):
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; float32. what:
+    how an error names the clip. Raises UserError."""
+    with named(what):
         clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
         clip = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None)).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
-    except BadFile as error:
-        raise UserError(f"{what}: {error.args[1]}") from None
-    clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
-    return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
+    return h5.trim_and_center(clip, origin_of(args.skeleton, args))
 
 
 def origin_of(skeleton, args):
@@ -100,14 +107,14 @@ def natural(name):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **header):
+def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", **header):
     """Writes the h5 of an importer, and prints its table.
 
-    clips: yields (i, rows) of the clips in `sides`, each once, in any order: rows as in `h5.write_h5`. labels: class
-    index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are for
-    validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as in
-    `h5.open_writer`; joints and axes are those of a skeleton that is known, persons one, and made_by the program, if it
-    does not say otherwise. Raises UserError if there is too little to train or test on.
+    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order of i. labels:
+    class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are
+    for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as
+    in `h5.open_writer`; joints and axes are those of a skeleton that is known, persons one, and made_by the program, if
+    it does not say otherwise. Raises UserError if there is too little to train or test on.
     """
     if known := known_skeleton(header["skeleton"]):
         header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
@@ -120,14 +127,14 @@ def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **
     if "valid_" not in sides:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
-    place = {int(i): (split, k) for split, ids in sides.items() for k, i in enumerate(ids)}
-    frames = np.zeros(len(labels), np.int64)
-    of_split = {split: labels[ids] for split, ids in sides.items()}
+    places = sorted((int(i), split, k) for split, ids in sides.items() for k, i in enumerate(ids))
+    of_split, frames = {split: labels[ids] for split, ids in sides.items()}, np.zeros(len(labels), np.int64)
     remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
-        for i, rows in progress(clips, total=len(place), desc=path.name, unit="clip"):
-            write(*place[i], rows, what=what and what(i))
-            frames[i] = len(rows)
+        for i, split, k in progress(places, desc=path.name, unit="clip"):
+            clip = read(i)
+            write(split, k, clip.reshape(len(clip), -1), what(i))
+            frames[i] = len(clip)
     print_table(path, class_names, of_split, {split: frames[ids] for split, ids in sides.items()}, dropped)
 
 

@@ -45,7 +45,7 @@ def convert(argv, doc, out, read, class_names):
     odd = np.array(subjects) % 2 == 1
     write_set(
         args.out,
-        ((i, clip.reshape(len(clip), -1)) for i, clip in enumerate(arrays)),
+        arrays.__getitem__,
         labels,
         {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
         class_names,

@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import protocols
 from clips.arrays import arrange, find_axes, read_array
 from clips.checks import is_one_hot
-from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, scratch, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, named, origin_of, place, scratch, write_set
 from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
 from safe import pickles
@@ -98,13 +98,10 @@ def read_labels(path):
 
 def read_side(paths, source):
     """The clips, their labels, and the number of classes or None. Raises UserError."""
-    found = []
-    for path, read in zip(paths, (read_clips, read_labels), strict=True):
-        try:
-            found.append(read(path))
-        except BadFile as error:
-            raise UserError(f"{source}: {path.name}: {error.args[1]}") from None
-    clips, (labels, classes) = found
+    with named(f"{source}: {paths[0].name}"):
+        clips = read_clips(paths[0])
+    with named(f"{source}: {paths[1].name}"):
+        labels, classes = read_labels(paths[1])
     if len(clips) != len(labels):
         raise UserError(f"{source}: {paths[0].name}: {len(clips):,} clips, but {len(labels):,} labels")
     return clips, labels, classes
@@ -138,28 +135,26 @@ def convert(files, args):
     if train.shape[1:] != test.shape[1:] or number != other:
         what = f"clips {train.shape[1:]} and {test.shape[1:]}, classes {number} and {other}"
         raise UserError(f"{source}: {files[0][0].name} and {files[1][0].name} do not go together: {what}")
-    try:
+    with named(source):
         sizes = find_sizes(train.shape[1:], args)
-    except BadFile as error:
-        raise UserError(f"{source}: {error.args[1]}") from None
     labels = count_from_0(np.concatenate([train_labels, test_labels]), args, source)
     classes = max(1 + labels.max(), number or 0)
     ntu = {60: "NTU", 120: "NTU120"}.get(classes) if args.skeleton == "kinect_v2" and not args.classes else None
     if ntu:
         note(f"{classes} classes of Kinect v2's joints are taken for those of {ntu}; --classes names others")
 
-    def clips():
-        for (path, _), side, first in zip(files, (train, test), (0, len(train)), strict=True):
-            for k, row in enumerate(side):
-                clip = place(arrange(row, sizes["V"], args.axes)[0], args, f"{source}: {path.name} clip {k}")
-                yield first + k, clip if len(clip) else np.zeros((1, sizes["V"] * 3), np.float32)
+    n, nobody = len(train), np.zeros((1, 1, sizes["V"], 3), np.float32)
 
-    numbers = np.arange(len(labels))
+    def read(i):
+        rows, k, (path, _) = (train, i, files[0]) if i < n else (test, i - n, files[1])
+        clip = place(arrange(rows[k], sizes["V"], args.axes)[0], args, f"{source}: {path.name} clip {k}")
+        return clip if len(clip) else nobody
+
     write_set(
         args.out,
-        clips(),
+        read,
         labels,
-        {"": numbers[: len(train)], "test_": numbers[len(train) :]},
+        {"": np.arange(n), "test_": np.arange(n, len(labels))},
         protocols.dataset(ntu).classes if ntu else name_classes(classes, args),
         frames=sizes["T"],
         joints=sizes["V"],

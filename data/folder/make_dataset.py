@@ -138,14 +138,9 @@ def write(clips, folder, args):
     known, origin = known_skeleton(about.skeleton), origin_of(about.skeleton, args)
     frames, persons, (joints, *_) = zip(*(clip.shape for clip in clips), strict=True)
 
-    def rows():
-        for i, clip in enumerate(clips):
-            values = read_clip(clip.path, args).clip
-            yield i, values.reshape(len(values), -1)
-
     write_set(
         args.out,
-        rows(),
+        lambda i: read_clip(clips[i].path, args).clip,
         [classes.index(clip.label) for clip in clips],
         {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides},
         classes,

@@ -90,7 +90,7 @@ def main(argv=None):
         rows = np.memmap(store, np.float32, "r").reshape(-1, PERSONS * JOINTS * 3) if any(frames) else None
         write_set(
             path,
-            ((i, rows[end[i] - frames[i] : end[i]]) for i in np.flatnonzero(there)),
+            lambda i: rows[end[i] - frames[i] : end[i]],
             labels,
             {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
             name_classes(names, labels, classes),

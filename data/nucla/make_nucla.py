@@ -100,7 +100,7 @@ def main(argv=None):
         note(f"copies of training clips among the test clips: {copies.sum()}; see --distinct")
     write_set(
         args.out,
-        ((i, clips[i]) for i in (*train, *test)),
+        clips.__getitem__,
         labels,
         {"": train, "test_": test},
         ACTIONS,

@@ -9,9 +9,8 @@
 Clips of Kinect v2's 25 joints in 3D are centered, ordered and split as from .skeleton files. Of 2D files (17 joints of
 COCO, also the first of 26, 133 or 136) a joint is x - 0.5, y - 0.5, in widths and heights of the picture, and its
 score, and zeros if its score is not above 0; of more than two persons the two with the highest mean score are kept.
---skeleton names any other. 5% of the training clips are for validation. Clips without a person, and those of NTU that
-are known to lack skeletons, are left out. A name in a list may differ from the clip's own in folders and endings.
-Nothing in the file is run.
+--skeleton names any other. Clips without a person, and those of NTU that are known to lack skeletons, are left out. A
+name in a list may differ from the clip's own in folders and endings. Nothing in the file is run.
 """
 
 import re
@@ -26,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import protocols
 from clips.arrays import absent_if_nan
-from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, named, origin_of, place, write_set
 from clips.ntu import center_clip
 from clips.poses import fill_absent
 from clips.skeletons import known_skeleton
@@ -61,20 +60,19 @@ class Clip(NamedTuple):
         found = self.values[self.values[..., 2] > 0][:, :2]
         return ((found < 0) | (found > self.size)).any(axis=1).mean() > OUTSIDE
 
-    def rows(self, args):
-        """What the h5 holds: (frames, persons * joints * 3) float32, at most two persons. Raises UserError."""
+    def read(self, args):
+        """What the h5 holds: (frames, persons, joints, 3) float32, at most two persons. Raises UserError."""
         values = self.values.astype(np.float32)
-        if not self.size:
-            clip = values[np.nan_to_num(values).any(axis=(1, 2, 3))][:2].swapaxes(0, 1)
-            placed = place(clip, args, f"{args.pickle}: {shorten(self.name)}")
-            if not args.as_ntu or len(values) > 1:
-                return placed
-            return center_clip(fill_absent(clip, "kinect_v2").reshape(len(clip), -1))  # a lone body keeps all frames
-        score = np.nan_to_num(values[..., 2])
-        best = np.sort(np.argsort(-score.mean(axis=(1, 2)), kind="stable")[:2])
-        values = values[best] / np.float32([*self.size, 1]) - np.float32([0.5, 0.5, 0])
-        values = np.where(score[best, ..., None] > 0, values, np.float32(0))
-        return values.swapaxes(0, 1).reshape(values.shape[1], -1)
+        if self.size:
+            score = np.nan_to_num(values[..., 2])
+            best = np.sort(np.argsort(-score.mean(axis=(1, 2)), kind="stable")[:2])
+            values = values[best] / np.float32([*self.size, 1]) - np.float32([0.5, 0.5, 0])
+            return np.where(score[best, ..., None] > 0, values, np.float32(0)).swapaxes(0, 1)
+        clip = values[np.nan_to_num(values).any(axis=(1, 2, 3))][:2].swapaxes(0, 1)
+        placed = place(clip, args, f"{args.pickle}: {shorten(self.name)}")
+        if not args.as_ntu or len(values) > 1:
+            return placed
+        return center_clip(fill_absent(clip, "kinect_v2").reshape(len(clip), -1))  # a lone body keeps all frames
 
 
 # ---- reading
@@ -98,32 +96,29 @@ def read_clips(path, nan):
     splits, annotations = read_pickle(path)
     clips = []
     for i, annotation in enumerate(annotations):
-        try:
-            if annotation is not None:  # as pyskl's script leaves it where a clip has no body
+        if annotation is not None:  # as pyskl's script leaves it where a clip has no body
+            name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
+            with named(f"{path}: annotation {i} (frame_dir {show(name)})"):
                 clips.append(read_clip(annotation, nan))
-            continue
-        except BadFile as error:
-            why = error.args[1]
-        except (KeyError, TypeError, AttributeError):
-            why = "frame_dir, label or keypoint is missing or damaged"
-        name = annotation.get("frame_dir") if isinstance(annotation, dict) else None
-        raise UserError(f"{path}: annotation {i} (frame_dir {show(name)}): {why}")
     return splits, clips
 
 
 def read_clip(annotation, nan):
-    """The Clip of an annotation. Raises BadFile, or any error of looking up what is not there."""
-    if "keypoint" not in annotation and "raw_file" in annotation:
-        raise BadFile(None, "its joints are in another file (raw_file): such tables of contents cannot be read")
-    name, label, values = annotation["frame_dir"], annotation["label"], annotation["keypoint"].array
-    size = None
+    """The Clip of an annotation. Raises BadFile."""
+    try:
+        name, label, values = annotation["frame_dir"], annotation["label"], annotation["keypoint"].array
+    except (KeyError, TypeError, AttributeError):
+        why = "frame_dir, label or keypoint is missing (joints in another file, raw_file, cannot be read)"
+        raise BadFile(None, why) from None
     if not isinstance(name, str) or type(label) is not int or not 0 <= label < 10_000:
         raise BadFile(None, f"the label is {show(label)}, not a number from 0, or frame_dir is no text")
-    if values.dtype.kind not in "fiu" or values.ndim != 4 or values.shape[3] not in (2, 3):
-        raise BadFile(None, f"keypoint is {values.dtype} {values.shape}, not (persons, frames, joints, 2 or 3)")
+    if not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
+        found = f"{getattr(values, 'dtype', 'damaged')} {getattr(values, 'shape', '')}"
+        raise BadFile(None, f"keypoint is {found}, not (persons, frames, joints, 2 or 3)")
+    size = None
     if values.shape[3] == 2:
         score = getattr(annotation.get("keypoint_score"), "array", None)
-        if getattr(score, "shape", None) != values.shape[:3] or score.dtype.kind not in "fiu":
+        if not is_numbers(score) or score.shape != values.shape[:3]:
             raise BadFile(None, f"keypoint_score is not numbers of shape {values.shape[:3]}")
         size = annotation.get("img_shape") or annotation.get("original_shape")
         if not isinstance(size, list | tuple) or [type(n) is int and 0 < n < 10**6 for n in size] != [True, True]:
@@ -136,25 +131,29 @@ def read_clip(annotation, nan):
     return Clip(plain if protocols.NAME.fullmatch(plain) else name, label, values, size)
 
 
+def is_numbers(array):
+    return isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
+
+
 def choose_skeleton(clips, args):
     """The Clips, with COCO's joints alone where others come behind them. Sets args.skeleton to that of all clips, and
     args.as_ntu if they become what NTU's scripts make of .skeleton files. Raises UserError."""
-    kinds = sorted({(clip.values.shape[2], bool(clip.size)) for clip in clips if clip.values.size})
-    found = " and ".join(f"{joints} joints in {'2D' if is_2d else '3D'}" for joints, is_2d in kinds[:2]) or "nobody"
-    joints, is_2d = kinds[0] if kinds else (0, False)
-    is_coco = is_2d and joints in COCO and args.skeleton in (None, "coco17")
-    args.skeleton = args.skeleton or ("coco17" if is_coco else {(25, False): "kinect_v2"}.get((joints, is_2d)))
+    kinds = {(clip.values.shape[2], bool(clip.size)) for clip in clips if clip.values.size} or {(0, False)}
+    found = " and ".join(f"{joints} joints in {'2D' if is_2d else '3D'}" for joints, is_2d in kinds)
+    if len(kinds) > 1:
+        raise UserError(f"{args.pickle}: clips of {shorten(found, 150)} are in it; all need the same")
+    ((joints, is_2d),) = kinds
+    usual = COCO.get(joints) if is_2d else {25: "kinect_v2"}.get(joints)
+    args.skeleton = args.skeleton or usual
     known = known_skeleton(args.skeleton)
-    fits = known and known.is_2d == is_2d and (is_coco or len(known.joints) == joints)
-    if len(kinds) != 1 or not fits:
-        why = "all need the same" if len(kinds) > 1 else "say which skeleton, with --skeleton NAME or FILE.json"
-        raise UserError(f"{args.pickle}: clips of {found}: {why}")
+    if not known or known.is_2d != is_2d or joints != len(known.joints) and known.name != usual:
+        raise UserError(f"{args.pickle}: {found}: say which skeleton, with --skeleton NAME or FILE.json")
+    if joints > len(known.joints):
+        note(f"of {joints} joints the first {len(known.joints)} are taken, COCO's; --skeleton FILE.json takes all")
     is_placed = args.origin is not None or args.up or args.scale != 1
-    args.as_ntu = known.name == "kinect_v2" and not is_placed
     if is_2d and is_placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
-    if is_coco and joints > len(known.joints):
-        note(f"of {joints} joints the first {len(known.joints)} are taken, COCO's; --skeleton FILE.json takes all")
+    args.as_ntu = known.name == "kinect_v2" and not is_placed
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
 
 
@@ -167,21 +166,19 @@ def plain_name(name):
 
 
 def find_listed(splits, names):
-    """The names of the clips that each list means, each once. names: of all clips. Notes those that differ."""
-    counts, lists, alike = Counter(map(plain_name, names)), {}, []
-    clip_of = {plain: name for name in names if counts[plain := plain_name(name)] == 1} | {name: name for name in names}
+    """The names of the clips in each list, each once; without folders and endings, if all clips differ then."""
+    short = plain_name if len({*map(plain_name, names)}) == len(names) else str
+    clip_of, lists = {short(name): name for name in names}, {}
     for key, listed in splits.items():
-        found = {name: clip_of.get(name) or clip_of.get(plain_name(name)) for name in listed}
-        note_some([name for name in listed if not found[name]], f"of the {len(listed):,} names in {key} are of no clip")
-        alike += [f"{shorten(name)} and {shorten(clip)}" for name, clip in found.items() if clip not in (None, name)]
-        lists[key] = [*dict.fromkeys(filter(None, found.values()))]
-    note_some(sorted({*alike}), "names in lists are of clips with another folder or ending, and are taken for the same")
+        absent = [name for name in listed if short(name) not in clip_of]
+        note_some(absent, f"of the {len(listed):,} names in {key} are of no clip")
+        lists[key] = [*dict.fromkeys(clip_of[short(name)] for name in listed if short(name) in clip_of)]
     return lists
 
 
 def note_some(names, what):
     if names:
-        note(f"{len(names):,} {what}, for example {shorten(names[0], 130)}")
+        note(f"{len(names):,} {what}, for example {shorten(names[0])}")
 
 
 def ntu_dataset(splits, names):
@@ -194,14 +191,13 @@ def ntu_dataset(splits, names):
 
 def split_by_lists(lists, names, path):
     """[(name of an h5, protocol in words, training clips, test clips)], clips by their place in `names`: of the lists
-    train and val or test; or train1 and test1, train2 and test2, ... Raises UserError."""
+    train and test or val, or train1 and test1, train2 and test2, ... Raises UserError."""
     place, parts = {name: i for i, name in enumerate(names)}, {}
     for key in lists:
-        prefix, is_train, number = key.partition("train")
-        test = next((name for side in ("test", "val") if (name := f"{prefix}{side}{number}") in lists), None)
-        if not is_train or not test:
+        test = next((name for side in ("test", "val") if (name := key.replace("train", side, 1)) in lists), key)
+        if test == key:
             continue
-        ending = f"{prefix}{number}".strip("_")
+        ending = key.replace("train", "", 1).strip("_")
         name = f"{path.stem}_{ending}" if ending else path.stem
         if name in parts or not re.fullmatch(r"[\w-]*", ending):
             raise UserError(f"{path}: its list {shorten(repr(key))} cannot name an h5, or names the same as another")
@@ -255,18 +251,17 @@ def convert(clips, splits, args):
         parts = split_by_lists(lists, names, path)
     classes = dataset.classes if dataset and not args.classes else name_classes(1 + labels.max(), args)
     for name, words, train, test in parts:
-        both, order = np.intersect1d(train, test), [*train, *test]
+        both, unlisted = np.intersect1d(train, test), np.setdiff1d(range(len(names)), [*train, *test])
         note_some([names[i] for i in both], f"of the {len(test):,} test clips of {name} train too ({words})")
-        unlisted = [names[i] for i in np.setdiff1d(range(len(names)), order)]
         dropped = (empty, "nobody is in them"), (missing, "they are known to lack skeletons")
         write_set(
             args.out / f"{name}.h5",
-            ((k, clips[i].rows(args)) for k, i in enumerate(order)),
-            labels[order],
-            {"": np.arange(len(train)), "test_": np.arange(len(train), len(order))},
+            lambda i: clips[i].read(args),
+            labels,
+            {"": train, "test_": test},
             classes,
-            (*dropped, (unlisted, "they are in no list")),
-            lambda k, order=order: f"{path}: {shorten(names[order[k]])}",
+            (*dropped, ([names[i] for i in unlisted], "they are in no list")),
+            lambda i: f"{path}: {shorten(names[i])}",
             frames=max(clip.values.shape[1] for clip in clips),
             persons=2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips)),
             protocol=words,

@@ -101,7 +101,7 @@ def main(argv=None):
             row[validation], row[test] = 1, 2
         write_set(
             args.out / f"SYSU_{name}.h5",
-            enumerate(clips),
+            clips.__getitem__,
             labels,
             dict(zip(SPLITS, splits[0], strict=True)),
             ACTIONS,
