@@ -102,13 +102,12 @@ def test_joined_sets_have_their_classes_side_by_side(tmp_path):
         return Clips.read(tmp_path / "both.h5")
 
     paths = [make(tmp_path, name) for name in SETS]
-    both, parts = join(), [Clips.read(path) for path in paths]
-    firsts = [f"{path.stem}: {part.class_names[0]}" for path, part in zip(paths, parts, strict=True)]
-    assert [*both.class_names[::27]] == firsts
-    assert both.origin == 2 and all(part.sha256 in both.protocol for part in parts)
+    both, (utd, msr) = join(), map(Clips.read, paths)
+    assert both.class_names[::27] == (f"UTDMHAD_CS: {utd.class_names[0]}", f"MSRACTION3D_CS: {msr.class_names[0]}")
+    assert both.origin == 2 and utd.sha256 in both.protocol and msr.sha256 in both.protocol
     for split in ("train", "valid", "test"):
-        labels = [part.label[part.ids(split)] + n for part, n in zip(parts, (0, 27), strict=True)]
-        assert both.label[both.ids(split)].tolist() == [i for some in labels for i in some.tolist()]
+        labels = utd.label[utd.ids(split)].tolist() + (msr.label[msr.ids(split)] + 27).tolist()
+        assert both.label[both.ids(split)].tolist() == labels
     assert sorted(map(len, join("--whole").splits.values())) == [1, 1, 18]
     with h5py.File(paths[1], "r+") as file:
         file.attrs["origin"] = 1

@@ -75,7 +75,6 @@ def test_every_clip_is_in_its_place(tmp_path, capsys):
 GOOD = clip(0, 0, frames=2)
 PERSON = GOOD["data"][0]["skeleton"][0]
 BAD = {
-    "no persons": GOOD | {"data": [{"frame_index": 1}]},
     "numbers as words": GOOD | {"data": [{"frame_index": 1, "skeleton": [PERSON | {"score": ["0.5"] * 18}]}]},
     "25 joints": GOOD | {"data": [{"frame_index": 1, "skeleton": [{"pose": [0.5] * 50, "score": [0.5] * 25}]}]},
     "301 frames": GOOD | {"data": [{"frame_index": i, "skeleton": []} for i in range(301)]},

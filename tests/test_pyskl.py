@@ -133,20 +133,15 @@ def test_2d_joints_are_normalized_the_two_best_persons_kept_and_of_whole_bodies_
     assert ("first 17" in capsys.readouterr().err) == (joints > 17)
 
 
-def test_any_skeleton_in_its_own_unit_and_axes_with_a_nan_and_a_clip_in_no_list(tmp_path, capsys, convert):
+def test_any_skeleton_in_its_own_unit_and_axes_and_a_clip_in_no_list(tmp_path, capsys, convert):
     (tmp_path / "mine.json").write_text(json.dumps({"joints": ["a", "b", "c"], "parents": [0, 0, "b"]}))
-    clips = [annotation(f"v{i}", i % 2, standing(9 + i, 3)[..., [0, 2, 1]] * [1000, -1000, 1000]) for i in range(12)]
-    clips[11]["keypoint"][0, 2, 2] = np.nan
+    clips = [annotation(f"v{i}", i % 2, standing(9, 3)[..., [0, 2, 1]] * [1000, -1000, 1000]) for i in range(12)]
     flags = ["--skeleton", tmp_path / "mine.json", "--scale", 0.001, "--up", "z", "--origin", 1]
-    given = content(clips, train=NAMES[:8], val=NAMES[9:])
-    with pytest.raises(UserError, match="v11.*--nan"):
-        convert(given, *flags)
-    convert(given, *flags, "--nan", "absent")
+    convert(content(clips, train=NAMES[:8], val=NAMES[9:]), *flags)
     assert "1 clips, for example v8" in capsys.readouterr().out
     made = read(tmp_path / "a.h5")
     assert made.skeleton.joints == ("a", "b", "c") and made.origin == 1
-    x = made.x["test_"][2].reshape(20, 3, 3)  # of v11; an absent joint is where it was before
-    np.testing.assert_allclose(x[[1, 2], :, 1], 2 * [[0, 0.85, 1.7]], atol=1e-6)
+    np.testing.assert_allclose(made.x["test_"][2].reshape(9, 3, 3)[:, :, 1], 9 * [[0, 0.85, 1.7]], atol=1e-6)
 
 
 ODD = {  # content, the beginning of the note, an example

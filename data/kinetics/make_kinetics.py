@@ -6,8 +6,8 @@ The clips of kinetics_train train, 5% of them as validation clips, and those of 
 frame: {"frame_index": 1, "skeleton": [a person: {"pose": [x0, y0, x1, y1, ...], "score": [s0, s1, ...]}, ...]}, ...],
 "label": text, "label_index": 0...399}, with OpenPose's 18 joints, x and y in 0...1 of the picture, and at most 300
 frames (Yan et al., AAAI 2018). The h5 has x - 0.5, y - 0.5 and the score, zeros for a joint of score 0, of the two
-persons of the highest mean score in each frame. Clips without any person are left out. A json that cannot be read is
-skipped, and listed in skipped.csv. A temporary file beside the h5 needs as much room as it.
+persons of the highest mean score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A
+temporary file beside the h5 needs as much room as it.
 """
 
 import sys
@@ -46,14 +46,9 @@ def read_files(names, folder):
 
 def find_files(folder):
     """The clips: ["kinetics_train/<name>.json"], in name order. Raises UserError."""
-    files = []
-    for side in SIDES:
-        if not (folder / side).is_dir():
-            raise UserError(f"{folder / side}: no such folder; {SIDES[0]} and {SIDES[1]} must be in {folder}")
-        files += sorted(f"{side}/{path.name}" for path in (folder / side).glob("*.json"))
-    if bad := next((name for name in files if not name.isprintable()), None):
-        raise UserError(f"{folder}: {bad!r} is not a printable name")
-    return files
+    if missing := [side for side in SIDES if not (folder / side).is_dir()]:
+        raise UserError(f"{folder / missing[0]}: no such folder; {' and '.join(SIDES)} must be in {folder}")
+    return [f"{side}/{path.name}" for side in SIDES for path in sorted((folder / side).glob("*.json"))]
 
 
 def name_classes(names, labels, classes):

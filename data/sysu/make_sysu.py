@@ -7,9 +7,8 @@ A clip is `3DvideoNorm/<performer>/video<k>/sklWorld.mat`, k = 1...12 the action
 metres. Every second frame is kept, as in the release. Joint 2, the spine, of the first of them becomes the origin, as
 in NTU's clips. A file that cannot be read is an error, because the splits would differ without its clip.
 
-Cross-subject: a random half of the performers train, the others test. Same-subject: a random half of the clips of each
-action. Each h5 has all clips once and a table of the splits, `resplits`; its x, valid_x and test_x are those of the
-first split. Split k of a seed does not depend on the number of splits (thirty in Hu et al., CVPR 2015).
+Each h5 has all clips once and a table of the splits, `resplits`; its x, valid_x and test_x are those of the first
+split. Split k of a seed does not depend on the number of splits (thirty in Hu et al., CVPR 2015).
 """
 
 import sys
