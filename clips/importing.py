@@ -107,14 +107,15 @@ def natural(name):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", **header):
+def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", position=None, **header):
     """Writes the h5 of an importer, and prints its table.
 
-    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order of i. labels:
-    class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are
-    for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as
-    in `h5.open_writer`; joints and axes are those of a skeleton that is known, persons one, and made_by the program, if
-    it does not say otherwise. Raises UserError if there is too little to train or test on.
+    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order in which the
+    h5 is read later. labels: class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5%
+    of the training clips are for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an
+    error names a clip. position: of the progress bar, where there are several. header: as in `h5.open_writer`; joints
+    and axes are those of a skeleton that is known, persons one, and made_by the program, if it does not say otherwise.
+    Raises UserError if there is too little to train or test on.
     """
     if known := known_skeleton(header["skeleton"]):
         header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
@@ -127,11 +128,11 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
     if "valid_" not in sides:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
-    places = sorted((int(i), split, k) for split, ids in sides.items() for k, i in enumerate(ids))
+    places = [(split, k, int(i)) for split, ids in sides.items() for k, i in enumerate(ids)]
     of_split, frames = {split: labels[ids] for split, ids in sides.items()}, np.zeros(len(labels), np.int64)
     remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
-        for i, split, k in progress(places, desc=path.name, unit="clip"):
+        for split, k, i in progress(places, desc=path.name, unit="clip", position=position):
             clip = read(i)
             write(split, k, clip.reshape(len(clip), -1), what(i))
             frames[i] = len(clip)
