@@ -87,9 +87,9 @@ def read_labels(path):
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             raise BadFile(None, f"{labels.dtype} {labels.shape}, not class indices, nor one-hot (clips, classes)")
         return labels.astype(np.int64), None
-    content = pickles.read(path, "labels")
-    is_pair = isinstance(content, list | tuple) and len(content) == 2 and not isinstance(content[1], int)
-    labels = content[1] if is_pair else content
+    labels = pickles.read(path, "labels")
+    if isinstance(labels, list | tuple) and len(labels) == 2 and not isinstance(labels[1], int):
+        _, labels = labels
     labels = labels.array.tolist() if isinstance(getattr(labels, "array", None), np.ndarray) else labels
     if not isinstance(labels, list | tuple) or not all(type(label) is int and 0 <= label < 10_000 for label in labels):
         raise BadFile(None, "not a pickle of (names, class indices)")

@@ -137,7 +137,6 @@ def write(clips, folder, args):
     sides = {"": "train", "test_": "test"} | ({"valid_": "valid"} if (folder / "valid").is_dir() else {})
     known, origin = known_skeleton(about.skeleton), origin_of(about.skeleton, args)
     frames, persons, (joints, *_) = zip(*(clip.shape for clip in clips), strict=True)
-
     write_set(
         args.out,
         lambda i: read_clip(clips[i].path, args).clip,
