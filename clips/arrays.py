@@ -23,7 +23,7 @@ def read_array(path):
     commas, perhaps after a line of names. Raises BadFile, OSError."""
     try:
         if regular(path).suffix == ".npy":  # mapped: no memory is allocated by the header alone
-            return np.load(path, mmap_mode="r", allow_pickle=False)
+            return np.lib.format.open_memmap(path, mode="r")
         if path.suffix == ".mat":
             found = {name: array for name, array in read_mat(path, path.read_bytes()).items() if array.size > 1}
             if len(found) != 1:

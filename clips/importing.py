@@ -1,6 +1,8 @@
 """What importers share: the h5 of a data set, and the table at the end."""
 
 import re
+import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -8,24 +10,26 @@ import numpy as np
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
 from clips.bad_files import named
+from clips.poses import picture_size
 from clips.recordings import add_units, as_poses, default_origin, read_axes
 from clips.skeletons import known_skeleton, named_skeleton
 from clips.units import check_size
 from safe.arguments import argument_type
 from safe.files import remove_stale_parts
 from safe.progress import note, progress
-from util import UserError, readable, shorten
+from util import UserError, __version__, readable, shorten
 
 
 def add_arguments(parser, of, axes=False, labels=False):
-    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes too. labels: --classes and
-    --first-label too."""
+    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes and --size too. labels:
+    --classes and --first-label too."""
     add = parser.add_argument
     own = 'or of one\'s own: {"joints": names, "parents": each joint\'s, "flip_pairs": each joint\'s counterpart}'
     add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {own}")
     if axes:
         order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
         add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
+        add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
     add_units(parser, of)
     add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
     if labels:
@@ -34,14 +38,14 @@ def add_arguments(parser, of, axes=False, labels=False):
 
 
 def place(clip, args, what):
-    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; as rows for an
-    h5, float32. what: how an error names the clip. Raises UserError."""
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; float32. what:
+    how an error names the clip. Raises UserError."""
     with named(what):
-        clip = as_poses(absent_if_nan(clip, args.nan), args.skeleton, args.up, args.scale).clip
+        clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
+        clip = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None)).clip
         if clip.any():
             check_size(clip, args.skeleton, args.scale)
-    clip = h5.trim_and_center(clip, origin_of(args.skeleton, args))
-    return clip.reshape(len(clip), clip.shape[1] * clip.shape[2] * 3)  # of an empty clip (0, 0)
+    return h5.trim_and_center(clip, origin_of(args.skeleton, args))
 
 
 def origin_of(skeleton, args):
@@ -73,19 +77,30 @@ def name_classes(number, args):
     return names
 
 
+def scratch(path):
+    """For a with statement: the path of a temporary folder, on the disk on which `path` will be written."""
+    disk = next(folder for folder in path.absolute().parents if folder.is_dir())
+    return tempfile.TemporaryDirectory(dir=disk, prefix=path.name, suffix=".part", ignore_cleanup_errors=True)
+
+
 def natural(name):
     """The key that sorts names with numbers as people do: 1, 2, 10."""
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **header):
+def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", position=None, **header):
     """Writes the h5 of an importer, and prints its table.
 
-    clips: yields (i, rows) of the clips in `sides`, each once, in any order: rows as in `h5.write_h5`. labels: class
-    index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training clips are for
-    validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip. header: as in
-    `h5.open_writer`. Raises UserError if there is too little to train or test on.
+    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order in which the
+    h5 is read later. labels: class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5%
+    of the training clips are for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an
+    error names a clip. position: of the progress bar, where there are several. header: as in `h5.open_writer`; joints
+    and axes are those of a skeleton that is known, persons one, and made_by the program, if it does not say otherwise.
+    Raises UserError if there is too little to train or test on.
     """
+    if known := known_skeleton(header["skeleton"]):
+        header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
+    header = {"persons": 1, "made_by": f"{Path(sys.argv[0]).name} {__version__}"} | header
     labels = np.asarray(labels, np.int64)
     trained = len(np.unique(labels[sides[""]]))
     if trained < 2 or not all(map(len, sides.values())):
@@ -94,14 +109,14 @@ def write_set(path, clips, labels, sides, class_names, dropped=(), what=None, **
     if "valid_" not in sides:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
-    place = {int(i): (split, k) for split, ids in sides.items() for k, i in enumerate(ids)}
-    frames = np.zeros(len(labels), np.int64)
-    of_split = {split: labels[ids] for split, ids in sides.items()}
+    places = [(split, k, int(i)) for split, ids in sides.items() for k, i in enumerate(ids)]
+    of_split, frames = {split: labels[ids] for split, ids in sides.items()}, np.zeros(len(labels), np.int64)
     remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
-        for i, rows in progress(clips, total=len(place), desc=path.name, unit="clip"):
-            write(*place[i], rows, what=what and what(i))
-            frames[i] = len(rows)
+        for split, k, i in progress(places, desc=path.name, unit="clip", position=position):
+            clip = read(i)
+            write(split, k, clip.reshape(len(clip), -1), what(i))
+            frames[i] = len(clip)
     print_table(path, class_names, of_split, {split: frames[ids] for split, ids in sides.items()}, dropped)
 
 

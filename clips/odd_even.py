@@ -10,7 +10,7 @@ from clips.importing import write_set
 from clips.skeletons import KINECT_V1
 from safe.arguments import ArgumentParser
 from safe.progress import note
-from util import UserError, __version__, shorten
+from util import UserError, shorten
 
 LEFT_LEG, RIGHT_LEG = [12, 13], [16, 17]  # hip and knee of Kinect v1
 
@@ -39,14 +39,13 @@ def convert(argv, doc, out, read, class_names):
             continue
         if has_crossed_legs(clip[:, 0]):
             crossed.append(name)
-        rows.append((subject, label, clip.reshape(len(clip), -1)))
+        rows.append((subject, label, clip))
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
     odd, frames = np.array(subjects) % 2 == 1, max(map(len, clips), default=0)
     sides, dropped = {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)}, [(empty, "nobody is in them")]
-    about = {"joints": len(KINECT_V1.joints), "persons": 1, "skeleton": KINECT_V1.name, "origin": ORIGIN}
+    about = {"frames": frames, "skeleton": KINECT_V1.name, "origin": ORIGIN}
     about["protocol"] = "cross-subject: odd subjects train, even subjects test"
-    about["made_by"] = f"{out.stem} of sgn {__version__}"
-    write_set(args.out, enumerate(clips), labels, sides, class_names, dropped, frames=frames, **about)
+    write_set(args.out, clips.__getitem__, labels, sides, class_names, dropped, **about)
     if crossed:
         note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
 

@@ -30,11 +30,10 @@ LARGEST_CLIP = 2**30  # bytes of an array; an hour of two persons of 25 joints t
 
 
 def add_arguments(parser):
-    """Adds the Flags, what a user says of recordings that do not say it, to a program's. It may have --skeleton."""
+    """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
     add = parser.add_argument
-    if "--skeleton" not in parser._option_string_actions:
-        own = "of arrays, if not the network's: a name, or a file as in docs/data.md"
-        add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=own)
+    own = "of arrays, if it is not the network's: a name, or a file as in docs/data.md"
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=own)
     add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
     add("--persons", type=whole(1, 100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
     axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "

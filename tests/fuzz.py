@@ -281,10 +281,8 @@ def kinds(folder):
         from_arrays.main([str(path), "--out", str(folder / "out.h5")])
 
     def read_pickle(path):
-        for i, annotation in enumerate(from_pyskl.read_pickle(path)[1]):
-            clip = from_pyskl.read_clip(annotation, path, i)
-            if clip.keypoint.any() and clip.keypoint.shape[2:] in ((25, 3), (17, 2)):
-                clip.rows()
+        with redirect_stdout(None), redirect_stderr(io.StringIO()):
+            from_pyskl.main([str(path), "--out", str(folder)])
 
     def read_array(path):
         return read_any(path, "kinect_v2", nan="absent").clip

@@ -1,6 +1,5 @@
 """Helpers of the NTU tests: .skeleton text from arrays, the clips of the fixtures, and the three scripts."""
 
-import io
 import tarfile
 from pathlib import Path
 
@@ -10,7 +9,6 @@ import numpy as np
 import get_raw_denoised_data
 import get_raw_skes_data
 import seq_transformation
-from clips.h5 import SPLITS
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
@@ -26,36 +24,29 @@ def text(frames, eol="\n"):
     return eol.join([*lines, ""]).encode()
 
 
-def skeletons():
-    """The .skeleton files of the fixture, {name: bytes}; the last one is in missing_skeletons.txt."""
-    with tarfile.open(fileobj=io.BytesIO((FIXTURES / "ntu_skeletons.tar.xz").read_bytes())) as tar:
-        return {member.name.removesuffix(".skeleton"): tar.extractfile(member).read() for member in tar}
+# The .skeleton files of the fixture, {name: bytes}; the last one is in missing_skeletons.txt
+with tarfile.open(FIXTURES / "ntu_skeletons.tar.xz") as _tar:
+    FILES = {member.name.removesuffix(".skeleton"): _tar.extractfile(member).read() for member in _tar}
+# The release's results for them, {name: {"denoised", "moved"}}, and all arrays of the fixture
+with np.load(FIXTURES / "ntu_preprocess.npz", allow_pickle=False) as _file:
+    ARRAYS = {key: _file[key] for key in _file.files}
+_shapes = np.stack([ARRAYS["frames"], ARRAYS["width"]], axis=1)
+_flat = [np.split(ARRAYS[step], _shapes.prod(axis=1).cumsum()[:-1]) for step in ("denoised", "moved")]
+CLIPS = {
+    str(name): {"denoised": one.reshape(shape), "moved": other.reshape(shape)}
+    for name, shape, one, other in zip(ARRAYS["names"], _shapes, *_flat, strict=True)
+}
 
 
-def golden():
-    """The release's results for them, {name: {"denoised", "moved"}}, and all arrays of the fixture."""
-    with np.load(FIXTURES / "ntu_preprocess.npz", allow_pickle=False) as file:
-        arrays = {key: file[key] for key in file.files}
-    shapes = list(zip(arrays["frames"].tolist(), arrays["width"].tolist(), strict=True))
-    ends = np.cumsum([frames * width for frames, width in shapes])[:-1]
-    clips = {str(name): {} for name in arrays["names"]}
-    for step in ("denoised", "moved"):
-        for clip, flat, shape in zip(clips.values(), np.split(arrays[step], ends), shapes, strict=True):
-            clip[step] = flat.reshape(shape)
-    return clips, arrays
-
-
-def write_root(root, files=None):
-    """Writes the files ({name: bytes}, default: the fixture's) to root/nturgb+d_skeletons. Returns that folder."""
-    folder = root / "nturgb+d_skeletons"
+def write_root(root, files=None, folder="nturgb+d_skeletons"):
+    """Writes the files ({name: bytes}, default: the fixture's) to a folder in root. Returns that folder."""
+    folder = root / folder
     folder.mkdir(parents=True)
-    for name, data in (skeletons() if files is None else files).items():
+    for name, data in (FILES if files is None else files).items():
         (folder / f"{name}.skeleton").write_bytes(data)
     return folder
 
 
-FILES = skeletons()
-CLIPS, ARRAYS = golden()
 STEPS = (get_raw_skes_data, get_raw_denoised_data, seq_transformation)
 
 
@@ -71,9 +62,3 @@ def contents(folder):
         with h5py.File(path) as file:
             found |= {(path.relative_to(folder), key): np.asarray(file[key][()]).tobytes() for key in file}
     return found
-
-
-def clips_in(path):
-    """Number of clips in an h5."""
-    with h5py.File(path) as file:
-        return sum(len(file[f"{split}y"]) for split in SPLITS)

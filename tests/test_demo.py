@@ -1,6 +1,5 @@
 """The demo set: figures that act, cameras that see one motion, and files with the errors of real ones."""
 
-import h5py
 import numpy as np
 import pytest
 
@@ -9,12 +8,12 @@ from actions import ACTIONS
 from clips import skipped
 from clips.ntu import read_skeleton
 from figures import PARENT
+from made import read
 from make_demo import clip, scene
 from util import UserError
 
 NUMBER = {name: i for i, (name, *_) in enumerate(ACTIONS, 1)}
 TAKES = [(performer, performer % 2 + 1, a) for performer in (1, 4) for a in NUMBER.values()]
-SETTINGS = {"seed": 1, "noise": 1.0}
 
 
 def test_bones_keep_their_length_and_nobody_leaves_the_floor():
@@ -44,28 +43,19 @@ def test_cameras_are_rigid_and_see_the_same_take():
     assert found > 1
 
 
-def files(root):
-    return {path.name: path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
 def test_a_set_is_made_whole_or_not_at_all_and_other_skeletons_are_left_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(skipped, "available_cores", lambda: 1)  # no worker has to start
     few = [(p, 1, a) for p in (1, 2, 3) for a in (1, NUMBER["handshaking"])]  # performer 3 tests, and camera 1
-    make_demo.make(tmp_path, SETTINGS, few)
-    before = files(tmp_path)
-    for name in make_demo.PRODUCTS[1:]:
-        with h5py.File(tmp_path / name) as file:
-            two = file["test_x"][:, :, 75:].any((1, 2))  # step 2 removes ghosts
-            assert len(two) == 6 and (two == (file["test_y"][:].argmax(1) > 0)).all()
-    assert make_demo.is_made(tmp_path, SETTINGS) and not make_demo.is_made(tmp_path, SETTINGS | {"seed": 2})
-
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(make_demo, "clip", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        make_demo.make(tmp_path, SETTINGS | {"seed": 2}, few)
-    assert files(tmp_path) == before
-    (tmp_path / "demo.json").unlink()
+    make_demo.make(tmp_path, 1, 1.0, few)
+    for name in make_demo.FILES:
+        made = read(tmp_path / name)
+        two = made.x["test_"][:, :, 75:].any((1, 2))  # step 2 removes ghosts
+        assert len(two) == 6 and (two == (np.array(made.y["test_"]) > 0)).all()
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    monkeypatch.setattr(make_demo, "clip", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make_demo.make(tmp_path, 2, 1.0, few)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    (tmp_path / "nturgb+d_skeletons/S001C001P001R001A001.skeleton").touch()
     with pytest.raises(UserError, match="--root"):
-        make_demo.make(tmp_path, SETTINGS, few)
+        make_demo.make(tmp_path, 2, 1.0, few)

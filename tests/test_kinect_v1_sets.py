@@ -15,24 +15,20 @@ from clips.skeletons import KINECT_V1
 from data import Clips
 from util import UserError
 
-ARM, LEG = ("shoulder", "elbow", "wrist", "hand"), ("hip", "knee", "ankle", "foot")
-# x and y of the joints on one side of a person who stands; left ones are at smaller x, as in both sets
-SIDE = dict(
-    zip(
-        ARM + LEG,
-        ((0.2, 1.35), (0.25, 1.1), (0.26, 0.9), (0.26, 0.8)) + ((0.08, 0.85), (0.1, 0.45), (0.1, 0.1), (0.1, 0.05)),
-        strict=True,
-    )
+SIDES, FIGURE = (
+    ("left", "right"),
+    {"hip centre": (0, 0.9), "spine": (0, 1), "shoulder centre": (0, 1.4), "head": (0, 1.6)},
 )
-FIGURE = {"hip centre": (0, 0.9), "spine": (0, 1.0), "shoulder centre": (0, 1.4), "head": (0, 1.6)}
-FIGURE |= {
-    f"{side} {name}": (sign * x, y) for side, sign in (("left", -1), ("right", 1)) for name, (x, y) in SIDE.items()
-}
+SIDE = {"shoulder": (0.2, 1.35), "elbow": (0.25, 1.1), "wrist": (0.26, 0.9), "hand": (0.26, 0.8)}  # of who stands
+SIDE |= {"hip": (0.08, 0.85), "knee": (0.1, 0.45), "ankle": (0.1, 0.1), "foot": (0.1, 0.05)}
+FIGURE |= {f"left {name}": (-x, y) for name, (x, y) in SIDE.items()}  # at smaller x, as in both sets
+FIGURE |= {f"right {name}": (x, y) for name, (x, y) in SIDE.items()}
+ARM, LEG = [*SIDE][:4], [*SIDE][4:]
 # The makers' orders of joints
 UTD = ["head", "shoulder centre", "spine", "hip centre"]
-UTD += [f"{side} {name}" for names in (ARM, LEG) for side in ("left", "right") for name in names]
+UTD += [f"{side} {name}" for names in (ARM, LEG) for side in SIDES for name in names]
 MSR = ["left shoulder", "right shoulder", "shoulder centre", "spine", "left hip", "right hip", "hip centre"]
-MSR += [f"{side} {name}" for name in (*ARM[1:], *LEG[1:]) for side in ("left", "right")] + ["head"]
+MSR += [f"{side} {name}" for name in (*ARM[1:], *LEG[1:]) for side in SIDES] + ["head"]
 
 
 def clip(order, frames, crossed=False):
@@ -40,8 +36,8 @@ def clip(order, frames, crossed=False):
     joints = np.array([(*FIGURE[name], 3.0) for name in order])[None].repeat(frames, 0)
     joints[:, order.index("right hand"), 1] += np.linspace(0, 1, frames)
     if crossed:
-        knees = [order.index(f"{side} {name}") for name in LEG[1:] for side in ("left", "right")]
-        joints[:, knees] = joints[:, [knees[i ^ 1] for i in range(len(knees))]]
+        left, right = ([order.index(f"{side} {name}") for name in LEG[1:]] for side in SIDES)
+        joints[:, left + right] = joints[:, right + left]
     return joints
 
 
@@ -52,9 +48,9 @@ def utd_file(action, subject, trial, joints):
 
 
 def msr_file(action, subject, trial, joints):
-    rows = np.concatenate([joints, np.ones((*joints.shape[:2], 1))], axis=2).reshape(-1, 4)
-    text = "\n".join(" ".join(f"{value:.6f}" for value in row) for row in rows)
-    return f"MSR/a{action:02}_s{subject:02}_e{trial:02}_skeleton3D.txt", text
+    file = BytesIO()
+    np.savetxt(file, np.pad(joints, ((0, 0), (0, 0), (0, 1))).reshape(-1, 4), "%.6f")
+    return f"MSR/a{action:02}_s{subject:02}_e{trial:02}_skeleton3D.txt", file.getvalue()
 
 
 SETS = {"UTDMHAD": (make_utd_mhad, utd_file, UTD), "MSRACTION3D": (make_msraction3d, msr_file, MSR)}
@@ -100,20 +96,20 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
         script.main([str(tmp_path), "--out", str(tmp_path / "out.h5")])
 
 
-def test_joined_sets_have_their_classes_side_by_side(tmp_path, capsys):
+def test_joined_sets_have_their_classes_side_by_side(tmp_path):
+    def join(*flags):
+        join_h5.main([*map(str, paths), *flags, "--out", str(tmp_path / "both.h5")])
+        return Clips.read(tmp_path / "both.h5")
+
     paths = [make(tmp_path, name) for name in SETS]
-    join_h5.main([*map(str, paths), "--out", str(tmp_path / "both.h5")])
-    both, parts = Clips.read(tmp_path / "both.h5"), [Clips.read(path) for path in paths]
-    assert both.class_names[::27] == tuple(
-        f"{path.stem}: {part.class_names[0]}" for path, part in zip(paths, parts, strict=True)
-    )
-    assert both.origin == 2 and all(part.sha256 in both.protocol for part in parts)
+    both, (utd, msr) = join(), map(Clips.read, paths)
+    assert both.class_names[::27] == (f"UTDMHAD_CS: {utd.class_names[0]}", f"MSRACTION3D_CS: {msr.class_names[0]}")
+    assert both.origin == 2 and utd.sha256 in both.protocol and msr.sha256 in both.protocol
     for split in ("train", "valid", "test"):
-        labels = [part.label[part.ids(split)] + n for part, n in zip(parts, (0, 27), strict=True)]
-        assert both.label[both.ids(split)].tolist() == [i for some in labels for i in some.tolist()]
-    join_h5.main([*map(str, paths), "--whole", "--out", str(tmp_path / "whole.h5")])
-    assert sorted(len(ids) for ids in Clips.read(tmp_path / "whole.h5").splits.values()) == [1, 1, 18]
+        labels = utd.label[utd.ids(split)].tolist() + (msr.label[msr.ids(split)] + 27).tolist()
+        assert both.label[both.ids(split)].tolist() == labels
+    assert sorted(map(len, join("--whole").splits.values())) == [1, 1, 18]
     with h5py.File(paths[1], "r+") as file:
         file.attrs["origin"] = 1
     with pytest.raises(UserError, match="origin"):
-        join_h5.main([*map(str, paths), "--out", str(tmp_path / "both.h5")])
+        join()

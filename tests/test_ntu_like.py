@@ -1,13 +1,12 @@
 """benchmarks/make_ntu_like.py: made-up clips for all three scripts, as long as NTU's."""
 
-import h5py
 import numpy as np
 import pytest
 
 import make_ntu_like
 from clips import protocols
-from clips.h5 import validate
-from ntu_text import clips_in, run
+from made import read
+from ntu_text import run
 
 
 def test_names_are_distinct_and_on_both_sides():
@@ -27,6 +26,4 @@ def test_clips_are_as_ntus_and_all_three_scripts_take_them(tmp_path):
     assert first == again
     make_ntu_like.write_skeletons(tmp_path, clips=12, seed=0)
     assert run(tmp_path) == [0, 0, None]
-    with h5py.File(tmp_path / "NTU_CV.h5") as file:
-        assert validate(file) == []
-    assert clips_in(tmp_path / "NTU_CV.h5") == len({*make_ntu_like.names(12)} - protocols.dataset("NTU").missing)
+    assert sum(read(tmp_path / "NTU_CV.h5").sizes) == len({*make_ntu_like.names(12)} - protocols.dataset("NTU").missing)

@@ -3,34 +3,29 @@
 import csv
 import os
 
-import h5py
 import numpy as np
 import pytest
 
 from clips import protocols
-from clips.h5 import SPLITS, split_validation, validate
-from ntu_text import CLIPS, FILES, STEPS, clips_in, contents, run, text, write_root
+from clips.h5 import SPLITS, split_validation
+from made import read
+from ntu_text import CLIPS, FILES, STEPS, contents, run, text, write_root
 from safe.workers import parallel_map
 from util import UserError
-
-EXTRA = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
 
 
 def test_h5_is_golden(ntu):
     names = sorted(CLIPS)
     for protocol in protocols.dataset("NTU").protocols:
         train, test = protocol.split(names)
-        with h5py.File(ntu / f"NTU_{protocol.name}.h5") as file:
-            assert validate(file) == [] and file.attrs["protocol"] == protocol.words
-            for split, indices in zip(SPLITS, (*split_validation(train), test), strict=True):
-                x, y = file[f"{split}x"], file[f"{split}y"]
-                assert x.shape == (len(indices), max(len(clip["moved"]) for clip in CLIPS.values()), 150)
-                for row, i in enumerate(indices):
-                    clip = CLIPS[names[i]]["moved"]
-                    frames, width = clip.shape
-                    assert np.array_equal(x[row, :frames, :width], clip)
-                    assert not x[row, frames:].any() and not x[row, :, width:].any()
-                    assert y[row].argmax() == int(names[i][-3:]) - 1
+        made = read(ntu / f"NTU_{protocol.name}.h5")
+        assert made.protocol == protocol.words
+        for split, indices in zip(SPLITS, (*split_validation(train), test), strict=True):
+            x, wanted = made.x[split], np.zeros_like(made.x[split])
+            assert x.shape == (len(indices), max(len(clip["moved"]) for clip in CLIPS.values()), 150)
+            for row, clip in zip(wanted, (CLIPS[names[i]]["moved"] for i in indices), strict=True):
+                row[: len(clip), : clip.shape[1]] = clip
+            assert np.array_equal(x, wanted) and made.y[split] == [int(names[i][-3:]) - 1 for i in indices]
 
 
 def test_however_many_workers_and_clips_at_a_time_the_same_comes_out(tmp_path, ntu, monkeypatch):
@@ -41,7 +36,7 @@ def test_however_many_workers_and_clips_at_a_time_the_same_comes_out(tmp_path, n
     assert contents(tmp_path) == contents(ntu)
 
 
-def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, ntu, capsys):
+def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, ntu):
     noise = text([[(k, np.full((25, 3), k)) for k in (1, 2)]] * 5)  # two bodies of five frames
     cut = FILES[min(CLIPS)][:5000]
     bad = {"S001C001P001R001A001": b"", "S001C001P001R001A003": cut, "S001C001P002R001A001": noise}
@@ -68,14 +63,12 @@ def test_damaged_files_are_skipped_and_listed_until_they_are_repaired(tmp_path, 
 
 def test_ntu120_in_two_folders(tmp_path):
     write_root(tmp_path)
-    (tmp_path / "nturgb+d_skeletons120").mkdir()
-    for name in EXTRA:
-        (tmp_path / "nturgb+d_skeletons120" / f"{name}.skeleton").write_bytes(FILES[min(CLIPS)])
+    more = [f"S0{setup}C001P{performer:03}R001A1{k:02}" for setup in (18, 19) for performer in (1, 3) for k in (1, 20)]
+    write_root(tmp_path, dict.fromkeys(more, FILES[min(CLIPS)]), "nturgb+d_skeletons120")
     run(tmp_path, "--dataset", "NTU120")
     for protocol in ("CS", "CSet"):
-        assert clips_in(tmp_path / f"NTU120_{protocol}.h5") == len(CLIPS) + len(EXTRA)
-        with h5py.File(tmp_path / f"NTU120_{protocol}.h5") as file:
-            assert file["y"].shape[1] == len(file.attrs["class_names"]) == 120
+        made = read(tmp_path / f"NTU120_{protocol}.h5")
+        assert sum(made.sizes) == len(CLIPS) + len(more) and len(made.class_names) == 120
 
 
 def test_wrong_input_is_one_clear_line(tmp_path):
@@ -93,7 +86,7 @@ def test_wrong_input_is_one_clear_line(tmp_path):
     refused("--dataset NTU120")
     file.rename(file.with_name("S001C001P001R001A060.skeleton"))
     assert run(tmp_path, steps=STEPS[:2]) == [3, 0]
-    refused("^NTU_CS.h5 and NTU_CV.h5 not written: ", steps=STEPS[2:])
+    refused("NTU_CS.h5 not written: .*NTU_CV.h5 not written: ", steps=STEPS[2:])
 
 
 def test_a_worker_that_is_killed_is_reported():

@@ -93,20 +93,16 @@ def test_clips_without_actors_are_refused(valid, first, why):
 
 
 def test_one_actor_is_centered_and_its_empty_frames_move_along():
-    clip = np.zeros((3, 75), np.float32)
-    clip[1, 3:6] = 1, 2, 3
-    clip[2, 3:6] = 5, 5, 5
-    moved = center_clip(clip).reshape(3, 25, 3)
+    clip = np.zeros((3, 25, 3), np.float32)
+    clip[1:, 1] = [1, 2, 3], [5, 5, 5]
+    moved = center_clip(clip.reshape(3, 75)).reshape(3, 25, 3)
     assert moved[:, 1].tolist() == [[-1, -2, -3], [0, 0, 0], [4, 3, 2]]
     assert moved[0].tolist() == [[-1, -2, -3]] * 25  # as in the release
 
 
 def test_of_two_actors_one_whose_values_sum_to_0_is_absent():
-    clip = np.zeros((2, 150), np.float32)
-    clip[1, 3:6] = 1, 2, 3
-    clip[0, 75:78] = 5, 5, 5
-    clip[1, 75], clip[1, 76] = 7, -7
-    moved = center_clip(clip).reshape(2, 2, 25, 3)
-    assert moved[0, 1, 0].tolist() == [4, 3, 2]
-    assert moved[1, 0, 1].tolist() == [0, 0, 0]
+    clip = np.zeros((2, 2, 25, 3), np.float32)
+    clip[1, 0, 1], clip[0, 1, 0], clip[1, 1, 0] = [1, 2, 3], [5, 5, 5], [7, -7, 0]
+    moved = center_clip(clip.reshape(2, 150)).reshape(2, 2, 25, 3)
+    assert (moved[0, 1, 0].tolist(), moved[1, 0, 1].tolist()) == ([4, 3, 2], [0, 0, 0])
     assert not moved[0, 0].any() and not moved[1, 1].any()

@@ -7,18 +7,8 @@ import numpy as np
 import pytest
 
 import make_nucla
-from data import Clips
+from made import read
 from util import UserError
-
-
-def write_zip(path, names):
-    """A zip of clips by these names, of two frames, in which joint i of frame t is at (i + 1, t * view, view)."""
-    with zipfile.ZipFile(path, "w") as archive:
-        for name in names:
-            label, view = int(name.split("/")[-1][1:3]), int(name[-7:-5])
-            skeletons = [[[i + 1.0, t * view, view] for i in range(20)] for t in range(2)]
-            archive.writestr(name, json.dumps({"skeletons": skeletons, "label": label}))
-    return path
 
 
 def names(view, number):
@@ -26,25 +16,31 @@ def names(view, number):
 
 
 @pytest.fixture
-def make(tmp_path, capsys):
-    """make(*flags, of=source): runs the script, by default on 30, 40, 50 clips of views 1, 2, 3. Returns the numbers of
-    clips that train, validate and test, and the protocol."""
-    source = write_zip(tmp_path / "all_sqe.zip", names(1, 30) + names(2, 40) + names(3, 50))
+def make(tmp_path):
+    """make(names, flags): runs the script on a zip of such clips, two frames in which joint i of frame t is at (i + 1,
+    t * view, view), and reads the h5. out: whether its name is given. more: further clips, (name, skeletons)."""
 
-    def make(*flags, of=source):
-        make_nucla.main([str(of), "--out", str(tmp_path / "out.h5"), *flags])
-        clips = Clips.read(tmp_path / "out.h5")
-        return *map(len, clips.splits.values()), clips.protocol
+    def make(names, flags="", out=True, more=()):
+        with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+            for name in names:
+                label, view = int(name.split("/")[-1][1:3]), int(name[-7:-5])
+                skeletons = [[[i + 1.0, t * view, view] for i in range(20)] for t in range(2)]
+                archive.writestr(name, json.dumps({"skeletons": skeletons, "label": label}))
+            for name, skeletons in more:
+                archive.writestr(name, json.dumps({"skeletons": skeletons, "label": 1}))
+        out = ["--out", str(tmp_path / "out.h5")] * out
+        make_nucla.main([str(tmp_path / "all.zip"), *out, *flags.split()])
+        return read(tmp_path / "out.h5")
 
     return make
 
 
-def test_the_standard_protocol(make, tmp_path):
-    source = write_zip(tmp_path / "all.zip", names(1, 51) + names(2, 51) + names(3, 46))  # a tenth of the data set
-    assert make(of=source)[:3] == (96, 6, 46)
-    clips = Clips.read(tmp_path / "out.h5")
-    first = clips.frames[clips.start[clips.splits["test"]]].view(-1, 20, 3)
-    assert (first == np.arange(-1, 19)[:, None] * np.array([1.0, 0, 0], np.float32)).all()  # joint 2 is the origin
+def test_the_standard_protocol(make):
+    made = make(names(1, 51) + names(2, 51) + names(3, 46))  # a tenth of the data set
+    first = made.x["test_"][:, 0].reshape(46, 20, 3)
+    assert (
+        made.sizes == [96, 6, 46] and (first == np.arange(-1, 19)[:, None] * [1, 0, 0]).all()
+    )  # joint 2 is the origin
 
 
 def test_empty_frames_stay_empty():
@@ -58,46 +54,43 @@ def test_empty_frames_stay_empty():
     assert make_nucla.read_json(text, "a.json", labelled=False)[1] is None
 
 
-def test_views_and_performers_train_and_others_test(make):
-    people = "cross-subject: performers 2, 4 test, the others train"
-    for flags, expected in (
-        ("--test-view 2 --train-views 3 1", (76, 4, 40, "cross-view: views 1, 3 train, view 2 tests")),
-        ("--test-view 1 2 --test-performers 2 4", (38, 2, 30, f"{people} of views 1, 2")),
-    ):
-        assert make(*flags.split()) == expected
+@pytest.mark.parametrize(
+    "flags, sizes, protocol",
+    [
+        ("--test-view 2 --train-views 3 1", [76, 4, 40], "cross-view: views 1, 3 train, view 2 tests"),
+        ("--test-view 1 2 --test-performers 2 4", [38, 2, 30], "cross-subject: performers 2, 4 test, the others train"),
+    ],
+)
+def test_views_and_performers_train_and_others_test(make, flags, sizes, protocol):
+    made = make(names(1, 30) + names(2, 40) + names(3, 50), flags)
+    assert made.sizes == sizes and made.protocol.startswith(protocol)
 
 
 @pytest.mark.parametrize(
     "flags, why",
     [("--test-view 2 --train-views 1 2 --out a", "--train-views: "), ("--test-view 2 --train-views 1", "--out")],
 )
-def test_splits_that_cannot_be_are_refused(tmp_path, flags, why):
+def test_splits_that_cannot_be_are_refused(make, flags, why):
     with pytest.raises(UserError, match=why):
-        make_nucla.main([str(write_zip(tmp_path / "all_sqe.zip", names(3, 30))), *flags.split()])
+        make(names(3, 30), flags, out=False)
 
 
-def test_exchanged_labels_are_corrected(make, tmp_path):
+@pytest.mark.parametrize("view, correct", [(2, ""), (1, ""), (1, "--correct-labels"), (2, "--correct-labels")])
+def test_exchanged_labels_are_corrected_of_view_2(make, view, correct):
     clips = [f"all_sqe/a{a:02}_s{s:02}_e00_v{v:02}.json" for a in (5, 6, 7, 8) for s in (4, 5, 6) for v in (1, 2, 3)]
-    source = write_zip(tmp_path / "all.zip", clips)
-
-    def labels(view, *flags):
-        protocol = make("--test-view", str(view), "--train-views", "3" if view == 1 else "1", *flags, of=source)[3]
-        assert protocol.endswith("; labels of view 2 corrected") == (view == 2 and bool(flags))
-        clips = Clips.read(tmp_path / "out.h5")
-        return clips.label[clips.splits["test"]].tolist()
-
-    as_published = [label for label in (4, 5, 6, 7) for _ in (4, 5, 6)]
-    assert labels(2) == labels(1) == labels(1, "--correct-labels") == as_published
-    assert labels(2, "--correct-labels") == [5, 4, 4, 4, 5, 5, 6, 7, 6, 7, 6, 7]
+    made = make(clips, f"--test-view {view} --train-views 3 {correct}")
+    is_corrected = view == 2 and bool(correct)
+    assert made.protocol.endswith("; labels of view 2 corrected") == is_corrected
+    published = [label for label in (4, 5, 6, 7) for _ in (4, 5, 6)]
+    assert made.y["test_"] == ([5, 4, 4, 4, 5, 5, 6, 7, 6, 7, 6, 7] if is_corrected else published)
 
 
-def test_copies_of_training_clips_do_not_test(make, tmp_path, capsys):
-    source = write_zip(tmp_path / "all.zip", names(1, 5) + names(2, 5) + names(3, 5))
-    with zipfile.ZipFile(source, "a") as archive:
-        archive.writestr("all_sqe/a01_s02_e00_v03.json", archive.read(names(2, 1)[0]))
-        one = json.loads(archive.read(names(2, 1)[0]))
-        one["skeletons"] += [[[0.0] * 3] * 20] * 2  # empty frames at the end
-        archive.writestr("all_sqe/a02_s02_e00_v03.json", json.dumps(one))
-    assert make(of=source)[:3] == (9, 1, 7) and "--distinct" in capsys.readouterr().err
-    *clips, protocol = make("--distinct", of=source)
-    assert clips == [9, 1, 5] and protocol.endswith("; no copies") and "--distinct" not in capsys.readouterr().err
+@pytest.mark.parametrize("flags, tested", [("", 7), ("--distinct", 5)])
+def test_copies_of_training_clips_do_not_test(make, capsys, flags, tested):
+    copy = [[[i + 1.0, t * 2, 2] for i in range(20)] for t in range(2)]
+    padded = copy + [[[0.0] * 3] * 20] * 2  # empty frames at the end
+    more = [("all_sqe/a01_s02_e00_v03.json", copy), ("all_sqe/a02_s02_e00_v03.json", padded)]
+    made = make(names(1, 5) + names(2, 5) + names(3, 5), flags, more=more)
+    assert made.sizes == [9, 1, tested]
+    assert made.protocol.endswith("; no copies") == bool(flags)
+    assert ("--distinct" in capsys.readouterr().err) == (not flags)

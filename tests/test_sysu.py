@@ -3,17 +3,16 @@
 import json
 import shutil
 
-import h5py
 import numpy as np
 import pytest
 from scipy.io import savemat
 
 import main
 import make_sysu
-from clips.h5 import validate
 from data import Clips
 from engine.cache import read_cached
 from engine.datasets import find_h5, is_cross_view
+from made import read
 from make_sysu import make_split, read_all
 from util import UserError
 
@@ -68,40 +67,33 @@ def test_each_split_is_what_its_protocol_says(name):
     assert not np.array_equal(splits[0][2], make_split(name, PERFORMERS, ACTIONS - 1, 2, 1)[2])
 
 
-@pytest.mark.parametrize("case, name", [(0, "CS"), (1, "SS")])
-def test_every_split_of_the_h5_has_the_right_clips(folder, case, name):
-    with h5py.File(folder / f"SYSU_{name}.h5") as file:
-        assert validate(file) == []
-        assert (file["x"].shape, file["test_x"].shape, file["resplits"].shape) == ((34, 24, 60), (36, 24, 60), (4, 72))
-        assert tuple(file.attrs["class_names"]) == make_sysu.ACTIONS
-    path, found = find_h5("SYSU", case, folder)
-    clips = Clips.read(path)
-    assert found == "SYSU" and not is_cross_view("SYSU", case)
-    read = list(read_all([mat_of(folder, *which) for which in zip(PERFORMERS, ACTIONS, strict=True)]))
+@pytest.mark.parametrize("name", ["CS", "SS"])
+def test_every_split_of_the_h5_has_the_right_clips(folder, name):
+    path, found = find_h5("SYSU", ["CS", "SS"].index(name), folder)
+    made, clips = read(path), Clips.read(path)
+    assert (found, made.sizes, made.class_names) == ("SYSU", [34, 2, 36], make_sysu.ACTIONS)
+    assert not is_cross_view("SYSU", 0) and not is_cross_view("SYSU", 1)
+    given = list(read_all([mat_of(folder, *which) for which in zip(PERFORMERS, ACTIONS, strict=True)]))
     for number in range(1, 5):
-        split = clips.resplit(number)
-        parts = make_split(name, PERFORMERS, ACTIONS - 1, 1, number)
+        split, parts = clips.resplit(number), make_split(name, PERFORMERS, ACTIONS - 1, 1, number)
         for key, ids in zip(("train", "valid", "test"), parts, strict=True):
-            got = {
-                split.frames[split.start[i] : split.start[i] + split.length[i]].numpy().tobytes(): int(split.label[i])
-                for i in split.ids(key).tolist()
-            }
-            assert got == {read[i].tobytes(): ACTIONS[i] - 1 for i in ids}
-    assert clips.resplit(1).splits == clips.splits == clips.resplit(3).resplit(1).splits
+            start, length, label = (array[split.ids(key)] for array in (split.start, split.length, split.label))
+            rows = [split.frames[a : a + n].numpy().tobytes() for a, n in zip(start, length, strict=True)]
+            assert {*zip(rows, label.tolist(), strict=True)} == {(given[i].tobytes(), ACTIONS[i] - 1) for i in ids}
+    for number in (0, 5):
+        with pytest.raises(UserError, match=f"split {number}: "):
+            clips.resplit(number)
 
 
 def test_a_split_depends_neither_on_the_cache_nor_on_the_number_of_splits(folder, tmp_path):
     make_sysu.main([str(folder / "SYSU3DAction"), "--out", str(tmp_path), "--splits", "2"])
-    with h5py.File(tmp_path / "SYSU_SS.h5") as two, h5py.File(folder / "SYSU_SS.h5") as four:
-        assert np.array_equal(two["resplits"], four["resplits"][:2])
-        assert np.array_equal(two["test_x"], four["test_x"])
-    wanted, got = (read_cached(tmp_path / "SYSU_SS.h5").resplit(2) for _ in range(2))
-    assert got.splits == wanted.splits and np.array_equal(got.start, wanted.start)
-    for number in (0, 3):
-        with pytest.raises(UserError, match=f"split {number}: "):
-            got.resplit(number)
+    wanted = Clips.read(folder / "SYSU_SS.h5").resplit(1).resplit(2)
+    for _ in range(2):
+        got = read_cached(tmp_path / "SYSU_SS.h5").resplit(2)
+        assert got.splits == wanted.splits and np.array_equal(got.start, wanted.start)
 
 
+@pytest.mark.slow
 def test_a_run_for_each_split(folder, tmp_path, capsys):
     def run(*more):
         flags = ["--data", str(folder), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
@@ -110,12 +102,8 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
 
     home = tmp_path / "SYSU" / "SGN-paper,test_samples=1"
     summary = run("--splits", "2,4")
-    for number in (2, 4):
-        assert f"split: {number};" in (home / f"split{number}" / "0_log.csv").read_text()
     top1 = [result["last_top1"] for result in summary["runs"]]
-    assert summary["last_top1_mean"] == pytest.approx(np.mean(top1))
-    assert summary["last_top1_std"] == pytest.approx(np.std(top1, ddof=1))
-
+    assert (summary["last_top1_mean"], summary["last_top1_std"]) == pytest.approx((np.mean(top1), np.std(top1, ddof=1)))
     # In another folder, a checkpoint is still tested on the clips of its own split
     (home / "0_best.pth").write_bytes((home / "split4" / "0_best.pth").read_bytes())
     run("--train", "0")
@@ -124,33 +112,31 @@ def test_a_run_for_each_split(folder, tmp_path, capsys):
         run("--splits", "5")
 
 
-WRONG = {
+WRONG = {  # the variables of a .mat, or its bytes by those of a good one
     "all zeros": {"SW": np.zeros((20, 3, 5))},
     "axes in another order": {"SW": np.ones((5, 20, 3))},
     "nan": {"SW": np.full((20, 3, 5), np.nan)},
     "another variable": {"S": np.ones((20, 3, 5))},
-}
-DAMAGED = {
     "cut": lambda whole: whole[: len(whole) // 2],
     "a type that crashes scipy": lambda whole: whole[:185] + b"\xff" + whole[186:],
 }
 
 
-@pytest.mark.parametrize("case", [*WRONG, *DAMAGED])
-def test_a_wrong_or_damaged_mat_is_one_clear_line(tmp_path, case):
-    path = tmp_path / "sklWorld.mat"
-    savemat(path, WRONG.get(case, {"SW": skeletons(0, 5)}), do_compression=True)
-    path.write_bytes(DAMAGED.get(case, bytes)(path.read_bytes()))
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_a_wrong_or_damaged_mat_is_one_clear_line(tmp_path, wrong):
+    path, is_damaged = tmp_path / "sklWorld.mat", callable(wrong)
+    savemat(path, {"SW": skeletons(0, 5)} if is_damaged else wrong, do_compression=True)
+    path.write_bytes((wrong if is_damaged else bytes)(path.read_bytes()))
     with pytest.raises(UserError, match="sklWorld.mat: ") as found:
         list(read_all([path]))
     assert "\n" not in str(found.value)
 
 
 def test_a_set_without_clips_of_each_kind_is_one_clear_line(folder, tmp_path):
-    with pytest.raises(UserError, match="3DvideoNorm"):
-        make_sysu.main([str(tmp_path), "--out", str(tmp_path / "out")])
-    for name in ("bo/video1", "bo/video2"):
-        shutil.copytree(folder / "SYSU3DAction" / "3DvideoNorm" / name, tmp_path / "3DvideoNorm" / name)
-    with pytest.raises(UserError, match="CS: "):
-        make_sysu.main([str(tmp_path), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
+    given, out = tmp_path / "given", tmp_path / "out"
+    for performers, why in ((), "3DvideoNorm"), (("bo",), "CS: "):
+        for name in performers:
+            shutil.copytree(folder / "SYSU3DAction/3DvideoNorm" / name, given / "3DvideoNorm" / name)
+        with pytest.raises(UserError, match=why):
+            make_sysu.main([str(given), "--out", str(out)])
+    assert not out.exists()

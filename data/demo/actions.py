@@ -1,9 +1,8 @@
 """The actions of the demo: each moves one figure, or two that face each other.
 
 An action of one person is a function of a `Take` and a standing `Pose`, which it moves; one of two is a function of a
-`Take` and the build of each, and returns both figures. The decorator gives its name in NTU RGB+D and its usual length;
-their order here is that of the numbers A001, A002, ... Times are shares of the take; hands and feet are in the units of
-`figures.Pose`. actions.txt lists the names again, for clips/protocols.py.
+`Take` and the build of each, and returns both figures. Their order is that of the numbers A001, A002, ..., and of the
+names in actions.txt. Times are shares of the take; hands and feet are in the units of `figures.Pose`.
 """
 
 from functools import partial
@@ -114,8 +113,7 @@ def wave(take, pose):
 
 @action("make a phone call/answer phone", 80, idle=LEFT)
 def phone(take, pose):
-    pocket, ear = (0.05, -0.75, 0.25), (-0.06, 0.15, 0.12)
-    front = (0.1, -0.3, 0.5)  # on the way
+    pocket, front, ear = (0.05, -0.75, 0.25), (0.1, -0.3, 0.5), (-0.06, 0.15, 0.12)
     take.hand(pose, RIGHT, (0, None), (0.2, pocket), (0.3, front), (0.42, ear), (0.78, ear), (0.88, front), (1, None))
     pose.elbows[RIGHT] += take.path((0, 0), (0.4, 0.25), (0.8, 0.25), (1, 0), vary=0.15)
     pose.head[:, 2] += take.path((0, 0), (0.45, 0.15), (0.8, 0.15), (1, 0), vary=0.1)
@@ -185,8 +183,7 @@ def push(take, build, other):
     take.steps(pose, (RIGHT, 0.12, 0.38, near), (LEFT, 0.6, 0.95, near))
     pose.hips[:, 2] += take.path((0, 0), (0.15, 0), (0.45, 0.8 * near), (0.95, near), (1, near), vary=0)
     pose.pelvis[:, 1] += take.path((0, 0), (0.45, 0.2), (0.8, 0), (1, 0))
-    both = take.rng.random() < 0.6
-    for side in (LEFT, RIGHT) if both else (RIGHT,):
+    for side in (LEFT, RIGHT) if take.rng.random() < 0.6 else (RIGHT,):
         drawn, out = (0.05, -0.45, 0.25), (-0.05, -0.05, 0.95)
         take.hand(pose, side, (0, None), (0.28, drawn), (0.45, out), (0.58, out), (1, None), vary=0.04)
     thrown = take.path((0, 0), (0.4, 0), (0.7, 1), (1, 1), vary=0)
@@ -225,8 +222,7 @@ def handshake(take, build, other):
 
 @action("walking towards each other", 75, persons=2)
 def approach(take, build, other):
-    figures, last = [], take.rng.uniform(0.6, 1.0)
-    apart = last
+    figures, apart = [], take.rng.uniform(0.6, 1.0)
     for me in (build, other):
         pose = take.stand(me)
         metres = take.rng.uniform(0.3, 1.1)

@@ -139,8 +139,8 @@ def skeleton(build, pose):
         thumb = chest @ [-0.35 * sign, 0.65, 0.65]
         thumb = unit(thumb - (thumb * along).sum(-1, keepdims=True) * along)
         hand = wrist + b.hand * along
-        joints[:, arm], joints[:, arm + 1], joints[:, arm + 2], joints[:, arm + 3] = (shoulder, elbow, wrist, hand)
-        joints[:, tip], joints[:, tip + 1] = (hand + b.tip * along, hand + b.thumb * (0.6 * along + 0.8 * thumb))
+        joints[:, arm : arm + 4] = np.stack([shoulder, elbow, wrist, hand], axis=1)
+        joints[:, tip], joints[:, tip + 1] = hand + b.tip * along, hand + b.thumb * (0.6 * along + 0.8 * thumb)
 
         hip = joints[:, 0] + pelvis @ [sign * b.hip, -0.4 * b.hip, 0]
         stand = [sign * b.stance * b.hips / 2, b.ankle, 0]
@@ -149,7 +149,7 @@ def skeleton(build, pose):
         pitch = pose.toes[side] + np.arcsin(0.55 * b.ankle / b.foot)
         ahead = np.stack([0.2 * sign * np.cos(pitch), -np.sin(pitch), np.cos(pitch) * np.sqrt(0.96)], -1)
         foot = ankle + b.foot * (heading @ ahead[..., None])[..., 0]
-        joints[:, leg], joints[:, leg + 1], joints[:, leg + 2], joints[:, leg + 3] = hip, knee, ankle, foot
+        joints[:, leg : leg + 4] = np.stack([hip, knee, ankle, foot], axis=1)
     return joints
 
 
@@ -219,10 +219,9 @@ class Take:
         for i in range(count):
             stride = length if i in (0, count - 1) else 2 * length
             self.steps(pose, ((first + i) % 2, times[i], times[i + 1] + 0.2 * (times[1] - begin), stride))
-        pace = np.clip((self.u - begin) / (end - begin), 0, 1)
-        pace = pace - np.sin(2 * np.pi * pace) / (2 * np.pi) * 0.5
-        pose.hips[:, 2] += distance * pace
-        moving = np.sin(np.pi * np.clip((self.u - begin) / (end - begin), 0, 1)) ** 0.5
+        done = np.clip((self.u - begin) / (end - begin), 0, 1)
+        pose.hips[:, 2] += distance * (done - np.sin(2 * np.pi * done) / (2 * np.pi) * 0.5)
+        moving = np.sin(np.pi * done) ** 0.5
         swing = np.sin(np.pi * np.clip((self.u - begin) / (times[1] - begin), 0, count)) * moving
         swing = swing * (1 if first == LEFT else -1) * 0.3 * self.size
         pose.hips[:, 1] -= 0.03 * moving

@@ -11,9 +11,8 @@ from figures import unit
 AZIMUTH = {1: 0.0, 2: -np.pi / 4, 3: np.pi / 4}
 # Standard deviation of the jitter in metres, joint by joint
 JITTER = np.array([4, 4, 5, 5, 5, 7, 9, 12, 5, 7, 9, 12, 5, 7, 10, 13, 5, 7, 10, 13, 4, 18, 18, 18, 18]) / 1000
-# Joints that are misplaced together
-_ARMS, _LEGS = ([6, 7, 21, 22], [10, 11, 23, 24], [5, 6, 7, 21, 22], [9, 10, 11, 23, 24]), ([14, 15], [18, 19])
-LIMBS = (*_ARMS, *_LEGS, [13, 14, 15], [17, 18, 19])
+LIMBS = [6, 7, 21, 22], [10, 11, 23, 24], [5, 6, 7, 21, 22], [9, 10, 11, 23, 24]  # joints that are misplaced together
+LIMBS += [14, 15], [18, 19], [13, 14, 15], [17, 18, 19]
 FIRST_ID = 72057594037927936  # 2**56: from here on float64 has only every 16th integer
 SWITCHED, LEFT_AND_BACK, LATE = 0.06, 0.04, 0.1  # shares of bodies (late: of those that are not alone)
 SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
@@ -46,13 +45,12 @@ def sway(rng, n, size, frames=6):
 
 
 def measure(joints, hidden, rng, noise):
-    """One body as the camera sees it.
+    """One body as the camera sees it, with jitter and misplaced limbs, more on the side away from the camera.
 
-    joints: (n, 25, 3) in camera coordinates. hidden: (n,) bool, somebody stands in front. Returns the joints with
-    jitter and with misplaced limbs, more on the side away from the camera, and tracking states (n, 25), 2 or 1.
+    joints: (n, 25, 3) in camera coordinates. hidden: (n,) bool, somebody stands in front. Also returns the tracking
+    states (n, 25): 2, or 1 for joints in doubt.
     """
-    n = len(joints)
-    depth = joints[..., 2]
+    n, depth = len(joints), joints[..., 2]
     behind = depth - depth[:, [0, 1, 20]].mean(1, keepdims=True)
     doubt = 1 + 2.5 / (1 + np.exp(-(behind - 0.13) / 0.03)) + 2.0 * hidden[:, None]
     scale = noise * JITTER * doubt * (depth / 3) ** 2
@@ -84,30 +82,30 @@ def record(bodies, rng, noise):
     bodies that are lost for a while or found late, ghosts of a few frames, wide objects taken for bodies, and frames
     without any body.
     """
-    n = len(bodies[0])
+    n, tracks = len(bodies[0]), []
     ids = iter(FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16)))
-    tracks = []
+
+    def add(begin, end, seen, state, absent=()):
+        frames = np.arange(n)
+        tracks.append((next(ids), (frames >= begin) & (frames < end) & ~np.isin(frames, absent), seen, state))
+
     for body, hidden in zip(bodies, in_front(bodies), strict=True):
-        seen, state = measure(body, hidden, rng, noise)
-        present = np.ones(n, dtype=bool)
-        cut, gap = rng.integers(19, n - 14), rng.integers(1, 8)
-        chance = rng.random()
+        shown = measure(body, hidden, rng, noise)
+        cut, gap, chance = rng.integers(19, n - 14), rng.integers(1, 8), rng.random()
+        begin, absent = 0, ()
         if chance < SWITCHED:
-            before = np.arange(n) < cut
-            tracks.append((next(ids), before, seen, state))
-            present = np.arange(n) >= cut + gap * rng.integers(2)
+            add(0, cut, *shown)
+            begin = cut + gap * rng.integers(2)
         elif chance < SWITCHED + LEFT_AND_BACK:
-            present[cut : cut + gap] = False
+            absent = range(cut, cut + gap)
         elif len(bodies) > 1 and chance < SWITCHED + LEFT_AND_BACK + LATE:
-            present[: rng.integers(3, n // 3)] = False
-        tracks.append((next(ids), present, seen, state))
-    body = bodies[rng.integers(len(bodies))]
+            begin = rng.integers(3, n // 3)
+        add(begin, n, *shown, absent)
+    body, ghostly = bodies[rng.integers(len(bodies))], np.ones((n, 25), int)
     if rng.random() < SHORT_GHOST:
         start = rng.integers(n - 3)
-        frames = np.arange(n)
         ghost = body + rng.normal(0, 0.3, 3) + sway(rng, n, (25, 3)) * 0.08
-        present = (frames >= start) & (frames < start + rng.integers(1, 12))
-        tracks.append((next(ids), present, ghost, np.ones((n, 25), int)))
+        add(start, start + rng.integers(1, 12), ghost, ghostly)
     if rng.random() < WIDE_GHOST:
         shape = rng.uniform((1.2, 0.2, 0.5), (2.0, 0.4, 1.0))  # furniture is wider than it is high
         ghost = (body[:1] - body[:1, :1]) * shape * [1.8, 1, 1] + sway(rng, n, (25, 3), 3) * 0.02
@@ -115,14 +113,12 @@ def record(bodies, rng, noise):
         ghost[..., 0] += 0.5 * np.linspace(-1, 1, 25)
         length = rng.integers(12, n // 2 + 1)
         start = rng.integers(n - length + 1)
-        present = (np.arange(n) >= start) & (np.arange(n) < start + length)
-        tracks.append((next(ids), present, ghost, np.ones((n, 25), int)))
+        add(start, start + length, ghost, ghostly)
     lost = np.zeros(n, dtype=bool)
     for start, length in ((0, 4), (n - 5, 5), (rng.integers(5, n - 8), 3)):
         if rng.random() < LOST:
             lost[start : start + rng.integers(1, length + 1)] = True
-    order = rng.permutation(len(tracks))
-    return [(tracks[i][0], tracks[i][1] & ~lost, *tracks[i][2:]) for i in order]
+    return [(tracks[i][0], tracks[i][1] & ~lost, *tracks[i][2:]) for i in rng.permutation(len(tracks))]
 
 
 # Of a joint x, y, z and the tracking state; of the rest of both, which no program here reads, nothing but zeros

@@ -6,26 +6,23 @@ The clips of kinetics_train train, 5% of them as validation clips, and those of 
 frame: {"frame_index": 1, "skeleton": [a person: {"pose": [x0, y0, x1, y1, ...], "score": [s0, s1, ...]}, ...]}, ...],
 "label": text, "label_index": 0...399}, with OpenPose's 18 joints, x and y in 0...1 of the picture, and at most 300
 frames (Yan et al., AAAI 2018). The h5 has x - 0.5, y - 0.5 and the score, zeros for a joint of score 0, of the two
-persons of the highest mean score in each frame. Clips without any person are left out. A json that cannot be read is
-skipped, and listed in skipped.csv. A temporary file beside the h5 needs as much room as it.
+persons of the highest mean score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A
+temporary file beside the h5 needs as much room as it.
 """
 
 import sys
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-import util
-from clips import h5 as layout
-from clips.importing import write_set
+from clips.importing import scratch, write_set
 from clips.kinetics import CLASSES, FRAMES, JOINTS, PERSONS, read_json
 from clips.skipped import EXIT_CODES, BadFile, Skipped, add_arguments, read_groups, report_skipped
-from safe import arguments
+from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
-from util import UserError
+from util import UserError, name_file_in_errors
 
 HERE = Path(__file__).resolve().parent
 SIDES = ("kinetics_train", "kinetics_val")
@@ -33,29 +30,25 @@ GROUP = 64  # clips that a worker reads at a time
 
 
 def read_files(names, folder):
-    """Reads some clips, in a worker: {"names": ..., "labels": ..., "classes": ..., "clips": [array]}, and [Skipped]."""
-    rows, skipped = [], []
+    """Reads some clips, in a worker: {"names": those that can be read, "clips": [(clip, label, class name)]}, and
+    [Skipped]. A clip without a person has no frames."""
+    found, clips, skipped = [], [], []
     for name in names:
         try:
             clip, label, class_name = read_json(folder / name)
         except (BadFile, OSError) as error:
             skipped.append(Skipped.of(name, error))
         else:
-            rows.append((name, label, class_name, clip[:0] if not clip.any() else clip))
-    columns = zip(*rows, strict=True) if rows else [()] * 4
-    return dict(zip(("names", "labels", "classes", "clips"), columns, strict=True)), skipped
+            found.append(name)
+            clips.append((clip if clip.any() else clip[:0], label, class_name))
+    return {"names": found, "clips": clips}, skipped
 
 
 def find_files(folder):
     """The clips: ["kinetics_train/<name>.json"], in name order. Raises UserError."""
-    files = []
-    for side in SIDES:
-        if not (folder / side).is_dir():
-            raise UserError(f"{folder / side}: no such folder; {SIDES[0]} and {SIDES[1]} must be in {folder}")
-        files += sorted(f"{side}/{path.name}" for path in (folder / side).glob("*.json"))
-    if bad := next((name for name in files if not name.isprintable()), None):
-        raise UserError(f"{folder}: {bad!r} is not a printable name")
-    return files
+    if missing := [side for side in SIDES if not (folder / side).is_dir()]:
+        raise UserError(f"{folder / missing[0]}: no such folder; {' and '.join(SIDES)} must be in {folder}")
+    return [f"{side}/{path.name}" for side in SIDES for path in sorted((folder / side).glob("*.json"))]
 
 
 def name_classes(names, labels, classes):
@@ -69,7 +62,7 @@ def name_classes(names, labels, classes):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    parser = ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("folder", type=Path, help="contains kinetics_train/ and kinetics_val/")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the h5 (%(default)s)")
     add_arguments(parser)
@@ -77,36 +70,31 @@ def main(argv=None):
 
     files, path, skipped = find_files(args.folder), args.out / "KINETICS_val.h5", []
     names, labels, classes, frames = [], [], [], []
-    disk = next(folder for folder in path.absolute().parents if folder.is_dir())  # --out, or where it will be
-    with tempfile.TemporaryFile(dir=disk) as store, util.name_file_in_errors(path):
+    with scratch(path) as folder, name_file_in_errors(path), open(Path(folder, "clips"), "w+b") as store:
         jobs = [(files[i : i + GROUP], args.folder) for i in range(0, len(files), GROUP)]
         for group in read_groups(read_files, jobs, args, skipped, "reading", len(files)):
             names += group["names"]
-            labels += group["labels"]
-            classes += group["classes"]
-            frames += map(len, group["clips"])
-            for clip in group["clips"]:
+            for clip, label, class_name in group["clips"]:
                 store.write(clip.tobytes())
+                frames.append(len(clip))
+                labels.append(label)
+                classes.append(class_name)
         store.flush()
-        class_names, end = name_classes(names, labels, classes), np.cumsum(frames)
+        end, there = np.cumsum(frames), np.array(frames, bool)
         train = np.array([name.startswith(SIDES[0]) for name in names], bool)
-        there = np.array(frames, bool)
         rows = np.memmap(store, np.float32, "r").reshape(-1, PERSONS * JOINTS * 3) if any(frames) else None
         write_set(
             path,
-            ((i, rows[end[i] - frames[i] : end[i]]) for i in np.flatnonzero(there)),
+            lambda i: rows[end[i] - frames[i] : end[i]],
             labels,
             {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
-            class_names,
-            [([name for name, n in zip(names, frames, strict=True) if not n], "nobody is in them")],
+            name_classes(names, labels, classes),
+            [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")],
             names.__getitem__,
             frames=FRAMES,
-            joints=JOINTS,
             persons=PERSONS,
             skeleton="openpose18",
             protocol="kinetics_train trains, kinetics_val tests",
-            axes=layout.AXES_2D,
-            made_by=f"{Path(__file__).name} {util.__version__}",
         )
     return report_skipped(skipped, args.out / "skipped.csv")
 

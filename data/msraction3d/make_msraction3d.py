@@ -17,34 +17,15 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips.odd_even import convert
+from clips.protocols import read_lines
 from safe.program import exit_on_error
 from safe.zips import read_members
 from util import UserError
 
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e\d\d_skeleton3D\.txt", re.ASCII)
 ORDER = [6, 3, 2, 19, 0, 7, 9, 11, 1, 8, 10, 12, 4, 13, 15, 17, 5, 14, 16, 18]  # Kinect v1's joints among the 20 lines
-ACTIONS = (
-    "high arm wave",
-    "horizontal arm wave",
-    "hammer",
-    "hand catch",
-    "forward punch",
-    "high throw",
-    "draw x",
-    "draw tick",
-    "draw circle",
-    "hand clap",
-    "two hand wave",
-    "side boxing",
-    "bend",
-    "forward kick",
-    "side kick",
-    "jogging",
-    "tennis swing",
-    "tennis serve",
-    "golf swing",
-    "pick up and throw",
-)
+HERE = Path(__file__).resolve().parent
+ACTIONS = read_lines(HERE / "actions.txt")
 
 
 def read_clips(source):
@@ -58,7 +39,7 @@ def read_clips(source):
 
 
 def main(argv=None):
-    convert(argv, __doc__, Path(__file__).resolve().parent / "MSRACTION3D_CS.h5", read_clips, ACTIONS)
+    convert(argv, __doc__, HERE / "MSRACTION3D_CS.h5", read_clips, ACTIONS)
 
 
 if __name__ == "__main__":

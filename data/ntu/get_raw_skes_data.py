@@ -8,10 +8,8 @@ may be in one folder or in two (nturgb+d_skeletons, nturgb+d_skeletons120, as un
 file that is damaged is skipped, reported and listed in raw_data/skipped.csv.
 """
 
-import os
 import sys
 from collections import Counter
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -55,23 +53,22 @@ def find_files(root, dataset):
     folders = sorted(p for p in root.glob("nturgb*skeletons*") if p.is_dir() and p.suffix != ".part")
     if not folders:
         raise UserError(f"{root}/nturgb+d_skeletons: no such folder; put the .skeleton files there, or name --root")
-    files, excluded, other = {}, Counter(), f"not one of the {len(dataset.classes)} actions of {dataset.name}"
-    for entry in chain.from_iterable(map(os.scandir, folders)):
-        name = entry.name.removesuffix(".skeleton")
-        if name == entry.name or not protocols.NAME.fullmatch(name):
+    files, excluded, more = {}, Counter(), " (--dataset NTU120 has more)" * (dataset.name == "NTU")
+    for path in (path for folder in folders for path in folder.iterdir()):
+        name = path.stem
+        if path.suffix != ".skeleton" or not protocols.NAME.fullmatch(name):
             excluded["not named SsssCcccPpppRrrrAaaa.skeleton"] += 1
         elif name in dataset.missing:
             excluded["known to lack skeletons (missing_skeletons.txt)"] += 1
         elif not dataset.has(name):
-            excluded[other] += 1
+            excluded[f"not one of the {len(dataset.classes)} actions of {dataset.name}{more}"] += 1
         elif name in files:
             excluded["a file of this name is in another of the folders too"] += 1
         else:
-            files[name] = Path(entry.path)
+            files[name] = path
     if not files:
         there = "; ".join(f"{n:,} {why}" for why, n in excluded.items()) or "it is empty"
-        flag = "; for clips of NTU RGB+D 120 add --dataset NTU120" * (other in excluded and dataset.name != "NTU120")
-        raise UserError(f"{folders[0]}: no .skeleton file of {dataset.name} is in it ({there}){flag}")
+        raise UserError(f"{folders[0]}: no .skeleton file of --dataset {dataset.name} is in it ({there})")
     return [files[name] for name in sorted(files)], excluded
 
 

@@ -7,98 +7,70 @@ Reads DIR/denoised_data/NTU.h5, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5
 DEMO_CV.h5), in the layout of clips/h5.py. With two workers both are written at the same time.
 """
 
+import io
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips import h5 as layout
 from clips import protocols
 from clips.columns import read_columns
-from clips.importing import print_table
+from clips.importing import write_set
 from clips.ntu import center_clip
 from safe.files import remove_stale_parts
-from safe.h5 import open_h5, unreadable
+from safe.h5 import open_h5
 from safe.program import exit_on_error
-from safe.progress import progress
 from safe.workers import parallel_map
-from util import UserError, __version__
+from util import UserError
 
 
-def read_index(path):
-    """Of the clips of step 2: names (str), and of each its first number among all, and one more: (clips + 1,) int64."""
-    with open_h5(path) as file:
+def write_protocol(out, source, protocol, dataset, position):
+    """Writes the h5 of one protocol, in a worker: what there is to print, and why there is no h5, or None."""
+    with open_h5(source) as file, redirect_stdout(io.StringIO()) as printed:
         names, frames, width = read_columns(file, "names", "frames", "width")
-        ends = np.append(0, (frames * width).cumsum())
-        if file["joints"].shape != (ends[-1],):
-            raise unreadable(path, "another number of values than it says")
-    return [name.decode() for name in names], frames, ends
-
-
-def write_protocol(out, source, splits, dataset, protocol, position):
-    """Writes the h5 of one protocol, in a worker. splits: {"": indices, "valid_": ..., "test_": ...} of the clips.
-
-    The indices are in a random order, so that the h5 is written in the order in which it is read later.
-    """
-    names, frames, ends = read_index(source)
-    labels = np.array([protocols.action(name) - 1 for name in names])
-    about = {"joints": 25, "persons": 2, "skeleton": "kinect_v2", "class_names": dataset.classes}
-    about |= {"protocol": protocol.words, "made_by": f"{Path(__file__).name} {__version__}"}
-    bar = progress(total=sum(map(len, splits.values())), desc=out.name, unit="clip", position=position)
-    with bar, open_h5(source) as file:
-
-        def centered(order):
-            for i in order:
-                yield center_clip(file["joints"][ends[i] : ends[i + 1]].reshape(frames[i], -1))
-                bar.update()
-
-        clips = {split: (centered(order), labels[order]) for split, order in splits.items()}
-        layout.write_h5(out, clips, frames=int(frames.max()), **about)
-
-
-def main(argv=None):
-    args = protocols.parse_arguments(__doc__, argv, skips=False)
-    dataset = protocols.dataset(args.dataset)
-    source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
-    names, frames, _ = read_index(source)
-    labels = np.array([protocols.action(name) - 1 for name in names])
-    print(dataset.count(len(names)))
-    jobs, too_few = [], []
-    for protocol in dataset.protocols:
-        out = args.root / f"{dataset.name}_{protocol.name}.h5"
+        names, end = [name.decode() for name in names], (frames * width).cumsum()
         train, test = protocol.split(names)
         print(f"{out}: {count_sides(protocol, len(train), len(test), len(names))}")
-        if len(train) < 2 or not len(test):
-            too_few.append(out.name)
-            continue
-        splits = dict(zip(layout.SPLITS, (*layout.split_validation(train), test), strict=True))
-        jobs.append((out, source, splits, dataset, protocol, len(jobs)))
-    try:
-        list(parallel_map(write_protocol, jobs, args.workers))
-    finally:
-        remove_stale_parts(args.root)
-    for out, _, splits, *_ in jobs:
-        sides = ({split: values[ids] for split, ids in splits.items()} for values in (labels, frames))
-        print_table(out, dataset.classes, *sides)
-    if too_few:
-        needed = "at least two training clips and one test clip are needed"
-        raise UserError(f"{' and '.join(too_few)} not written: {needed}")
+
+        def read(i):
+            return center_clip(file["joints"][end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
+
+        try:
+            labels, sides = [protocols.action(name) - 1 for name in names], {"": train, "test_": test}
+            about = {"persons": 2, "skeleton": "kinect_v2", "protocol": protocol.words, "position": position}
+            write_set(out, read, labels, sides, dataset.classes, frames=int(frames.max(initial=0)), **about)
+            return printed.getvalue(), None
+        except UserError as error:
+            return printed.getvalue(), str(error)
 
 
 def count_sides(protocol, train, test, clips):
     """The numbers of training and test clips in words, and whether these are all."""
     text = f"{train:,} training (5% of them for validation) and {test:,} test clips"
     if protocol.full:
-        text += (
-            ": the full counts"
-            if protocol.full == (train, test)
-            else ": not the full {:,} and {:,}".format(*protocol.full)
-        )
-    if train + test < clips:
-        text += f"; {clips - train - test:,} clips have a {protocol.field} that is on neither side"
-    return text
+        is_full = protocol.full == (train, test)
+        text += ": the full counts" if is_full else ": not the full {:,} and {:,}".format(*protocol.full)
+    neither = f"; {clips - train - test:,} clips have a {protocol.field} that is on neither side"
+    return text + neither * (train + test < clips)
+
+
+def main(argv=None):
+    args = protocols.parse_arguments(__doc__, argv, skips=False)
+    dataset = protocols.dataset(args.dataset)
+    source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
+    with open_h5(source) as file:
+        print(dataset.count(len(file["names"])))
+    files = [args.root / f"{dataset.name}_{protocol.name}.h5" for protocol in dataset.protocols]
+    jobs, errors = [(files[i], source, protocol, dataset, i) for i, protocol in enumerate(dataset.protocols)], []
+    try:
+        for printed, error in parallel_map(write_protocol, jobs, args.workers):
+            print(printed, end="")
+            errors += [error] if error else []
+    finally:
+        remove_stale_parts(args.root)  # of workers that an interrupt killed
+    if errors:
+        raise UserError("; ".join(errors))
 
 
 if __name__ == "__main__":

@@ -18,12 +18,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips.importing import write_set
-from clips.nucla import ACTIONS, JOINTS, read_json
+from clips.nucla import ACTIONS, read_json
 from safe.arguments import ArgumentParser, whole
 from safe.program import exit_on_error
 from safe.progress import note
 from safe.zips import read_members
-from util import UserError, __version__
+from util import UserError
 
 HERE = Path(__file__).resolve().parent
 NAME = re.compile(r"a(\d\d)_s(\d\d)_e(\d\d)_v(\d\d)\.json", re.ASCII)
@@ -38,29 +38,28 @@ def read_all(source):
 
 
 def parse_arguments(argv=None):
-    """The arguments, completed: sorted lists of views and performers, and the name of the file. Raises UserError."""
+    """The arguments, completed: lists of views and performers, and the name of the file. Raises UserError."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     views = dict(type=int, nargs="+", choices=(1, 2, 3), metavar="VIEW")
+    people = dict(type=whole(1, 99), nargs="+", metavar="PERFORMER", default=[])
     add("source", type=Path, help="all_sqe.zip, or the folder unpacked from it")
     add("--test-view", **views, default=[3], help="test views (3)")
     add("--train-views", **views, help="training views (the others; with --test-performers, the test views)")
-    add(
-        "--test-performers", type=whole(1, 99), nargs="+", metavar="PERFORMER", help="test performers; the others train"
-    )
+    add("--test-performers", **people, help="test performers; the others train")
     add("--correct-labels", action="store_true", help="correct the labels of 24 clips of view 2 (docs/results.md)")
     add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
     args = parser.parse_args(argv)
-    args.test_view, args.test_performers = sorted({*args.test_view}), sorted({*(args.test_performers or ())})
-    default = args.test_view if args.test_performers else [view for view in (1, 2, 3) if view not in args.test_view]
-    args.train_views = sorted({*(args.train_views or default)})
-    if not args.test_performers and (both := {*args.test_view} & {*args.train_views}):
-        raise UserError(f"--train-views: view {both.pop()} tests; take others")
-    if (args.test_performers or len(args.test_view) > 1 or args.train_views != default) and not args.out:
+    tests, people = {*args.test_view}, args.test_performers
+    usual = tests if people else {1, 2, 3} - tests
+    trains = {*(args.train_views or usual)}
+    if not people and tests & trains:
+        raise UserError(f"--train-views: view {min(tests & trains)} tests; take others")
+    if (people or len(tests) > 1 or trains != usual) and not args.out:
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
-    variant = f"_test{args.test_view[0]}" * (args.test_view != [3])
-    variant += "_corrected" * args.correct_labels + "_distinct" * args.distinct
+    args.test_view, args.train_views, args.test_performers = sorted(tests), sorted(trains), sorted({*people})
+    variant = f"_test{min(tests)}" * (tests != {3}) + "_corrected" * args.correct_labels + "_distinct" * args.distinct
     args.out = args.out or HERE / f"NUCLA_CV{variant}.h5"
     return args
 
@@ -97,24 +96,18 @@ def main(argv=None):
     copies = find_copies(clips, train, test)
     if args.distinct:
         test = test[~copies]
-    if len(train) < 2 or not len(test):
-        found = f"of {len(clips)} clips {len(train)} would train and {len(test)} test" + " (--distinct)" * args.distinct
-        raise UserError(f"{args.source}: {found}; at least two and one are needed")
+    elif copies.any():
+        note(f"copies of training clips among the test clips: {copies.sum()}; see --distinct")
     write_set(
         args.out,
-        ((i, clips[i]) for i in (*train, *test)),
+        clips.__getitem__,
         labels,
         {"": train, "test_": test},
         ACTIONS,
         frames=max(map(len, clips)),
-        joints=JOINTS,
-        persons=1,
         skeleton="kinect_v1",
         protocol=protocol,
-        made_by=f"make_nucla.py {__version__}",
     )
-    if copies.any() and not args.distinct:
-        note(f"copies of training clips among the test clips: {copies.sum()}; see --distinct")
 
 
 if __name__ == "__main__":

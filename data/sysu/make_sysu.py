@@ -7,12 +7,10 @@ A clip is `3DvideoNorm/<performer>/video<k>/sklWorld.mat`, k = 1...12 the action
 metres. Every second frame is kept, as in the release. Joint 2, the spine, of the first of them becomes the origin, as
 in NTU's clips. A file that cannot be read is an error, because the splits would differ without its clip.
 
-Cross-subject: a random half of the performers train, the others test. Same-subject: a random half of the clips of each
-action. Each h5 has all clips once and a table of the splits, `resplits`; its x, valid_x and test_x are those of the
-first split. Split k of a seed does not depend on the number of splits (thirty in Hu et al., CVPR 2015).
+Each h5 has all clips once and a table of the splits, `resplits`; its x, valid_x and test_x are those of the first
+split. Split k of a seed does not depend on the number of splits (thirty in Hu et al., CVPR 2015).
 """
 
-import re
 import sys
 from pathlib import Path
 
@@ -22,84 +20,59 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips.h5 import SPLITS, center, split_validation
 from clips.importing import write_set
+from clips.protocols import read_lines
 from clips.units import FARTHEST
 from safe import arguments
 from safe.mat import read_mats
 from safe.program import exit_on_error
 from safe.progress import progress
-from util import UserError, __version__, regular
+from util import UserError, regular
 
 HERE = Path(__file__).resolve().parent
-ACTIONS = (
-    "drinking",
-    "pouring",
-    "calling phone",
-    "playing phone",
-    "wearing backpacks",
-    "packing backpacks",
-    "sitting chair",
-    "moving chair",
-    "taking out wallet",
-    "taking from wallet",
-    "mopping",
-    "sweeping",
-)
-JOINTS = 20
+ACTIONS = read_lines(HERE / "actions.txt")
 FULL = 480  # clips of the whole data set
+PROTOCOLS = {
+    "CS": "cross-subject: a random half of the performers train, the others test",
+    "SS": "same-subject: a random half of each action's clips train, the others test",
+}
+
+
+def find_clips(folder):
+    """The clips below a folder: [(performer, action from 1, path)], performer by performer. Raises UserError."""
+    inside = folder / "SYSU3DAction" / "3DvideoNorm", folder / "3DvideoNorm"
+    home, numbers = next(filter(Path.is_dir, inside), folder), {f"video{i}": i for i in range(1, len(ACTIONS) + 1)}
+    paths = [*home.glob("*/video*/sklWorld.mat")]
+    if not paths:
+        raise UserError(f"{folder}: no 3DvideoNorm/<performer>/video<k>/sklWorld.mat in it")
+    if odd := [path.parent for path in paths if path.parent.name not in numbers]:
+        raise UserError(f"{odd[0]}: not video1 to video{len(ACTIONS)}")
+    return sorted((path.parents[1].name, numbers[path.parent.name], path) for path in paths)
 
 
 def read_all(paths):
     """Yields the clip of each sklWorld.mat: (frames, 60) float32, metres. Raises UserError."""
     files = ((path, regular(path).read_bytes()) for path in progress(paths, unit="clip"))
     for path, skeletons in read_mats(files, "SW"):
-        if skeletons.shape[:2] != (JOINTS, 3):
-            raise UserError(f"{path}: SW is {skeletons.shape}, not ({JOINTS}, 3, frames)")
+        if skeletons.shape[:2] != (20, 3):
+            raise UserError(f"{path}: SW is {skeletons.shape}, not (20 joints, 3, frames)")
         clip = skeletons.transpose(2, 0, 1)[::2, None].astype(np.float64)
         if not clip.any() or not (np.abs(clip) < FARTHEST).all():
             raise UserError(f"{path}: all is empty, or a coordinate is not finite, or too large for metres")
         yield center(clip, ~clip.any(axis=(2, 3))).astype(np.float32).reshape(len(clip), -1)
 
 
-def find_clips(folder):
-    """The clips below a folder: [(performer, action from 1, path)], performer by performer. Raises UserError."""
-    inside = (folder / "SYSU3DAction" / "3DvideoNorm", folder / "3DvideoNorm", folder)
-    home = next((home for home in inside if home.is_dir()), folder)
-    found = []
-    for path in home.glob("*/video*/sklWorld.mat"):
-        number = re.fullmatch(r"video([1-9][0-9]?)", path.parent.name)
-        if not number or int(number[1]) > len(ACTIONS):
-            raise UserError(f"{path.parent}: not video1 to video{len(ACTIONS)}")
-        found.append((path.parents[1].name, int(number[1]), path))
-    if not found:
-        raise UserError(f"{folder}: no 3DvideoNorm/<performer>/video<k>/sklWorld.mat in it")
-    return sorted(found)
-
-
-def cross_subject(performers, labels, rng):
-    """Which clips train: those of a random half of the performers. (clips,) str and int -> (clips,) bool."""
-    names = np.unique(performers)
-    return np.isin(performers, rng.permutation(names)[: len(names) // 2])
-
-
-def same_subject(performers, labels, rng):
-    """Which clips train: a random half of each action's."""
-    train = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        clips = rng.permutation(np.flatnonzero(labels == label))
-        train[clips[: len(clips) // 2]] = True
-    return train
-
-
-PROTOCOLS = {
-    "CS": (cross_subject, "cross-subject: a random half of the performers train, the others test"),
-    "SS": (same_subject, "same-subject: a random half of each action's clips train, the others test"),
-}
-
-
 def make_split(name, performers, labels, seed, number):
-    """Split `number` of a protocol: indices of the training, validation and test clips. Raises UserError."""
+    """Split `number` of a protocol: indices of the training, validation and test clips. Raises UserError.
+
+    performers, labels: of the clips, (clips,) str and int.
+    """
     rng = np.random.default_rng([seed, list(PROTOCOLS).index(name), number])
-    train = PROTOCOLS[name][0](performers, labels, rng)
+    if name == "CS":
+        people = np.unique(performers)
+        train = np.isin(performers, rng.permutation(people)[: len(people) // 2])
+    else:
+        clips = [rng.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+        train = np.isin(range(len(labels)), np.concatenate([some[: len(some) // 2] for some in clips]))
     if train.sum() < 2 or train.all():
         raise UserError(f"{name}: {train.sum()} of {len(train)} clips would train; more performers are needed")
     return (*split_validation(np.flatnonzero(train)), np.flatnonzero(~train))
@@ -127,16 +100,13 @@ def main(argv=None):
             row[validation], row[test] = 1, 2
         write_set(
             args.out / f"SYSU_{name}.h5",
-            enumerate(clips),
+            clips.__getitem__,
             labels,
             dict(zip(SPLITS, splits[0], strict=True)),
             ACTIONS,
             frames=max(map(len, clips)),
-            joints=JOINTS,
-            persons=1,
             skeleton="kinect_v1",
-            protocol=f"{PROTOCOLS[name][1]}; split 1 of {len(splits)} of seed {args.seed}",
-            made_by=f"make_sysu.py {__version__}",
+            protocol=f"{PROTOCOLS[name]}; split 1 of {len(splits)} of seed {args.seed}",
             resplits=table[:, np.concatenate(splits[0])],
         )
 

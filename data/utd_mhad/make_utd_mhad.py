@@ -14,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips.odd_even import convert
+from clips.protocols import read_lines
 from safe.mat import read_mats
 from safe.program import exit_on_error
 from safe.zips import read_members
@@ -22,35 +23,8 @@ from util import UserError
 NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t\d{1,2}_skeleton\.mat", re.ASCII)
 # Kinect v1's joints in the order of d_skel, which begins with head, shoulder centre, spine, hip centre
 ORDER = [3, 2, 1, 0, *range(4, 20)]
-ACTIONS = (
-    "right arm swipe to the left",
-    "right arm swipe to the right",
-    "right hand wave",
-    "two hand front clap",
-    "right arm throw",
-    "cross arms in the chest",
-    "basketball shoot",
-    "right hand draw x",
-    "right hand draw circle clockwise",
-    "right hand draw circle counter-clockwise",
-    "draw triangle",
-    "bowling",
-    "front boxing",
-    "baseball swing from right",
-    "tennis forehand swing",
-    "arm curl",
-    "tennis serve",
-    "two hand push",
-    "knock on door",
-    "hand catch",
-    "pick up and throw",
-    "jog in place",
-    "walk in place",
-    "sit to stand",
-    "stand to sit",
-    "forward lunge",
-    "squat",
-)
+HERE = Path(__file__).resolve().parent
+ACTIONS = read_lines(HERE / "actions.txt")
 
 
 def read_clips(source):
@@ -64,7 +38,7 @@ def read_clips(source):
 
 
 def main(argv=None):
-    convert(argv, __doc__, Path(__file__).resolve().parent / "UTDMHAD_CS.h5", read_clips, ACTIONS)
+    convert(argv, __doc__, HERE / "UTDMHAD_CS.h5", read_clips, ACTIONS)
 
 
 if __name__ == "__main__":

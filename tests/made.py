@@ -1,0 +1,16 @@
+"""Reads the h5 that the scripts of data/ have made."""
+
+from types import SimpleNamespace
+
+import h5py
+
+from clips.h5 import SPLITS, read_header, validate
+
+
+def read(path):
+    """A correct h5: its header as attributes; and by split its clips x, class indices y, and sizes, how many."""
+    with h5py.File(path) as file:
+        assert validate(file) == []
+        x, y = ({split: file[f"{split}{key}"][()] for split in SPLITS} for key in "xy")
+        y = {split: labels.argmax(axis=1).tolist() for split, labels in y.items()}
+        return SimpleNamespace(x=x, y=y, sizes=[*map(len, x.values())], **read_header(file))
