@@ -99,7 +99,8 @@ def test_absent_joints_by_hand(tmp_path):
 def test_an_absent_joint_of_ntu_like_clips_is_between_its_neighbours_and_not_at_the_camera():
     joints = np.random.default_rng(0).normal(scale=0.3, size=(1, 5, 25, 3)) + [0, 0, 3]
     joints[0, 2, 7] = np.nan
-    rows = from_pyskl.Clip("a", 0, joints, None, None).rows().reshape(5, 25, 3)
+    args = SimpleNamespace(as_ntu=True, skeleton="kinect_v2", nan="absent", up=None, scale=1.0, origin=None, pickle="a")
+    rows = from_pyskl.Clip("a", 0, joints, None).read(args).reshape(5, 25, 3)
     np.testing.assert_allclose(rows[2, 7], rows[[1, 3], 7].mean(axis=0), atol=1e-6)
 
 
