@@ -81,10 +81,8 @@ def test_onnx_gives_the_logits_of_the_module_and_says_what_it_is(net, checkpoint
     "words, content, form",
     [
         ([], {}, "folded"),
-        (["--form", "module"], {}, "module"),
         (["--fp16"], {}, "folded, float16"),
-        ([], {"ablate": ("skeleton-graph",)}, "module"),  # which has no other
-        ([], {"variant": "acceleration"}, "module"),
+        ([], {"ablate": ("skeleton-graph",), "variant": "acceleration"}, "module"),  # which has no other
     ],
 )
 def test_pt2_gives_the_logits_of_the_module(net, tmp_path, words, content, form):
