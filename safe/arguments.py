@@ -58,7 +58,7 @@ def number(low, high, kind=float):
             if low <= value <= high:  # not of NaN
                 return value
         words = "a whole number" if kind is int else "a number"
-        raise argparse.ArgumentTypeError(f"{shorten(readable(text))} is not {words} from {low:,} to {high:,}")
+        raise argparse.ArgumentTypeError(f"{shorten(readable(text))} is not {words} from {low:,.10g} to {high:,.10g}")
 
     return read
 

@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import protocols
 from clips.arrays import absent_if_nan
-from clips.importing import add_arguments, count_from_0, name_classes, named, origin_of, place, write_set
+from clips.bad_files import BadFile, named
+from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, write_set
 from clips.ntu import center_clip
 from clips.poses import fill_absent
 from clips.skeletons import known_skeleton
-from clips.skipped import BadFile
 from clips.tools import COCO
-from clips.units import FARTHEST
+from clips.units import FARTHEST, SAMPLE, check_size, pick
 from safe import pickles
 from safe.arguments import ArgumentParser
 from safe.pickles import show
@@ -69,7 +69,7 @@ class Clip(NamedTuple):
             values = values[best] / np.float32([*self.size, 1]) - np.float32([0.5, 0.5, 0])
             return np.where(score[best, ..., None] > 0, values, np.float32(0)).swapaxes(0, 1)
         clip = values[np.nan_to_num(values).any(axis=(1, 2, 3))][:2].swapaxes(0, 1)
-        placed = place(clip, args, f"{args.pickle}: {shorten(self.name)}")
+        placed = place(clip, args, f"{args.pickle}: {shorten(self.name)}", stated=args.as_ntu)
         if not args.as_ntu or len(values) > 1:
             return placed
         return center_clip(fill_absent(clip, "kinect_v2").reshape(len(clip), -1))  # a lone body keeps all frames
@@ -154,6 +154,10 @@ def choose_skeleton(clips, args):
     if is_2d and is_placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
     args.as_ntu = known.name == "kinect_v2" and not is_placed
+    if args.as_ntu:  # all together: a sensor may see more than persons in a clip
+        people = [one for clip in clips[:: 1 + len(clips) // SAMPLE] for one in pick(clip.values.swapaxes(0, 1))]
+        with named(args.pickle):
+            check_size(np.nan_to_num(np.concatenate(people or [np.zeros((1, 25, 3))]))[:, None], known, args.scale)
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
 
 
