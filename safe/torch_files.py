@@ -129,7 +129,7 @@ def save_torch_file(content, path):
     buffer = io.BytesIO()
     torch.save(_canonical(content), buffer)
     with atomic_write(path) as part:
-        part.write_bytes(buffer.getbuffer())
+        part.write_bytes(buffer.getvalue())
 
 
 def _canonical(value):
