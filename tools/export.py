@@ -31,13 +31,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from common import path_of
 from engine.accelerate import timed
 from engine.checkpoint import load_checkpoint
 from engine.classifier import read_class_names
 from engine.folded import Folded, fast_form
 from engine.logs import provenance
 from safe import arguments, program
+from tools.common import path_of
 from util import UserError
 
 TOLERANCE, TOLERANCE_FP16 = 1e-4, 2e-2

@@ -19,11 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 import util
 from clips.h5 import SPLITS, read_header, split_validation, write_h5
-from common import path_of
 from data import Clips
 from engine.datasets import DATASETS, find_h5
 from safe import arguments, program
 from safe.h5 import open_h5
+from tools.common import path_of
 from util import UserError
 
 SAME = ("joints", "axes", "origin", "skeleton")  # what must be the same in all

@@ -13,8 +13,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from common import path_of
 from safe import arguments, program
+from tools.common import path_of
 from util import UserError, shorten
 from view import add_data, open_data, predict, read_frames
 

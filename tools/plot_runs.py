@@ -15,9 +15,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from common import path_of
 from engine.logs import read_log
 from safe import arguments, program
+from tools.common import path_of
 from util import UserError
 
 KINDS = (".png", ".svg", ".pdf")

@@ -37,10 +37,10 @@ from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
 from clips.units import check_size
-from common import Notes, named_or_own, read_each
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import arguments, program, progress
+from tools.common import Notes, named_or_own, read_each
 from train import predict_logits
 from util import UserError, shorten
 

@@ -28,7 +28,6 @@ from clips.h5 import SPLITS
 from clips.poses import Poses
 from clips.recordings import find_recordings, flags_of, read_any
 from clips.skeletons import known_skeleton, unknown_skeleton
-from common import Notes, add_dataset, named_or_own, path_of, read_each
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
@@ -36,6 +35,7 @@ from engine.datasets import find_h5
 from engine.distributed import pick_device
 from safe import arguments, program, progress
 from safe.h5 import open_h5
+from tools.common import Notes, add_dataset, named_or_own, path_of, read_each
 from train import predict_logits
 from util import UserError, readable
 

@@ -1,0 +1,1 @@
+"""Programs for users, and what several of them share (common.py)."""
