@@ -196,8 +196,15 @@ WRONG = {
     "one class": (content(changed(V, label=lambda label: 0)), "two classes"),
     "not the names' labels": (content([NTU_CLIPS[0] | {"label": 5}, *NTU_CLIPS[1:]]), "--classes"),
     "NTU from 1": (content(changed(NTU_CLIPS, label=lambda label: label + 1)), "--first-label 1"),
+    "nobody": (content(changed(NTU_CLIPS, keypoint=lambda clip: 0 * clip)), "nobody"),
     "millimetres": (content(changed(NTU_CLIPS, keypoint=lambda values: values * 1000)), "--scale 0.001"),
 }
+
+
+def test_one_clip_of_ntu_that_is_no_person_does_not_end_the_import(tmp_path, convert):
+    """As from .skeleton files."""
+    convert(content([annotation(NTU[0], 0, 20 * standing(4)), *NTU_CLIPS[1:]]))
+    assert sum(read(tmp_path / "NTU_CS.h5").sizes) == len(NTU)
 
 
 @pytest.mark.parametrize("content, keyword", WRONG.values(), ids=WRONG)

@@ -154,10 +154,10 @@ def choose_skeleton(clips, args):
     if is_2d and is_placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
     args.as_ntu = known.name == "kinect_v2" and not is_placed
-    if args.as_ntu:  # all together: a sensor may see more than persons in a clip
-        people = [one for clip in clips[:: 1 + len(clips) // SAMPLE] for one in pick(clip.values.swapaxes(0, 1))]
-        with named(args.pickle):
-            check_size(np.nan_to_num(np.concatenate(people or [np.zeros((1, 25, 3))]))[:, None], known, args.scale)
+    sample = clips[:: 1 + len(clips) // SAMPLE] if args.as_ntu else ()
+    if people := [one for clip in sample for one in pick(np.nan_to_num(clip.values.astype(np.float32)).swapaxes(0, 1))]:
+        with named(args.pickle):  # of all together: a sensor may see more than persons in a clip
+            check_size(np.concatenate(people)[:, None], known, args.scale)
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
 
 
