@@ -7,7 +7,7 @@ import numpy as np
 
 import util
 from safe.files import remove_stale_parts
-from safe.h5 import unreadable
+from util import UserError
 
 CHUNK = 2**16  # bytes
 
@@ -30,8 +30,8 @@ def write_columns(path, groups):
 
 
 def read_columns(file, *names):
-    """Arrays of an open h5, which are as long as each other. Raises Unreadable."""
+    """Arrays of an open h5, which are as long as each other. Raises UserError."""
     columns = [file[name][()] for name in names]
     if len({np.shape(column)[:1] for column in columns}) > 1 or not np.ndim(columns[0]):
-        raise unreadable(file.filename, f"{', '.join(names)} are not as long as each other")
+        raise UserError(f"{file.filename}: {', '.join(names)} are not as long as each other")
     return columns

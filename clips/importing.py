@@ -37,15 +37,20 @@ def add_arguments(parser, of, axes=False, labels=False):
         add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
 
 
-def place(clip, args, what, stated=False):
-    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, trimmed and centered; float32. what:
-    how an error names the clip. stated: that they are in metres is certain. Raises UserError."""
+def to_metres(clip, args, what, stated=False):
+    """Numbers, (frames, persons, joints, 3), as the flags say: turned, in metres, float32. what: how an error names the
+    clip. stated: that they are in metres is certain. Raises UserError."""
     with named(what):
         clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
         clip = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None)).clip
         if clip.any() and not stated:
             check_size(clip, args.skeleton, args.scale)
-    return h5.trim_and_center(clip, origin_of(args.skeleton, args))
+    return clip
+
+
+def place(clip, args, what, stated=False):
+    """As `to_metres`, trimmed and centered."""
+    return h5.trim_and_center(to_metres(clip, args, what, stated), origin_of(args.skeleton, args))
 
 
 def origin_of(skeleton, args):

@@ -24,8 +24,9 @@ class GraphedStep:
         self.result = torch.zeros(2, device=self.batch.device)  # loss, number of correct clips
 
         def step():
-            for kept, value in zip(self.result, trainer.train_step(forward, self.batch), strict=True):
-                kept.copy_(value)
+            loss, correct = trainer.train_step(forward, self.batch)
+            self.result[0].copy_(loss)
+            self.result[1].copy_(correct)
 
         self.replay = record(step, trainer)
 

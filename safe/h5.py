@@ -8,11 +8,6 @@ import h5py
 from util import UserError, name_file_in_errors, regular, shorten
 
 
-def unreadable(path, why):
-    """The UserError that a file is not in its format, or damaged."""
-    return UserError(f"{path}: {why}")
-
-
 @contextmanager
 def open_h5(path):
     """For a with statement: the open h5py.File. Its root group leads to nothing outside of it.
@@ -33,7 +28,7 @@ def open_h5(path):
         with name_file_in_errors(path):
             if isinstance(error, OSError) and (error.errno or "errno = " in str(error)):  # the system's
                 raise
-        raise unreadable(path, f"cannot be read as h5 ({shorten(error, 150)})") from None
+        raise UserError(f"{path}: cannot be read as h5 ({shorten(error, 150)})") from None
 
 
 def _check_is_inside(file, name):

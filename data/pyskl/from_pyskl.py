@@ -26,9 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips import protocols
 from clips.arrays import absent_if_nan
 from clips.bad_files import BadFile, named
-from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, write_set
+from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, to_metres, write_set
 from clips.ntu import center_clip
-from clips.poses import fill_absent
 from clips.skeletons import known_skeleton
 from clips.tools import COCO
 from clips.units import FARTHEST, SAMPLE, check_size, pick
@@ -69,10 +68,10 @@ class Clip(NamedTuple):
             values = values[best] / np.float32([*self.size, 1]) - np.float32([0.5, 0.5, 0])
             return np.where(score[best, ..., None] > 0, values, np.float32(0)).swapaxes(0, 1)
         clip = values[np.nan_to_num(values).any(axis=(1, 2, 3))][:2].swapaxes(0, 1)
-        placed = place(clip, args, f"{args.pickle}: {shorten(self.name)}", stated=args.as_ntu)
+        what = f"{args.pickle}: {shorten(self.name)}"
         if not args.as_ntu or len(values) > 1:
-            return placed
-        return center_clip(fill_absent(clip, "kinect_v2").reshape(len(clip), -1))  # a lone body keeps all frames
+            return place(clip, args, what, stated=args.as_ntu)
+        return center_clip(to_metres(clip, args, what, stated=True).reshape(len(clip), -1))  # keeps all frames
 
 
 # ---- reading
