@@ -35,14 +35,15 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 from clips.skeletons import STREAMS
-from engine import answers, distributed, runs
+from engine import answers, runs
 from engine.checkpoint import SELECT, find_checkpoint
 from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
 from engine.datasets import DATASETS, find_h5, find_odd_training
-from engine.distributed import print_once, warn_once
+from engine.device import check_amp, pick_device
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
 from model import ABLATIONS, VARIANTS, parse_ablations
+from safe.progress import note
 from train import test_and_write, test_checkpoint, train_and_test, write_predictions
 
 NAMES = "names for --ablate, one or several with commas between:\n{}\n\nfor --variant:\n{}\n\nfor --stream:\n{}"
@@ -151,11 +152,11 @@ def check(args):
 def warn(config, clips):
     """Lines about what is odd about these data, and what the recipe cannot do with them."""
     for line in find_odd_training(clips):
-        warn_once(line)
+        note(line)
     if not clips.spatial:
-        warn_once(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
+        note(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
-        warn_once("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
+        note("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
 def plan(args, config, init, h5, data_sha256):
@@ -180,8 +181,9 @@ def test(args, run, clips, out):
     checkpoint, scores = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
     result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {answers.in_words(scores)}, {samples}"
-    print_once(*[f"{run.title}:"] * bool(run.title), f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
-    warn_once(f"tested in {time.perf_counter() - start:.1f} s")
+    title = [f"{run.title}:"] * bool(run.title)
+    print(*title, util.readable(f"checkpoint {os.path.relpath(path)}"), result, sep="\n", file=out)
+    note(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
     return {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "seed": seed, "checkpoint": str(path)} | scores
 
@@ -194,9 +196,9 @@ def test_together(args, config, clips, out):
     logits, labels = zip(*(test_checkpoint(c, clips, args.seed, args.amp) for c in checkpoints), strict=True)
     mean, label = ensemble.add_scores(logits, weights), labels[0]
     folder = args.results / config.dataset / "ensemble"
-    distributed.run_on_main(lambda: write_predictions(folder, args.case, label, mean))
+    write_predictions(folder, args.case, label, mean)
     result = ensemble.score_all(checkpoints, logits, mean, label, clips.class_names)
-    print_once(*ensemble.lines(result, len(label)), sep="\n", file=out)
+    print(*map(util.readable, ensemble.lines(result, len(label))), sep="\n", file=out)
     return result
 
 
@@ -204,10 +206,8 @@ def main(argv=None):
     args = parse_args(argv)
     command = shlex.join(["main.py", *(sys.argv[1:] if argv is None else argv)])
     out = sys.stderr if args.json == "-" else sys.stdout
-    device = distributed.init(args.device)
-    if args.jobs > 1 and distributed.world_size() > 1:
-        raise UserError("--jobs: each process of torchrun would start runs of its own; leave out one of the two")
-    path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
+    device = pick_device(args.device)
+    path, name = find_h5(args.dataset, args.case, args.data)
     clips = runs.read_clips(path, args.cache, device)
     init = digest = None
     if args.init and args.train:
@@ -216,10 +216,8 @@ def main(argv=None):
         init, digest = finetune.read_init(args.init)
     config = make_config(args, clips, name, init, digest)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
-    print_once(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}", file=out)
+    print(util.readable(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}"), file=out)
     if config.amp:
-        from engine.accelerate import check_amp
-
         check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)
     if init:
@@ -238,8 +236,7 @@ def main(argv=None):
     if args.json:
         about = {"dataset": name, "case": args.case, "network": config.folder, "data_sha256": clips.sha256}
         content = about | ({"runs": results} | summary if summary else results[0])
-        distributed.run_on_main(lambda: answers.write(content, args.json))
-    distributed.shutdown()
+        answers.write(content, args.json)
 
 
 if __name__ == "__main__":

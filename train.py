@@ -7,12 +7,12 @@ import torch
 from torch.nn import functional as F
 
 from data import augment
-from engine import distributed
 from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
-from engine.distributed import CPU_BATCH, training_step
+from engine.device import CPU_BATCH, try_compile
 from engine.logs import Progress
 from engine.runs import RunState, prepare, read_clips
+from safe.progress import note
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"
@@ -81,8 +81,6 @@ class Trainer:
         batch_size, n, select = self.config.batch_size, len(self.train_ids), self.config.select
         if n < batch_size:
             raise UserError(f"--batch-size {batch_size}: only {n} training clips; take at most that many")
-        if batch_size < distributed.world_size():
-            raise UserError(f"--batch-size {batch_size}: too few for {distributed.world_size()} processes")
         if not len(self.eval_ids):
             raise UserError(f"--select {select}: no clips for it; take another --select")
         check_size(self.config.seg, self.clips.joints)
@@ -90,12 +88,11 @@ class Trainer:
     def train(self, state, progress):
         """Trains from where the RunState is to the last epoch, and saves each. Raises UserError if it diverges."""
         config = self.config
-        step = training_step(self)
+        step = self.make_step()
         for epoch in range(len(state.log) + 1, config.epochs + 1):
             lr = config.recipe.learning_rate(config.lr, config.lr_factor, epoch, config.epochs)
             set_learning_rate(self.optimizer, lr)
             train_loss, train_acc = self.train_epoch(step, epoch, progress)
-            distributed.broadcast(self.net.buffers())
             eval_loss, eval_acc = self.evaluate(epoch)
             state.add_epoch(self.net, self.optimizer, train_loss, train_acc, eval_loss, eval_acc, lr)
             progress.end_epoch(state)
@@ -104,7 +101,7 @@ class Trainer:
         """One epoch over shuffled clips, without the last incomplete batch. Returns its mean loss, and top-1 in %."""
         config, ids = self.config, self.train_ids
         self.rng.manual_seed(derive_seed(config.seed, epoch))
-        torch.manual_seed(derive_seed(config.seed, epoch, 1 + distributed.rank()))  # dropout
+        torch.manual_seed(derive_seed(config.seed, epoch, 1))  # dropout
         self.net.train(not config.freeze)
         shuffled = ids[torch.randperm(len(ids), generator=self.rng, device=ids.device)]
         steps = len(ids) // config.batch_size
@@ -119,28 +116,40 @@ class Trainer:
             progress.step()
         return loss, acc
 
-    def train_step(self, forward, batch):
-        """One step on the clips `batch`. Returns this process's loss, and how many of its clips are correct."""
+    @property
+    def wants_graph(self):
+        """Whether a step is tried as a CUDA graph, which equals it and is faster."""
+        return self.device.type == "cuda" and not self.config.compile
+
+    def make_step(self):
+        """The function that takes a step: train_step, or a graph of it."""
+        self.net.train(not self.config.freeze)
+        if self.config.compile:
+            example = self.clips.sample(self.train_ids[: self.config.batch_size], self.rng, self.config.seg)
+            try_compile(self.net, example, self.config.amp)
+        if self.wants_graph:
+            from engine.graphed import graph_step
+
+            return graph_step(self) or self.train_step
+        return self.train_step
+
+    def train_step(self, batch):
+        """One step on the clips `batch`. Returns its loss, and how many of the clips are correct."""
         config, recipe = self.config, self.config.recipe
-        mine = distributed.shard(config.batch_size)
-        # Every process samples the whole batch, so that it is the same however many share it
         x = self.clips.sample(batch, self.rng, config.seg, recipe.whole_clip, recipe.crop)
-        x = augment(x, recipe, config.theta, self.rng, self.flip_pairs, self.clips.spatial)[mine]
-        label = self.clips.label[batch[mine]]
+        x = augment(x, recipe, config.theta, self.rng, self.flip_pairs, self.clips.spatial)
+        label = self.clips.label[batch]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.amp):
-            logits = forward(x)
-        # DistributedDataParallel averages gradients over the processes, whose shares may differ by a clip
-        weight = (mine.stop - mine.start) * distributed.world_size() / config.batch_size
-        loss = criterion(logits.float(), label, self.weights) * weight
+            logits = self.net(x)
+        loss = criterion(logits.float(), label, self.weights)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
         return loss.detach(), (logits.argmax(dim=1) == label).sum()
 
     def mean(self, losses, correct, epoch):
-        """Loss, and top-1 in percent, over these steps and all processes. Raises UserError if it is not finite."""
-        losses, correct = distributed.all_reduce_sum(torch.stack([losses, correct])).cpu()
-        losses = losses / distributed.world_size()
+        """Loss, and top-1 in percent, over these steps. Raises UserError if it is not finite."""
+        losses, correct = torch.stack([losses, correct]).cpu()
         if not losses.isfinite().all():
             i = losses.isfinite().int().argmin().item()
             raise UserError(f"epoch {epoch}, step {i + 1}: the loss is {losses[i].item()}. {ADVICE}")
@@ -165,20 +174,20 @@ def predict_logits(net, clips, ids, recipe, seed, samples=None, amp=False):
     """Logits of clips, averaged over samples of each, by default as many as the recipe says: (n, classes) float32.
 
     The network itself is scored, as model.py has it, in evaluation mode and uncompiled. The same seed samples the same
-    frames. Several processes share the clips, and all get all logits. amp: products in bfloat16.
+    frames. amp: products in bfloat16.
     """
     net.eval()
     rng = torch.Generator(ids.device).manual_seed(seed)
     samples = samples or recipe.test_samples
     frames = [clips.sample_frames(ids, rng, net.seg, recipe.whole_clip) for _ in range(samples)]
     logits = torch.zeros(len(ids), net.num_classes, device=ids.device)
-    mine, step = distributed.shard(len(ids)), CPU_BATCH if ids.device.type == "cpu" else EVAL_BATCH
+    step = CPU_BATCH if ids.device.type == "cpu" else EVAL_BATCH
     with torch.autocast(ids.device.type, torch.bfloat16, enabled=amp):
-        for i in range(mine.start, mine.stop, step):
-            batch = slice(i, min(i + step, mine.stop))
+        for i in range(0, len(ids), step):
+            batch = slice(i, i + step)
             of_samples = [net.forward(clips.gather(ids[batch], chosen[batch])).float() for chosen in frames]
             logits[batch] = torch.stack(of_samples).mean(dim=0)
-    return distributed.all_reduce_sum(logits)
+    return logits
 
 
 def test_checkpoint(checkpoint, clips, seed=None, amp=False):
@@ -188,7 +197,7 @@ def test_checkpoint(checkpoint, clips, seed=None, amp=False):
     UserError, which names the clip, if a logit is not finite.
     """
     for difference in checkpoint.differences(clips):
-        distributed.warn_once(f"{checkpoint.path} {difference}")
+        note(f"{checkpoint.path} {difference}")
     clips = clips.resplit(checkpoint.split)
     ids, net = clips.ids("test"), checkpoint.net.to(clips.label.device)
     seed = checkpoint.seed if seed is None else seed
@@ -204,11 +213,11 @@ def test_and_write(path, config, clips, folder, seed=None):
 
     Returns (the Checkpoint, what engine.answers.score says of it). Raises UserError if it does not fit.
     """
-    checkpoint = distributed.run_on_main(lambda: load_checkpoint(path))
+    checkpoint = load_checkpoint(path)
     checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
     checkpoint.check_config(config)
     logits, label = test_checkpoint(checkpoint, clips, seed, config.amp)
-    distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
+    write_predictions(folder, config.case, label, logits)
     return checkpoint, score(logits, label, clips.class_names)
 
 
@@ -236,7 +245,7 @@ def train_and_test(run, options, position=None):
     trainer = Trainer(config, clips, run.init, options.print_freq)
     state = RunState(config, clips, folder, run.command or options.command)
     if not (options.resume and state.resume(trainer.net, trainer.optimizer)):
-        distributed.run_on_main(state.start_anew)
+        state.start_anew()
     best = state.file("best.pth")
     if not state.results:
         try:

@@ -27,9 +27,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clips.skeletons import KINECT_V1, KINECT_V2
 from data import augment
-from engine import answers, distributed
-from engine.accelerate import timed
+from engine import answers
 from engine.config import PAPER, Config
+from engine.device import keep_freed_memory, pick_device, timed
 from engine.folded import Folded
 from engine.logs import provenance
 from model import SGN
@@ -69,7 +69,7 @@ def in_turns(ways, device, runs=5, repeat=1):
     """The median milliseconds of each function, called in turns. repeat: calls in one timing."""
 
     def call(name, function):
-        distributed.keep_freed_memory(name != "release")
+        keep_freed_memory(name != "release")
         function()
 
     seconds = timed([partial(call, *way) for way in ways.items()], runs, device, runs > 1, repeat)
@@ -153,7 +153,7 @@ def epoch(device):
                 forward[len(x)](x)
 
     def ours():
-        trainer.train_epoch(partial(trainer.train_step, trainer.net), 1, SILENT)
+        trainer.train_epoch(trainer.train_step, 1, SILENT)
         trainer.evaluate(1)
 
     return {"release": release, "ours": ours}
@@ -190,7 +190,7 @@ def main(argv=None):
         for name, numbers in result["products"].items():
             print("| {} | {:,} | {:.4f} | {:.4f} | {:.4f} |".format(name, *numbers))
     else:
-        device = distributed.pick_device(args.device)
+        device = pick_device(args.device)
         result = {"about": provenance("benchmarks/benchmark.py", device, runs=args.runs), "rows": []}
         print(", ".join(f"{key}: {value}" for key, value in result["about"].items() if key != "command"))
         print("| | clips | release, ms | ours, ms | ratio |\n| --- | --- | --- | --- | --- |")

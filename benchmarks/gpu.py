@@ -30,9 +30,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from benchmark import CLASSES, SILENT, in_turns, make_trainer, testing, training
 from clips.skeletons import KINECT_V2
-from engine import answers, distributed
+from engine import answers
 from engine.config import RECIPES
-from engine.distributed import training_step
+from engine.device import keep_freed_memory, pick_device, use_tf32
 from engine.graphed import graph_step
 from engine.logs import provenance
 from make_ntu_like import lengths
@@ -110,9 +110,9 @@ def tests(args, device, report):
 def precisions(device):
     """Each with what its settings are, in turns: (name, amp)."""
     for name in ("float32", "tf32", "bfloat16") if device.type == "cuda" else ("float32", "bfloat16"):
-        distributed.use_tf32(name == "tf32")
+        use_tf32(name == "tf32")
         yield name, name == "bfloat16"
-    distributed.use_tf32(False)
+    use_tf32(False)
 
 
 def speed(args, device, report):
@@ -142,8 +142,8 @@ def whole_steps(device, batch, recipe="paper", amp=False):
     clips = make_clips(np.full(batch + 1, 85), KINECT_V2, CLASSES, 1, device)
     trainer = make_trainer(clips, batch_size=batch, amp=amp, recipe=RECIPES[recipe])
     trainer.net.train()
-    steps = {"whole": partial(trainer.train_step, trainer.net)}
-    if device.type == "cuda" and (graph := graph_step(trainer, trainer.net)):
+    steps = {"whole": trainer.train_step}
+    if device.type == "cuda" and (graph := graph_step(trainer)):
         steps["graph"] = graph
     return {name: partial(step, trainer.train_ids) for name, step in steps.items()}
 
@@ -167,7 +167,7 @@ def epochs(args, device, report):
     """Two epochs of NTU60's size, lengths and persons, with the test after each, in the ways that a run can go."""
     clips, test = (400, 100) if args.small else NTU60
     rng, on_gpu = np.random.default_rng(0), device.type == "cuda"
-    distributed.keep_freed_memory()
+    keep_freed_memory()
     clips = make_clips(lengths(rng, clips) * rng.choice([1, 2], clips, p=[0.8, 0.2]), KINECT_V2, CLASSES, test, device)
     graph, plain = ("paper", True), ("paper", False)
     ways = {"float32": [graph, plain], "tf32": [graph], "bfloat16": [graph, plain, ("plus", True)]}
@@ -180,7 +180,7 @@ def epochs(args, device, report):
                     torch.cuda.reset_peak_memory_stats(device)
                 times = [time.perf_counter()]
                 trainer = make_trainer(clips, recipe=RECIPES[recipe], amp=amp, epochs=2)
-                step = training_step(trainer) if as_graph else partial(trainer.train_step, trainer.net)
+                step = trainer.make_step() if as_graph else trainer.train_step
                 for epoch in (1, 2):
                     trainer.train_epoch(step, epoch, SILENT)
                     trainer.evaluate(epoch)
@@ -275,7 +275,7 @@ def main(argv=None):
     if args.part:
         report = Report(args.out / f"{args.part}.jsonl")
         with report.attempt(args.part):
-            globals()[args.part](args, distributed.pick_device(args.device), report)
+            globals()[args.part](args, pick_device(args.device), report)
         return 0
     start, report = time.monotonic(), {}
     for name in PARTS:

@@ -3,7 +3,6 @@
 import json
 import statistics
 
-from engine.distributed import print_once
 from util import UTF8, atomic_write
 
 FIGURES = {"top1": "top-1", "top5": "top-5", "mean_class": "mean-class"}
@@ -54,7 +53,7 @@ def summarize(results, several, out):
             summary |= {f"{key}_mean": mean} | ({} if std is None else {f"{key}_std": std})
             words.append(f"{name} {with_spread(mean, std, '+-')}%")
         if words:
-            print_once(f"{what}: {', '.join(words)} over {len(results)} {over}", file=out)
+            print(f"{what}: {', '.join(words)} over {len(results)} {over}", file=out)
     return summary
 
 

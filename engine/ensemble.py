@@ -9,7 +9,7 @@ import math
 
 from engine import answers
 from engine.checkpoint import load_checkpoint
-from engine.distributed import run_on_main, warn_once
+from safe.progress import note
 from util import UserError
 
 
@@ -44,7 +44,7 @@ def read_members(paths, weights, clips):
     weights = weights or [1.0] * len(paths)
     if len(weights) != len(paths) or not 0 < sum(weights) < math.inf:
         raise UserError(f"--weights: {len(paths)} numbers are needed, whose sum is above 0, and finite")
-    first, *_ = checkpoints = run_on_main(lambda: [load_checkpoint(path) for path in paths])
+    first, *_ = checkpoints = [load_checkpoint(path) for path in paths]
     for other in checkpoints:
         other.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
         if other.split != first.split:
@@ -52,5 +52,5 @@ def read_members(paths, weights, clips):
         if first.class_names and other.class_names and first.class_names != other.class_names:
             raise UserError(f"--ensemble: {first.path} and {other.path} have other classes")
         if first.about.get("data_sha256") != other.about.get("data_sha256"):
-            warn_once(f"{first.path} and {other.path} were trained on different h5 files")
+            note(f"{first.path} and {other.path} were trained on different h5 files")
     return checkpoints, weights

@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 from engine.checkpoint import load_checkpoint
-from engine.distributed import run_on_main, warn_once
+from safe.progress import note
 from util import UserError
 
 
 def read_init(path):
     """The Checkpoint that a run starts from, and the file's SHA-256. Raises UserError."""
-    return run_on_main(lambda: (load_checkpoint(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()))
+    return load_checkpoint(path), hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def new_weights(checkpoint, net, clips):
@@ -48,8 +48,8 @@ def report(checkpoint, clips, runs):
         raise UserError(f"--freeze: {', '.join(random)} would stay random; leave out --freeze, or --variant")
     if gone := [name for name in theirs if name not in ours]:
         words.append(f"without its {', '.join(gone)}")
-    warn_once(", ".join(words))
+    note(", ".join(words))
     about = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
     same_data = about["dataset"] == config.dataset
     if same_data and any(about[key] != str(getattr(run.config, key)) for run in runs for key in about):
-        warn_once(f"{path} was trained on another split of {config.dataset}: it may have seen these test clips")
+        note(f"{path} was trained on another split of {config.dataset}: it may have seen these test clips")

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from engine.distributed import CPU_BATCH
+from engine.device import CPU_BATCH
 from model import SGN, apply_stream
 
 

@@ -5,11 +5,10 @@ the whole step, from the drawing of frames to the optimizer, and is used if its 
 """
 
 import gc
-from functools import partial
 
 import torch
 
-from engine.distributed import warn_once
+from safe.progress import note
 from util import derive_seed, shorten
 
 
@@ -19,12 +18,12 @@ class GraphedStep:
     batch: (batch size,) int64 on the device. The next step overwrites what is returned.
     """
 
-    def __init__(self, trainer, forward):
+    def __init__(self, trainer):
         self.batch = trainer.train_ids[: trainer.config.batch_size].clone()
         self.result = torch.zeros(2, device=self.batch.device)  # loss, number of correct clips
 
         def step():
-            loss, correct = trainer.train_step(forward, self.batch)
+            loss, correct = trainer.train_step(self.batch)
             self.result[0].copy_(loss)
             self.result[1].copy_(correct)
 
@@ -64,7 +63,7 @@ def record(step, trainer):
     return graph.replay
 
 
-def graph_step(trainer, forward):
+def graph_step(trainer):
     """The GraphedStep of a Trainer; or None, and a line that says why, if CUDA refuses or its steps are not plain ones.
 
     The network must be in the mode in which it trains. It and the optimizer are afterwards as they were; the generators
@@ -73,20 +72,20 @@ def graph_step(trainer, forward):
     size, graphed, why = trainer.config.batch_size, None, None
     start = [tensor.clone() for tensor in tensors_of(trainer)]
     try:
-        graphed = GraphedStep(trainer, forward)
+        graphed = GraphedStep(trainer)
     except Exception as error:
         why = f"it cannot be captured ({shorten(error, 150)})"
         revive_generators(trainer)
     start += [torch.zeros_like(tensor) for tensor in tensors_of(trainer)[len(start) :]]
     if graphed:
-        batches, plain = (trainer.train_ids[:size], trainer.train_ids[-size:]), partial(trainer.train_step, forward)
+        batches, plain = (trainer.train_ids[:size], trainer.train_ids[-size:]), trainer.train_step
         expected, ours, again = (outcome(trainer, start, step, batches) for step in (plain, graphed, plain))
         off, usual = distance(expected, ours), distance(expected, again)  # plain steps may differ from each other
         if not off <= 10 * usual:
             graphed, why = None, f"its steps are not the plain ones: {off:.2g} off, which differ by {usual:.2g}"
     restore(trainer, start)
     if why:
-        warn_once(f"training without a CUDA graph, which takes longer: {why}")
+        note(f"training without a CUDA graph, which takes longer: {why}")
     return graphed
 
 

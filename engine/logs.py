@@ -13,7 +13,6 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from engine import distributed
 from safe.progress import print_above_bars, progress
 from util import ROOT, UTF8, UserError, __version__, atomic_write, readable, regular
 
@@ -22,19 +21,19 @@ COLUMNS = {"train_loss", "train_acc", "eval_loss", "eval_acc"}
 
 
 class Progress:
-    """For a with statement: a bar on a terminal, lines of epochs, and TensorBoard's curves; of the main process alone.
+    """For a with statement: a bar on a terminal, lines of epochs, and TensorBoard's curves.
 
     state: the RunState; steps: of an epoch; title, position: of the run among several; file: for the lines.
     """
 
     def __init__(self, state, steps, title="", position=None, tensorboard=False, file=None):
         self.epochs, self.title, self.file = state.config.epochs, f"{title} " if title else "", file
-        self.quiet, done = not distributed.is_main_process(), len(state.log)
+        done = len(state.log)
         about = {"total": self.epochs * steps, "initial": done * steps, "desc": title or None, "position": position}
-        self.bar = progress(smoothing=0.05, unit="step", disable=self.quiet, **about)
+        self.bar = progress(smoothing=0.05, unit="step", **about)
         self.times = [time.perf_counter()]  # when training began, and when each epoch ended
         self.writer = None
-        if tensorboard and not self.quiet:
+        if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             # Removes what an earlier run wrote for the epochs to come
@@ -52,8 +51,7 @@ class Progress:
             self.writer.close()
 
     def say(self, line):
-        if not self.quiet:
-            print_above_bars(line, self.file)
+        print_above_bars(line, self.file)
 
     def step(self):
         self.bar.update()

@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from clips import units
 from data import Clips
-from engine import answers, distributed, logs
+from engine import answers, logs
 from engine.checkpoint import Checkpoint, load_checkpoint
 from engine.config import Config
 from engine.datasets import DATASETS, sample_people
+from engine.device import keep_freed_memory, use_tf32
 from safe.files import exclusive_lock, remove_stale_parts, state_of
 from safe.progress import note
 from safe.schema import check_schema
@@ -62,13 +63,15 @@ def _read_clips(h5, _, cache, device):
 
 
 def prepare(config):
-    """Settings of the process that a run needs."""
+    """Settings of the process that a run needs. Raises UserError for one of several that torchrun started."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("torchrun: a run has one process; start main.py by itself, with --jobs for several")
     if config.deterministic:  # read at the first matrix product on a GPU
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.are_deterministic_algorithms_enabled() != config.deterministic:
         torch.use_deterministic_algorithms(config.deterministic)
-    distributed.use_tf32(config.tf32)
-    distributed.keep_freed_memory()
+    use_tf32(config.tf32)
+    keep_freed_memory()
 
 
 def run_all(runs, options, work, jobs=1, out=None):
@@ -79,13 +82,9 @@ def run_all(runs, options, work, jobs=1, out=None):
     """
     jobs, finished = min(jobs, len(runs)), 0
     with ExitStack() as stack:
-
-        def lock():
-            for run in runs:
-                stack.enter_context(exclusive_lock(run.folder / f".{run.config.case}_lock"))
-                remove_stale_parts(run.folder, f"{run.config.case}_")  # of a run that was killed
-
-        distributed.run_on_main(lock)
+        for run in runs:
+            stack.enter_context(exclusive_lock(run.folder / f".{run.config.case}_lock"))
+            remove_stale_parts(run.folder, f"{run.config.case}_")  # of a run that was killed
         if jobs == 1:
             done = (work(run, options) for run in runs)
         else:
@@ -93,7 +92,7 @@ def run_all(runs, options, work, jobs=1, out=None):
         try:
             for run, (results, lines) in zip(runs, done, strict=True):
                 finished += 1
-                for line in [f"{run.title}:"] * bool(run.title) + lines if distributed.is_main_process() else ():
+                for line in [f"{run.title}:"] * bool(run.title) + lines:
                     tqdm.write(line, file=out)
                 yield results
         except KeyboardInterrupt as interrupt:
@@ -140,7 +139,6 @@ class RunState:
         self.config, self.clips, self.folder = config, clips, folder
         device = clips.frames.device
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
-        self.settings["processes"] = distributed.world_size()
         self.about = logs.provenance(command, device, **self.settings, protocol=clips.protocol)
         if clips.spatial:
             self.about |= units.of_people(sample_people(clips), clips.skeleton)
@@ -161,8 +159,8 @@ class RunState:
         value = eval_loss if by_loss else -eval_acc
         if value < self.best or self.config.select == "last":
             self.best = value
-            distributed.run_on_main(lambda: self._save_checkpoint(net, eval_loss if by_loss else eval_acc))
-        distributed.run_on_main(lambda: self._save(net, optimizer))
+            self._save_checkpoint(net, eval_loss if by_loss else eval_acc)
+        self._save(net, optimizer)
 
     def _save_checkpoint(self, net, figure):
         # Runs of equal settings and seed write equal bytes, whatever their commands, which the log keeps
@@ -185,13 +183,9 @@ class RunState:
     def finish(self, net, optimizer, results):
         """Saves the results of a finished run; the files of the run before it go."""
         self.results = results
-
-        def write():
-            self._save(net, optimizer)
-            for name in FILES:
-                self._previous(name).unlink(missing_ok=True)
-
-        distributed.run_on_main(write)
+        self._save(net, optimizer)
+        for name in FILES:
+            self._previous(name).unlink(missing_ok=True)
 
     def summary(self):
         """The lines that say what came out of a finished run; else none."""
@@ -253,9 +247,9 @@ class RunState:
         Raises UserError if it was started with other settings, or is not the state of such a run.
         """
         path, best = self.file("state.pth"), self.file("best.pth")
-        state = distributed.run_on_main(lambda: read_torch_file(path) if path.exists() else None)
-        if state is None:
+        if not path.exists():
             return False
+        state = read_torch_file(path)
         try:
             check_schema(state, SCHEMA, "it")
             self._check(state)
@@ -265,7 +259,7 @@ class RunState:
         except ValueError as error:
             what = error if isinstance(error, UserError) else f"not the state of a run ({shorten(error, 150)})"
             raise UserError(f"{path}: {what}") from None
-        if not distributed.run_on_main(best.is_file):
+        if not best.is_file():
             raise UserError(f"{best}: missing, but {path.name} needs it; leave out --resume")
         self.log, self.best, self.results = state["log"], float(state["best"]), state["results"]
         pairs = [(self.about.get(key), state["about"].get(key)) for key in ("versions", "hardware")]
@@ -273,7 +267,7 @@ class RunState:
         self.about = state["about"]
         if changed and not self.results:
             self.about[f"from epoch {len(self.log) + 1} on"] = changed
-            distributed.warn_once(f"continuing with {changed}: the bits may differ")
+            note(f"continuing with {changed}: the bits may differ")
         return True
 
     def _check(self, state):

@@ -38,7 +38,7 @@ def pytest_ignore_collect(collection_path, config):
 @pytest.fixture(scope="session")
 def device():
     """The torch.device that --device names."""
-    from engine.distributed import pick_device
+    from engine.device import pick_device
 
     return pick_device(DEVICE)
 

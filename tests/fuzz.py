@@ -243,7 +243,7 @@ def kinds(folder):
     config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
     clips = Clips.read(folder / "toy.h5")
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
-    trainer.train_step(trainer.net, trainer.train_ids[:4])
+    trainer.train_step(trainer.train_ids[:4])
     run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
     checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
     packed, classifier = (folder / "toy.packed.pt").read_bytes(), Classifier(run.file("best.pth"))
@@ -254,7 +254,7 @@ def kinds(folder):
         run.file("state.pth").unlink(missing_ok=True)
         run.file("state.pth").symlink_to(path.absolute())
         run.resume(trainer.net, trainer.optimizer)
-        trainer.train_step(trainer.net, trainer.train_ids[:4])
+        trainer.train_step(trainer.train_ids[:4])
 
     def read_clips(clips):
         return clips.sample(clips.ids("train", "test"), None)

@@ -1,6 +1,5 @@
 """Running the project's programs in tests."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -27,17 +26,6 @@ def run_script(script, *args, **kwargs):
     process = start_script(script, *args, **kwargs)
     out, err = process.communicate(timeout=300)
     return process.returncode, out.splitlines(), err.splitlines()
-
-
-def torchrun(*args, processes=2):
-    """Runs a script, the first of args, in several processes: what subprocess.run returns."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}", *args]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    for _ in range(2):  # gloo itself aborts once in some thirty runs, before the processes have connected
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
-        if "Signal 6" not in done.stderr:
-            break
-    return done
 
 
 def wait_for(condition, process):

@@ -28,7 +28,7 @@ def find_commands():
     lines = [line for language, text in BLOCKS if language == "bash" for line in text.splitlines()]
     lines += re.findall(r"`((?:python |tools/|data/|main\.py )[^`\n]* [^`\n]*)`", ALL)
     parts = [part for line in lines for part in re.split(r" \| | && ", line)]
-    found = (re.search(r"(?:^|python\S* |torchrun .* )((?:\w+/)*\w+\.py)( [^#<]*)?", part) for part in parts)
+    found = (re.search(r"(?:^|python\S* )((?:\w+/)*\w+\.py)( [^#<]*)?", part) for part in parts)
     return sorted({(match[1], (match[2] or "").strip()) for match in found if match})
 
 

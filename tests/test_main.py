@@ -93,9 +93,9 @@ def test_clips_are_shuffled_and_those_for_validation_and_the_last_incomplete_bat
 ):
     seen, step = [], train.Trainer.train_step
 
-    def watched(trainer, forward, batch):
+    def watched(trainer, batch):
         seen.append((batch.tolist(), {group["lr"] for group in trainer.optimizer.param_groups}))
-        return step(trainer, forward, batch)
+        return step(trainer, batch)
 
     monkeypatch.setattr(train.Trainer, "train_step", watched)
     folder = run(toy, tmp_path, "--select", select, "--monitor", "val_loss", "--lr-factor", "0.5", epochs=2)
@@ -207,3 +207,10 @@ def test_a_wrong_command_is_one_line(command, named, toy, tmp_path, monkeypatch,
         main.main(["--device", "cpu", "--results", str(tmp_path / "results"), *words])
     err = capsys.readouterr().err
     assert stopped.value.code == 2 and err.startswith("error: ") and err.count("\n") == 1 and named in err
+
+
+def test_a_run_of_several_processes_is_refused(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="torchrun"):
+        run(toy, tmp_path)
+    assert not list(tmp_path.iterdir())

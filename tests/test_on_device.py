@@ -16,7 +16,8 @@ import torch
 import train
 from conftest import BONES, JOINTS, interrupted, run, same, weights, write_toy
 from data import Clips
-from engine import accelerate, distributed, graphed, runs
+from engine import device as devices
+from engine import graphed, runs
 from engine.config import Config, parse_recipe
 from engine.logs import read_log
 from model import SGN
@@ -88,7 +89,7 @@ def test_steps_and_tests_wait_for_nothing(change, h5, place):
     config, net = trainer.config, trainer.net.train(not trainer.config.freeze)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     for _ in range(2):  # the first creates the optimizer's state
-        loss, correct = trainer.train_step(net, trainer.train_ids[:8])
+        loss, correct = trainer.train_step(trainer.train_ids[:8])
     logits = predict_logits(net, trainer.clips, trainer.eval_ids, config.recipe, 1, amp=config.amp)
     assert logits.shape == (6, 4) and logits.device.type == place.type
     if place.type != "meta":
@@ -103,7 +104,7 @@ def test_an_epoch_waits_only_to_show_its_loss(h5, place, monkeypatch):
     trainer, shown = make_trainer(h5, place, batch_size=14), []
     monkeypatch.setattr(trainer, "mean", lambda *_: (1.0, 50.0))  # waits
     progress = SimpleNamespace(show=lambda *values: shown.append(values), step=lambda: None)
-    trainer.train_epoch(lambda batch: trainer.train_step(trainer.net, batch), 1, progress)
+    trainer.train_epoch(trainer.train_step, 1, progress)
     assert shown == [(1, 1.0, 50.0)] * 2
 
 
@@ -128,7 +129,7 @@ def stale(step, trainer):
     train_step, ids = trainer.train_step, trainer.train_ids[14:42]
 
     def replay():
-        trainer.train_step = lambda forward, batch: train_step(forward, ids)
+        trainer.train_step = lambda batch: train_step(ids)
         step()
         del trainer.train_step
 
@@ -139,14 +140,14 @@ def stale(step, trainer):
 def graphs(device, monkeypatch):
     """Lets a CPU take what takes the place of a graph."""
     if device.type == "cpu":
-        monkeypatch.setattr(distributed, "wants_graph", lambda trainer, forward: True)
+        monkeypatch.setattr(train.Trainer, "wants_graph", True)
         monkeypatch.setattr(graphed, "record", stand_in)
 
 
 def graphed_run(h5, results, *more, wanted=None):
     with pytest.MonkeyPatch.context() as patch:
         if wanted is not None:
-            patch.setattr(distributed, "wants_graph", lambda trainer, forward: wanted)
+            patch.setattr(train.Trainer, "wants_graph", wanted)
         return run(h5, results, *MORE, *more, epochs=2).parent / FOLDER
 
 
@@ -190,11 +191,9 @@ def test_a_graph_that_fails_is_left_out_with_a_line_and_no_other_effect(
     assert same(weights(ours), weights(plain))
 
 
-def test_compiled_and_distributed_runs_have_no_graph(h5, device):
-    trainer = make_trainer(h5, device)
-    assert distributed.wants_graph(trainer, trainer.net) == (device.type == "cuda")
-    assert not distributed.wants_graph(make_trainer(h5, device, compile=True), trainer.net)
-    assert not distributed.wants_graph(trainer, torch.nn.Sequential(trainer.net))
+def test_only_gpus_have_graphs_and_compiled_steps_have_none(h5, device):
+    assert make_trainer(h5, device).wants_graph == (device.type == "cuda")
+    assert not make_trainer(h5, device, compile=True).wants_graph
 
 
 # ---- --compile, --amp and --tf32
@@ -216,7 +215,7 @@ def test_a_trial_that_fails_midway_leaves_the_network_as_it_was(monkeypatch, cap
     net = SGN(3, 5, 6)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     monkeypatch.setattr(torch.nn.Module, "compile", fails_later)
-    accelerate.try_compile(net, torch.randn(4, 6, 15))
+    devices.try_compile(net, torch.randn(4, 6, 15))
     assert "--compile: failed" in capsys.readouterr().err
     assert same(net.state_dict(), before) and all(parameter.grad is None for parameter in net.parameters())
 
@@ -232,8 +231,8 @@ def test_amp_computes_in_bfloat16_and_keeps_weights_in_float32(toy, tmp_path):
 
 @pytest.mark.parametrize("bfloat16, said", [(0.3, True), (0.04, False)])
 def test_amp_that_makes_a_product_slower_is_said(monkeypatch, capsys, bfloat16, said):
-    monkeypatch.setattr(accelerate, "timed", lambda products, *_: (products[1](), (0.04, bfloat16))[1])
-    accelerate.check_amp(torch.device("cpu"))
+    monkeypatch.setattr(devices, "timed", lambda products, *_: (products[1](), (0.04, bfloat16))[1])
+    devices.check_amp(torch.device("cpu"))
     assert ("note: --amp" in capsys.readouterr().err) == said
 
 
@@ -241,9 +240,9 @@ def test_float32_means_float32_unless_both_kinds_of_product_are_in_tf32():
     def allowed():  # the second raises where PyTorch's two interfaces do not agree
         return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
 
-    distributed.use_tf32(True)
+    devices.use_tf32(True)
     assert allowed() == (True, True) and torch.get_float32_matmul_precision() == "high"
-    distributed.pick_device("cpu")
+    devices.pick_device("cpu")
     assert allowed() == (False, False) and torch.get_float32_matmul_precision() == "highest"
 
 

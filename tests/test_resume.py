@@ -64,11 +64,11 @@ def test_a_run_that_was_stopped_within_an_epoch_or_by_a_full_disk_ends_with_the_
     monkeypatch.setenv("GIT_DIR", os.devnull)
     folder, steps, train_step = Path("results/toy/SGN"), [], train.Trainer.train_step
 
-    def stop_in_the_third_epoch(trainer, forward, batch):
+    def stop_in_the_third_epoch(trainer, batch):
         steps.append(batch)
         if len(steps) == 8:  # 3 an epoch
             raise KeyboardInterrupt
-        return train_step(trainer, forward, batch)
+        return train_step(trainer, batch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=f"2 of {EPOCHS} epochs are in"):
         patch.setattr(train.Trainer, "train_step", stop_in_the_third_epoch)

@@ -31,9 +31,9 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from engine.accelerate import timed
 from engine.checkpoint import load_checkpoint
 from engine.classifier import read_class_names
+from engine.device import timed
 from engine.folded import Folded, fast_form
 from engine.logs import provenance
 from safe import arguments, program

@@ -29,11 +29,11 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 import main as sgn
-from engine import distributed, finetune
-from engine.accelerate import check_amp
+from engine import finetune
 from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
 from engine.datasets import find_h5
+from engine.device import check_amp, pick_device
 from engine.logs import provenance, read_log
 from engine.runs import read_clips, run_all
 from model import ABLATIONS
@@ -70,7 +70,7 @@ def plan(variant, flags):
     if args.dataset != unvaried.dataset:
         raise util.UserError("--vary: a variant is of the same data set; take --datasets")
     h5, name = find_h5(args.dataset, args.case, args.data)
-    clips = read_clips(h5, args.cache, distributed.pick_device(args.device))
+    clips = read_clips(h5, args.cache, pick_device(args.device))
     init = finetune.read_init(args.init) if args.init else (None, None)
     config, base = (sgn.make_config(of, clips, name, *init) for of in (args, unvaried))
     if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
@@ -121,7 +121,7 @@ def write_table(path, rows, comments):
 def main(argv=None):
     variants, commands = parse_args(argv)
     args = sgn.parse_args(commands[0])
-    device = distributed.pick_device(args.device)
+    device = pick_device(args.device)
     command = shlex.join(["tools/sweep.py", *(sys.argv[1:] if argv is None else argv)])
     comments = [f"{key}: {value}" for key, value in provenance(command, device).items()]
     groups = [(variant, plan(variant, flags)) for variant in ["", *variants] for flags in commands]

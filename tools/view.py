@@ -32,7 +32,7 @@ from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
 from engine.datasets import find_h5
-from engine.distributed import pick_device
+from engine.device import pick_device
 from safe import arguments, program, progress
 from safe.h5 import open_h5
 from tools.common import Notes, add_dataset, named_or_own, path_of, read_each
