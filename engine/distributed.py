@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from torch import distributed as dist
 
-from safe.progress import note
+from safe.program import note
 from util import UserError, readable, shorten
 
 # What torchrun sets for each process
