@@ -19,8 +19,8 @@ import util
 from clips.checks import describe, read_parts
 from clips.h5 import SPLITS, read_header
 from clips.skeletons import Skeleton, unknown_skeleton
-from safe import progress
-from safe.h5 import open_h5
+from safe.files import open_h5
+from safe.program import progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +65,7 @@ class Clips:
             sizes = [len(file[f"{split}x"]) for split in SPLITS]
             limit = max(2**26, 100 * file.id.get_filesize())  # bytes
             frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
-            with progress.progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
+            with progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
                 for _, _, x, label, wrong in read_parts(file, SPLITS, block):
                     if wrong:
                         raise util.UserError(f"{path}: {next(describe(wrong))}")

@@ -26,8 +26,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import util
-from safe import arguments, program
-from safe.arguments import nonnegative_float, positive_float, positive_int
+from safe import program
+from safe.program import nonnegative_float, positive_float, positive_int
 from util import UserError
 
 if __name__ == "__main__":
@@ -43,7 +43,7 @@ from engine.device import check_amp, pick_device
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
 from model import ABLATIONS, VARIANTS, parse_ablations
-from safe.progress import note
+from safe.program import note
 from train import test_and_write, test_checkpoint, train_and_test, write_predictions
 
 NAMES = "names for --ablate, one or several with commas between:\n{}\n\nfor --variant:\n{}\n\nfor --stream:\n{}"
@@ -58,7 +58,7 @@ RELEASE_FLAGS = {
 def parse_args(argv=None):
     tables = ABLATIONS, VARIANTS, STREAMS
     names = NAMES.format(*("\n".join(f"  {name:16}{what}" for name, what in table.items()) for table in tables))
-    parser = arguments.ArgumentParser(description=__doc__, epilog=names, elsewhere=RELEASE_FLAGS)
+    parser = program.ArgumentParser(description=__doc__, epilog=names, elsewhere=RELEASE_FLAGS)
     add_data(parser.add_argument_group("data and network").add_argument)
     add_training(parser.add_argument_group("training").add_argument)
     add_running(parser.add_argument_group("runs, tests and files").add_argument)
@@ -68,7 +68,7 @@ def parse_args(argv=None):
 
 
 def add_data(add):
-    ablate = arguments.argument_type(lambda text: parse_ablations(text.split(",")))
+    ablate = program.argument_type(lambda text: parse_ablations(text.split(",")))
     views = "whether test clips are seen from other directions than training clips: sets the rotation, and whether plus"
     add("--network", choices=("SGN",), default="SGN", help="the network (%(default)s)")
     add("--ablate", type=ablate, default=(), metavar="NAME[,NAME]", help="train a network without a part: see the end")
@@ -84,7 +84,7 @@ def add_data(add):
 
 
 def add_training(add):
-    recipe = arguments.argument_type(lambda text: parse_recipe(text) and text)
+    recipe = program.argument_type(lambda text: parse_recipe(text) and text)
     epochs = ("--epochs", "--max-epochs", "--max-epoches")
     select = "epoch to select: best on the test set, as in the release; best on 5%% of the training clips; or the last"
     steps = "factor of the learning rate after 1/2, 3/4 and 11/12 of the epochs: 60, 90 and 110 of 120"
@@ -95,7 +95,7 @@ def add_training(add):
     add(*epochs, type=positive_int, default=120, help="epochs of training (%(default)s)")
     add("--batch-size", "-b", type=positive_int, default=64, help="clips in a training step (%(default)s)")
     add("--lr", type=positive_float, default=0.001, help="initial learning rate (%(default)s)")
-    add("--lr-factor", type=arguments.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
+    add("--lr-factor", type=program.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
     add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
     balanced = "let all classes count alike in the loss, however many training clips each has"
     add("--class-weights", choices=("balanced",), help=balanced)
@@ -114,15 +114,15 @@ def add_training(add):
 
 def add_running(add):
     add("--device", help="cpu, cuda, cuda:1, ... (cuda if there is a GPU, else cpu)")
-    add("--seed", type=arguments.seed, help="of all randomness (1; in testing, the checkpoint's)")
-    add("--seeds", type=arguments.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
+    add("--seed", type=program.seed, help="of all randomness (1; in testing, the checkpoint's)")
+    add("--seeds", type=program.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
     splits = "a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7"
-    add("--splits", type=arguments.seed_list, help=splits)
+    add("--splits", type=program.seed_list, help=splits)
     add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
     together = "with --train 0: test these checkpoints together, averaging their softmax scores"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
-    add("--weights", type=arguments.number_list, metavar="X,X", help="weights of those checkpoints (1 each)")
+    add("--weights", type=program.number_list, metavar="X,X", help="weights of those checkpoints (1 each)")
     add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
     add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")

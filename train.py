@@ -12,7 +12,7 @@ from engine.checkpoint import check_size, load_checkpoint
 from engine.device import CPU_BATCH, try_compile
 from engine.logs import Progress
 from engine.runs import RunState, prepare, read_clips
-from safe.progress import note
+from safe.program import note
 from util import UserError, atomic_write, derive_seed
 
 ADVICE = "Earlier epochs are kept. Check the data (tools/check_h5.py), --lr and --theta"

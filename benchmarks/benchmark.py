@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-from safe import arguments, program
+from safe import program
 
 if __name__ == "__main__":
     program.let_threads_sleep()
@@ -177,10 +177,10 @@ def rows(device, runs):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--runs", type=arguments.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
+    add("--runs", type=program.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)

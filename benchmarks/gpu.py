@@ -37,7 +37,7 @@ from engine.graphed import graph_step
 from engine.logs import provenance
 from make_ntu_like import lengths
 from release import make_clips
-from safe import arguments, program
+from safe import program
 
 # Seconds from the start by which each part ends. What one leaves over, the next may use
 PARTS = {"machine": 30, "tests": 190, "speed": 275, "epochs": 375, "nucla": 475}
@@ -235,7 +235,7 @@ def form(value):
 
 
 def parse_args(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for gpu.json, gpu.md and tests.txt")
     add("--device", default="cuda", help="(%(default)s)")

@@ -15,7 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 from clips import protocols
-from safe import arguments, program, progress
+from safe import program
 
 PERFORMERS = [p for pair in zip(protocols.CS_TRAIN, protocols.CS_TEST, strict=True) for p in pair]
 
@@ -56,16 +56,16 @@ def skeleton_text(rng):
 def write_skeletons(root, clips, seed):
     folder = root / "nturgb+d_skeletons"
     folder.mkdir(parents=True, exist_ok=True)
-    for i, name in enumerate(progress.progress(names(clips), total=clips, desc="writing", unit="clip")):
+    for i, name in enumerate(program.progress(names(clips), total=clips, desc="writing", unit="clip")):
         text = skeleton_text(np.random.default_rng([seed, i]))
         (folder / f"{name}.skeleton").write_text(text, encoding="utf-8", newline="\n")
 
 
 def main():
-    parser = arguments.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=arguments.whole(1, 120 * 3 * 40 * 17), required=True, help="at most 244,800")
+    parser = program.ArgumentParser(description=__doc__)
+    parser.add_argument("--clips", type=program.whole(1, 120 * 3 * 40 * 17), required=True, help="at most 244,800")
     parser.add_argument("--root", type=Path, required=True, help="folder for nturgb+d_skeletons/")
-    parser.add_argument("--seed", type=arguments.seed, default=0, help="(%(default)s)")
+    parser.add_argument("--seed", type=program.seed, default=0, help="(%(default)s)")
     args = parser.parse_args()
     write_skeletons(args.root, args.clips, args.seed)
 

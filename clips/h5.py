@@ -18,8 +18,8 @@ import util
 from clips import checks
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from clips.units import FARTHEST, SAMPLE, find_odd, pick
-from safe.progress import note
-from safe.schema import check_schema
+from safe.pickles import check_schema
+from safe.program import note
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"

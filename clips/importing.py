@@ -14,9 +14,8 @@ from clips.poses import picture_size
 from clips.recordings import add_units, as_poses, default_origin, read_axes
 from clips.skeletons import known_skeleton, named_skeleton
 from clips.units import check_size
-from safe.arguments import argument_type
 from safe.files import remove_stale_parts
-from safe.progress import note, progress
+from safe.program import argument_type, note, progress
 from util import UserError, __version__, readable, shorten
 
 

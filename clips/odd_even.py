@@ -8,8 +8,7 @@ from clips.checks import FARTHEST
 from clips.h5 import ORIGIN, trim_and_center
 from clips.importing import write_set
 from clips.skeletons import KINECT_V1
-from safe.arguments import ArgumentParser
-from safe.progress import note
+from safe.program import ArgumentParser, note
 from util import UserError, shorten
 
 LEFT_LEG, RIGHT_LEG = [12, 13], [16, 17]  # hip and knee of Kinect v1

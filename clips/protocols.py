@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from clips import skipped
-from safe.arguments import ArgumentParser
+from safe.program import ArgumentParser
 from util import ROOT, UserError, regular
 
 HERE = ROOT / "data/ntu"

@@ -19,7 +19,7 @@ from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, picture_si
 from clips.skeletons import SKELETONS, known_skeleton, named_skeleton
 from clips.tools import UP, from_mediapipe, to_kinect
 from clips.units import check_size
-from safe.arguments import argument_type, positive_float, whole
+from safe.program import argument_type, positive_float, whole
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
 ARRAYS = (".npy", ".mat", ".txt", ".csv")

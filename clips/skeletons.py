@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from safe.schema import check_schema
+from safe.pickles import check_schema
 from util import UserError, readable, regular, shorten
 
 # What the input of a network may be, and so what several networks of an ensemble may differ in

@@ -5,8 +5,7 @@ from contextlib import closing
 
 import util
 from clips.bad_files import BadFile, Skipped
-from safe.arguments import positive_int
-from safe.progress import progress
+from safe.program import positive_int, progress
 from safe.workers import available_cores, parallel_map
 
 __all__ = ["EXIT_CODES", "BadFile", "Skipped", "add_arguments", "read_groups", "report_skipped"]

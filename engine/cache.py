@@ -7,7 +7,7 @@ import torch
 from clips.skeletons import read_skeleton
 from data import Clips, as_ranges
 from safe.files import state_of
-from safe.progress import note
+from safe.program import note
 from safe.torch_files import read_torch_file
 from util import atomic_write
 

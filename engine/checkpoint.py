@@ -20,7 +20,7 @@ from clips.units import FARTHEST, person_size
 from engine.config import Recipe, parse_recipe
 from engine.datasets import DATASETS, OTHER, sample_people
 from model import SGN
-from safe.schema import check_schema
+from safe.pickles import check_schema
 from safe.torch_files import read_torch_file
 from util import ROOT, UserError, readable, shorten
 
@@ -28,7 +28,7 @@ LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments 
 # Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
 HOLDERS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
-# Forms (safe.schema) of what a file may say besides the weights
+# Forms (check_schema) of what a file may say besides the weights
 FORMS = {"skeleton": {str: object}, "about": {str: str}} | dict.fromkeys(("epoch", "seed", "origin"), int)
 FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str) | dict.fromkeys(("ablate", "class_names"), [str])
 # How the epoch of a checkpoint was selected, by --select

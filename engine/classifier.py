@@ -32,7 +32,7 @@ from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER
 from engine.folded import fast_form
-from safe.h5 import open_h5
+from safe.files import open_h5
 from util import UserError, readable
 
 RATE = 30  # frames a second of the training clips: of all data sets that the project knows

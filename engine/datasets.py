@@ -9,7 +9,7 @@ from pathlib import Path
 from clips.checks import describe_empty
 from clips.skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton
 from clips.units import FRAMES, SAMPLE, find_odd, pick
-from safe.arguments import did_you_mean
+from safe.program import did_you_mean
 from util import ROOT, UserError, shorten
 
 

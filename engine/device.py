@@ -9,7 +9,7 @@ from functools import partial
 
 import torch
 
-from safe.progress import note
+from safe.program import note
 from util import UserError, shorten
 
 CPU_BATCH = 8  # clips that a CPU computes at a time: what is between two layers then fits into its caches

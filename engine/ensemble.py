@@ -9,7 +9,7 @@ import math
 
 from engine import answers
 from engine.checkpoint import load_checkpoint
-from safe.progress import note
+from safe.program import note
 from util import UserError
 
 

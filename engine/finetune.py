@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from engine.checkpoint import load_checkpoint
-from safe.progress import note
+from safe.program import note
 from util import UserError
 
 

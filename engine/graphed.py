@@ -8,7 +8,7 @@ import gc
 
 import torch
 
-from safe.progress import note
+from safe.program import note
 from util import derive_seed, shorten
 
 

@@ -13,7 +13,7 @@ import numpy
 import torch
 from tqdm import tqdm
 
-from safe.progress import print_above_bars, progress
+from safe.program import print_above_bars, progress
 from util import ROOT, UTF8, UserError, __version__, atomic_write, readable, regular
 
 DEFAULTS = "by default: "  # how the line of settings that have the default begins

@@ -19,8 +19,8 @@ from engine.config import Config
 from engine.datasets import DATASETS, sample_people
 from engine.device import keep_freed_memory, use_tf32
 from safe.files import exclusive_lock, remove_stale_parts, state_of
-from safe.progress import note
-from safe.schema import check_schema
+from safe.pickles import check_schema
+from safe.program import note
 from safe.torch_files import copy_tensors, read_torch_file, save_torch_file
 from util import UserError, readable, shorten
 

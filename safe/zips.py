@@ -5,7 +5,7 @@ import zlib
 from itertools import pairwise
 from pathlib import Path
 
-from safe.progress import progress
+from safe.program import progress
 from util import UserError, name_file_in_errors, regular, shorten
 
 # What reading one may raise; the last of one with a password, or of a version that is not implemented

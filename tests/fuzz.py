@@ -49,7 +49,7 @@ from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
-from safe import arguments, program, progress
+from safe import program
 from safe.files import state_of
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record
@@ -351,7 +351,7 @@ def read_one(kind, path):
 def read_some(name, kind, numbers, args, outcomes):
     """Reads the inputs of these numbers, and adds a line for each to the file `outcomes`. In a process of its own."""
     warnings.simplefilter("ignore")  # of odd numbers
-    for i in progress.progress(numbers, desc=name, unit="file"):
+    for i in program.progress(numbers, desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # notes
             make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
@@ -394,10 +394,10 @@ def fuzz(name, kind, n, args, folder):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--files", type=arguments.positive_int, default=8000, help="damaged files, of all kinds together (%(default)s)")
-    add("--seed", type=arguments.seed, default=1, help="(%(default)s)")
+    add("--files", type=program.positive_int, default=8000, help="damaged files, of all kinds together (%(default)s)")
+    add("--seed", type=program.seed, default=1, help="(%(default)s)")
     add("--keep", type=Path, default=Path("fuzz-found"), help="folder for the files with faults (%(default)s)")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # threads do not survive a fork

@@ -23,7 +23,7 @@ from engine.checkpoint import load_checkpoint
 from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
 from model import SGN
-from safe.h5 import open_h5
+from safe.files import open_h5
 from safe.torch_files import copy_tensors
 from safe.zips import read_members
 from tools.video_to_skeleton import read_landmarks

@@ -11,7 +11,7 @@ import pytest
 
 import util
 from engine.logs import read_log, write_log
-from safe import arguments, program
+from safe import program
 from safe.files import exclusive_lock, remove_stale_parts
 from util import UserError
 
@@ -38,9 +38,9 @@ WRONG = [f"--size {10**18}", "--size 1.5", "--lr 1e400", "--lr nan", "--fps 1e-9
 
 @pytest.mark.parametrize("flags", [*WRONG, "--sise 3", "--a\x1b[2J\n"])
 def test_a_wrong_flag_is_one_line(flags, capsys):
-    parser = arguments.ArgumentParser()
-    types = {"size": arguments.positive_int, "lr": arguments.positive_float, "fps": arguments.fps}
-    for name, kind in (types | {"seeds": arguments.seed_list}).items():
+    parser = program.ArgumentParser()
+    types = {"size": program.positive_int, "lr": program.positive_float, "fps": program.fps}
+    for name, kind in (types | {"seeds": program.seed_list}).items():
         parser.add_argument(f"--{name}", type=kind)
     assert parser.parse_args(["--seeds", "4,7"]).seeds == [4, 7] and parser.parse_args(["--seeds", "3"]).seeds == [
         1,

@@ -6,7 +6,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from engine.datasets import DATASETS
-from safe import arguments, progress
+from safe import program
 from util import UserError, readable
 
 
@@ -18,7 +18,7 @@ def path_of(*suffixes):
             raise ValueError(f"{text}: must end in {' or '.join(suffixes)}")
         return Path(text)
 
-    return arguments.argument_type(read)
+    return program.argument_type(read)
 
 
 def add_dataset(parser, required=True):
@@ -34,7 +34,7 @@ def read_each(files, read, skipped):
 
     Raises UserError if none can be read.
     """
-    for path in progress.progress(files, unit="file", leave=False, disable=len(files) < 2):
+    for path in program.progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
             found = read(path)
         except (UserError, OSError) as error:
@@ -68,4 +68,4 @@ class Notes:
         for kind, text in notes:
             if kind not in self.said:
                 self.said.add(kind)
-                progress.note(f"{where}{text}")
+                program.note(f"{where}{text}")

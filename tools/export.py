@@ -36,7 +36,7 @@ from engine.classifier import read_class_names
 from engine.device import timed
 from engine.folded import Folded, fast_form
 from engine.logs import provenance
-from safe import arguments, program
+from safe import program
 from tools.common import path_of
 from util import UserError
 
@@ -133,15 +133,15 @@ def print_latencies(forms, net, runs):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=path_of(*FORMATS), required=True, help="file to write, .onnx or .pt2")
     add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
-    add("--opset", type=arguments.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
+    add("--opset", type=program.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
     add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add("--runs", type=arguments.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
+    add("--runs", type=program.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.opset and args.out.suffix != ".onnx":

@@ -21,8 +21,8 @@ import util
 from clips.h5 import SPLITS, read_header, split_validation, write_h5
 from data import Clips
 from engine.datasets import DATASETS, find_h5
-from safe import arguments, program
-from safe.h5 import open_h5
+from safe import program
+from safe.files import open_h5
 from tools.common import path_of
 from util import UserError
 
@@ -41,7 +41,7 @@ def choose(clips, whole):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("datasets", nargs="+", metavar="DATASET", help=f"{', '.join(DATASETS)} (case 0), or paths of .h5")
     add("--whole", action="store_true", help="train on all clips but 5%% that test, not on the training clips alone")

@@ -13,7 +13,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from safe import arguments, program
+from safe import program
 from tools.common import path_of
 from util import UserError, shorten
 from view import add_data, open_data, predict, read_frames
@@ -77,7 +77,7 @@ def draw(points, skeleton, lines):
 
 
 def parse_args(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=path_of(".gif"), required=True, help="file to write (.gif)")
     parser.add_argument("--class", dest="class_", required=True, metavar="CLASS", help="its name")
     add_data(parser, required=True)

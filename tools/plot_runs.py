@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 import util
 from engine.logs import read_log
-from safe import arguments, program
+from safe import program
 from tools.common import path_of
 from util import UserError
 
@@ -83,7 +83,7 @@ def curves(args):
 
 
 def parse_args(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("command", choices=["curves"], help="mean and spread over the seeds of each setting")
     add("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")

@@ -39,7 +39,7 @@ from clips.skipped import BadFile
 from clips.units import check_size
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
-from safe import arguments, program, progress
+from safe import program
 from tools.common import Notes, named_or_own, read_each
 from train import predict_logits
 from util import UserError, shorten
@@ -56,20 +56,20 @@ KEPT = 0.95  # of the validation clips that are right, by --choose-unknown
 def window_length(text):
     """An argparse type: "60" for frames, "2s" for seconds: (the number, whether it is seconds)."""
     seconds = text.endswith("s")
-    return (arguments.positive_float if seconds else arguments.whole(1, LONGEST))(text.removesuffix("s")), seconds
+    return (program.positive_float if seconds else program.whole(1, LONGEST))(text.removesuffix("s")), seconds
 
 
 def parse_args(argv=None):
     renamed = {"--stream": "is called --live now"}
-    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES, elsewhere=renamed)
+    parser = program.ArgumentParser(description=__doc__, epilog=EXIT_CODES, elsewhere=renamed)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
     samples = "samples of frames, whose logits are averaged (as in testing: 5, or 20 of --recipe plus; live 1)"
-    add("--samples", type=arguments.whole(1, 1000), help=samples)
-    add("--seed", type=arguments.seed, default=1, help="of the samples (%(default)s)")
-    add("--top", type=arguments.positive_int, help="classes to print (5; of windows 1)")
-    add("--unknown", type=arguments.fraction, default=0.0, metavar="P", help="below this probability: unknown")
+    add("--samples", type=program.whole(1, 1000), help=samples)
+    add("--seed", type=program.seed, default=1, help="of the samples (%(default)s)")
+    add("--top", type=program.positive_int, help="classes to print (5; of windows 1)")
+    add("--unknown", type=program.fraction, default=0.0, metavar="P", help="below this probability: unknown")
     choose = f"print the P at which {KEPT:.0%}% of the validation clips that are recognised are not unknown"
     add("--choose-unknown", type=Path, metavar="H5", help=choose)
     add("--per-person", action="store_true", help="classify each person alone")
@@ -78,14 +78,14 @@ def parse_args(argv=None):
     recordings.add_arguments(parser)
     origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
     origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
-    add("--origin", type=arguments.whole(0, 1000), help=origin)
+    add("--origin", type=program.whole(0, 1000), help=origin)
     fps = f"frames a second, if not about {RATE} as in training: they are resampled"
-    add("--fps", type=arguments.fps, help=fps)
+    add("--fps", type=program.fps, help=fps)
     add("--windows", action="store_true", help="classify a long recording window by window")
     add("--live", action="store_true", help="read frames from standard input")
     window = "frames of a window, or seconds, as in 2s (about a training clip's length)"
     add("--window", type=window_length, default=(None, False), help=window)
-    add("--stride", type=arguments.positive_int, help="frames from window to window (live 1, else a quarter window)")
+    add("--stride", type=program.positive_int, help="frames from window to window (live 1, else a quarter window)")
     args = parser.parse_args(argv)
     if [bool(args.files), args.live, bool(args.choose_unknown)].count(True) != 1:
         parser.error("give files or folders; or --live, which reads standard input; or --choose-unknown")
@@ -243,7 +243,7 @@ def choose_unknown(args, classifier):
     checkpoint, clips = classifier.checkpoint, Clips.read(args.choose_unknown)
     checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
     if checkpoint.select != "val" and checkpoint.about.get("data_sha256") == clips.sha256:
-        progress.note("it was trained on these clips: --unknown is too high; train with --select val")
+        program.note("it was trained on these clips: --unknown is too high; train with --select val")
     clips = clips.resplit(checkpoint.split)
     ids = clips.ids("valid")
     logits = predict_logits(checkpoint.net, clips, ids, checkpoint.recipe, args.seed, args.samples)

@@ -19,8 +19,8 @@ import util
 from clips.checks import is_one_hot
 from clips.h5 import SPLITS, read_header, write_h5
 from engine.datasets import find_h5
-from safe import arguments, program
-from safe.h5 import open_h5
+from safe import program
+from safe.files import open_h5
 from tools.common import add_dataset, path_of
 from util import UserError
 
@@ -35,7 +35,7 @@ def parse_classes(text, names):
         elif ends and int(ends[1]) <= int(ends[2] or ends[1]) < len(names):
             chosen += range(int(ends[1]), int(ends[2] or ends[1]) + 1)
         else:
-            nearest = arguments.did_you_mean(part, names)
+            nearest = program.did_you_mean(part, names)
             raise UserError(f"--classes: {part!r:.60} is no class; there are 0 to {len(names) - 1}{nearest}")
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
         raise UserError(f"--classes {util.shorten(text)}: at least two classes, each of them once")
@@ -68,12 +68,12 @@ def choose(labels, classes, shots=None, seed=1):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add_dataset(parser)
     add("--classes", required=True, metavar="CLASS[,CLASS]", help="numbers from 0, ranges such as 0-7, or names")
-    add("--shots", type=arguments.positive_int, help="training clips of each class (all)")
-    add("--seed", type=arguments.seed, default=1, help="of the choice of --shots (%(default)s)")
+    add("--shots", type=program.positive_int, help="training clips of each class (all)")
+    add("--seed", type=program.seed, default=1, help="of the choice of --shots (%(default)s)")
     add("--out", type=path_of(".h5", ".hdf5"), required=True, help="the h5 to write")
     args = parser.parse_args(argv)
     path, _ = find_h5(args.dataset, args.case, args.data)

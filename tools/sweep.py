@@ -23,7 +23,7 @@ from statistics import mean
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from safe import arguments, program
+from safe import program
 
 if __name__ == "__main__":
     program.let_threads_sleep()
@@ -48,7 +48,7 @@ IMPLIED = ("theta", "lr_factor")  # and those that follow from a recipe
 
 def parse_args(argv):
     """The variants, and for each data set the flags for main.py."""
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     parser.add_argument("--vary", action="append", default=[], metavar="'FLAGS'", help="a variant: flags of main.py")
     parser.add_argument("--ablations", action="store_true", help=f"{len(ABLATED)} variants: the names of --ablate")
     parser.add_argument("--datasets", nargs="+", help="several data sets, in place of --dataset")

@@ -27,7 +27,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from safe import arguments, program
+from safe import program
 from util import UserError
 
 INSTALL = "python3.11 -m venv .venv-video && .venv-video/bin/pip install -r requirements-video.txt"
@@ -39,14 +39,14 @@ EXIT_CODES = """exit codes:
 
 
 def parse_args(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    parser = program.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     add = parser.add_argument
     add("source", metavar="VIDEO", help="a file that OpenCV can read, or the number of a camera, from 0")
     add("--out", type=Path, metavar="FILE.npy", help="file to write")
     jsonl = 'file of JSON lines to write, "-" for standard output (without --out: -)'
     add("--jsonl", metavar="FILE.jsonl", help=jsonl)
     fov = "of the camera, horizontal (webcams: about 60): puts the person where it stands before the camera"
-    add("--fov", type=arguments.positive_float, metavar="DEGREES", help=fov)
+    add("--fov", type=program.positive_float, metavar="DEGREES", help=fov)
     args = parser.parse_args(argv)
     if args.fov and args.fov >= 180:
         parser.error(f"--fov {args.fov:g}: below 180")

@@ -33,8 +33,8 @@ from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
 from engine.datasets import find_h5
 from engine.device import pick_device
-from safe import arguments, program, progress
-from safe.h5 import open_h5
+from safe import program
+from safe.files import open_h5
 from tools.common import Notes, add_dataset, named_or_own, path_of, read_each
 from train import predict_logits
 from util import UserError, readable
@@ -59,7 +59,7 @@ def add_data(parser, required=False):
     add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
     add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--seed", type=arguments.seed, help="of the samples (the checkpoint's)")
+    add("--seed", type=program.seed, help="of the samples (the checkpoint's)")
 
 
 def open_data(args):
@@ -230,7 +230,7 @@ def view_dataset(args, data):
         predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
         data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
         data["about"].append(", that ".join([*about, *checkpoint.differences(clips)]))
-    for i in progress.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
+    for i in program.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
         poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton, clips.axes, True))
@@ -246,15 +246,15 @@ def view_dataset(args, data):
 
 
 def parse_args(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--out", type=path_of(".html"), required=True, help="page to write (.html)")
     add_data(parser)
     add("--split", choices=("train", "valid", "test"), default="test", help="of the data set (%(default)s)")
-    add("--clips", type=arguments.positive_int, default=200, help="most clips in the page (%(default)s)")
-    add("--window", type=arguments.positive_int, help="frames around a moment (about a training clip's length)")
-    add("--fps", type=arguments.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
+    add("--clips", type=program.positive_int, default=200, help="most clips in the page (%(default)s)")
+    add("--window", type=program.positive_int, help="frames around a moment (about a training clip's length)")
+    add("--fps", type=program.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
     recordings.add_arguments(parser)
     args = parser.parse_args(argv)
     if len(args.files) == 1 and args.files[0].suffix in (".h5", ".hdf5") and not args.dataset:

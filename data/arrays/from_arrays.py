@@ -27,9 +27,7 @@ from clips.checks import is_one_hot
 from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, scratch, write_set
 from clips.skeletons import known_skeleton
 from safe import pickles
-from safe.arguments import ArgumentParser
-from safe.program import exit_on_error
-from safe.progress import note
+from safe.program import ArgumentParser, exit_on_error, note
 from safe.zips import DAMAGED_ZIP
 from util import UserError, name_file_in_errors, regular, shorten
 

@@ -25,9 +25,8 @@ import seq_transformation
 from actions import ACTIONS, perform
 from clips.importing import scratch
 from figures import Build
-from safe import arguments
-from safe.program import exit_on_error
-from safe.progress import progress
+from safe import program
+from safe.program import exit_on_error, progress
 from sensor import AZIMUTH, Camera, record, text
 from util import UserError, name_file_in_errors
 
@@ -85,12 +84,12 @@ def make(root, seed, noise, takes):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
-    add, performers = parser.add_argument, arguments.whole(3, 40)  # the first one who tests, the last one of NTU60
+    parser = program.ArgumentParser(description=__doc__)
+    add, performers = parser.add_argument, program.whole(3, 40)  # the first one who tests, the last one of NTU60
     add("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
-    add("--seed", type=arguments.seed, default=1, help="of the random numbers (%(default)s)")
+    add("--seed", type=program.seed, default=1, help="of the random numbers (%(default)s)")
     add("--performers", type=performers, default=8, help="3 to 40 (%(default)s)")
-    add("--noise", type=arguments.number(0, 10), default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
+    add("--noise", type=program.number(0, 10), default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
     args = parser.parse_args(argv)
     takes = product(range(1, args.performers + 1), (1, 2), range(1, len(ACTIONS) + 1))
     make(args.root, args.seed, args.noise, [*takes])

@@ -25,9 +25,7 @@ from clips.poses import Poses
 from clips.recordings import add_arguments, flags_of, read_any
 from clips.skeletons import known_skeleton
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
-from safe.arguments import ArgumentParser
-from safe.program import exit_on_error
-from safe.progress import note, progress
+from safe.program import ArgumentParser, exit_on_error, note, progress
 from util import UserError
 
 SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5

@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 from clips.importing import scratch, write_set
 from clips.kinetics import CLASSES, FRAMES, JOINTS, PERSONS, read_json
 from clips.skipped import EXIT_CODES, BadFile, Skipped, add_arguments, read_groups, report_skipped
-from safe.arguments import ArgumentParser
-from safe.program import exit_on_error
+from safe.program import ArgumentParser, exit_on_error
 from util import UserError, name_file_in_errors
 
 HERE = Path(__file__).resolve().parent

@@ -19,7 +19,7 @@ from clips import protocols
 from clips.columns import read_columns, write_columns
 from clips.ntu import Body, actors
 from clips.skipped import BadFile, Skipped, read_groups, report_skipped
-from safe.h5 import open_h5
+from safe.files import open_h5
 from safe.program import exit_on_error
 
 

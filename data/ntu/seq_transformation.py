@@ -18,8 +18,7 @@ from clips import protocols
 from clips.columns import read_columns
 from clips.importing import write_set
 from clips.ntu import center_clip
-from safe.files import remove_stale_parts
-from safe.h5 import open_h5
+from safe.files import open_h5, remove_stale_parts
 from safe.program import exit_on_error
 from safe.workers import parallel_map
 from util import UserError

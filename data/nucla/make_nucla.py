@@ -19,9 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips.importing import write_set
 from clips.nucla import ACTIONS, read_json
-from safe.arguments import ArgumentParser, whole
-from safe.program import exit_on_error
-from safe.progress import note
+from safe.program import ArgumentParser, exit_on_error, note, whole
 from safe.zips import read_members
 from util import UserError
 

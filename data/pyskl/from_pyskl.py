@@ -32,10 +32,8 @@ from clips.skeletons import known_skeleton
 from clips.tools import COCO
 from clips.units import FARTHEST, SAMPLE, check_size, pick
 from safe import pickles
-from safe.arguments import ArgumentParser
 from safe.pickles import show
-from safe.program import exit_on_error
-from safe.progress import note
+from safe.program import ArgumentParser, exit_on_error, note
 from util import UserError, shorten
 
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}  # of training clips, by protocol

@@ -22,10 +22,9 @@ from clips.h5 import SPLITS, center, split_validation
 from clips.importing import write_set
 from clips.protocols import read_lines
 from clips.units import FARTHEST
-from safe import arguments
+from safe import program
 from safe.mat import read_mats
-from safe.program import exit_on_error
-from safe.progress import progress
+from safe.program import exit_on_error, progress
 from util import UserError, regular
 
 HERE = Path(__file__).resolve().parent
@@ -79,11 +78,11 @@ def make_split(name, performers, labels, seed, number):
 
 
 def main(argv=None):
-    parser = arguments.ArgumentParser(description=__doc__)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("folder", type=Path, help="SYSU3DAction, or the folder that contains it")
-    add("--seed", type=arguments.seed, default=1, help="of the random splits (%(default)s)")
-    add("--splits", type=arguments.positive_int, default=30, help="number of random splits (%(default)s)")
+    add("--seed", type=program.seed, default=1, help="of the random splits (%(default)s)")
+    add("--splits", type=program.positive_int, default=30, help="number of random splits (%(default)s)")
     add("--out", type=Path, default=HERE, help="folder for the two h5 (%(default)s)")
     args = parser.parse_args(argv)
 
