@@ -7,8 +7,8 @@ from math import prod
 
 import numpy as np
 
-from clips.bad_files import BadFile, read_bytes
 from clips.skeletons import known_skeleton
+from clips.skipped import BadFile, read_bytes
 from safe.mat import read_mat
 from util import regular, shorten
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from clips.bad_files import BadFile, Skipped, read_bytes
 from clips.skeletons import SKELETONS
+from clips.skipped import BadFile, Skipped, read_bytes
 from clips.tools import PERSONS, PICTURE, Tool, identity_of, read_person, tool_of
 from util import shorten
 

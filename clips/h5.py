@@ -16,8 +16,8 @@ import numpy as np
 
 import util
 from clips import checks
+from clips.checks import FARTHEST, SAMPLE, find_odd, pick
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
-from clips.units import FARTHEST, SAMPLE, find_odd, pick
 from safe.pickles import check_schema
 from safe.program import note
 
@@ -45,7 +45,7 @@ def write_h5(path, splits, **header):
     or a Skeleton; or joint_names, parents, flip_pairs) and axes, as above; origin: as above, and each clip is centered
     there (`trim_and_center`). Without it clips stay as they are.
     Raises UserError that names the clip for a wrong shape, label or value. What is odd about the clips is printed to
-    standard error (units.find_odd), and classes of which none trains.
+    standard error (checks.find_odd), and classes of which none trains.
     """
     with open_writer(path, {split: labels for split, (_, labels) in splits.items()}, **header) as write:
         for split, (clips, _) in splits.items():

@@ -9,11 +9,10 @@ import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
-from clips.bad_files import named
 from clips.poses import picture_size
-from clips.recordings import add_units, as_poses, default_origin, read_axes
+from clips.recordings import add_units, as_poses, check_size, default_origin, read_axes
 from clips.skeletons import known_skeleton, named_skeleton
-from clips.units import check_size
+from clips.skipped import named
 from safe.files import remove_stale_parts
 from safe.program import argument_type, note, progress
 from util import UserError, __version__, readable, shorten

@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from clips.arrays import NAN
-from clips.bad_files import BadFile, read_bytes
+from clips.skipped import BadFile, read_bytes
 
 JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
 LARGEST = 2**26  # bytes of a json; one of 300 frames has 250,000

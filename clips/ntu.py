@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from clips import h5 as layout
-from clips.bad_files import BadFile, read_bytes
 from clips.checks import FARTHEST
+from clips.skipped import BadFile, read_bytes
 from util import shorten
 
 JOINTS = 25

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import numpy as np
 
 from clips.arrays import ABSENT, fill_absent
-from clips.bad_files import BadFile, named
 from clips.frames import find_persons, load_json, read_folder, split
 from clips.h5 import AXES_2D, AXES_3D
+from clips.skipped import BadFile, named
 from clips.tools import to_kinect
 from clips.tracking import Places, assign_persons
 from util import shorten

@@ -10,15 +10,15 @@ import numpy as np
 
 from clips import kinetics
 from clips.arrays import ABSENT, LETTERS, absent_if_nan, fill_absent, order_axes, read_array
-from clips.bad_files import BadFile, named
+from clips.checks import FARTHEST, USUAL, find_extent, find_odd_order, find_up, pick, scale_by, show_height, towards
 from clips.frames import is_folder_of_frames, load_json
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
 from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, picture_size, read_poses
 from clips.skeletons import SKELETONS, known_skeleton, named_skeleton
+from clips.skipped import BadFile, named
 from clips.tools import UP, from_mediapipe, to_kinect
-from clips.units import check_size
 from safe.program import argument_type, positive_float, whole
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
@@ -74,9 +74,9 @@ def read_any(path, default="unknown", trained=None, **flags):
     joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
     zeros for an absent person.
     default: the skeleton of an array, which does not say, without --skeleton (`as_poses`); None: it must be given.
-    trained: as in units.check_size. flags: poses.Flags.
+    trained: as in `check_size`. flags: poses.Flags.
     Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
-    (units.check_size); OSError if the system cannot read it.
+    (`check_size`); OSError if the system cannot read it.
     """
     path, flags = Path(path), Flags(**flags)
     skeleton = flags.skeleton or default
@@ -211,3 +211,50 @@ def default_origin(skeleton):
     if known and (known.name == "mediapipe33" or known.is_2d):
         return 0
     return 1 if known and known.name == "h36m17" else ORIGIN
+
+
+# ---- whether a clip is of persons
+
+
+def check_size(clip, skeleton, scale=None, trained=None):
+    """Raises BadFile if a clip, (frames, persons, joints, 3), is not of persons: in metres; or in 2D, in pictures.
+
+    A few odd joints, as Kinect gives them, are allowed: it is the median person that is judged. scale: the --scale that
+    numbers without a unit were multiplied by; None where the file's format says the unit. trained: the `person_size` of
+    the clips that a network was trained on, which were perhaps not in metres. Without it, smallness is judged of known
+    skeletons alone, which are of whole bodies.
+    """
+    if not (np.abs(clip) < FARTHEST).all():
+        raise BadFile(None, "NaN or infinity, or a coordinate too large for a person")
+    extent, known = find_extent(clip[clip.any(axis=(2, 3))]), known_skeleton(skeleton)
+    if known and known.is_2d:
+        if extent[1] > 10:
+            why = "pixels, not x / width - 0.5, y / height - 0.5, score; give the size of the picture (--size 1280x720)"
+            raise BadFile(None, f"persons are about {extent[1]:,.0f} high: these look like {why}")
+        return
+    height = max(extent)
+    lowest, highest = (trained / 5, trained * 3) if trained else (0.1 if known else 0, 10)
+    if lowest <= height <= highest or height == 0:
+        return
+    why = f"those that the network was trained on are {show_height(trained)}" if trained else "expected are metres"
+    factor = scale_by(height, trained or USUAL)
+    if scale is None:
+        why += f"; multiply the numbers in the file by {factor:g}" if factor else ""
+    else:
+        why += f"; use --scale {scale * factor:.6g}" if factor else "; correct --scale"
+    raise BadFile(None, f"persons are about {show_height(height)}: {why}")
+
+
+def odd_clip(clip, skeleton, flag=None, trained="y"):
+    """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
+
+    clip, skeleton: as in `find_up`. flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned
+    to Kinect's axes. trained: the way up of the clips that a network was trained on, as of `towards`.
+    """
+    up, known = find_up(clip, skeleton), known_skeleton(skeleton)
+    if up is not None and towards(up) != trained:
+        name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
+        use, what = "" if flag or trained != "y" else f"; use --up={name}", f"with --up={flag} " if flag else ""
+        yield "up", f"{what}heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
+    if known and not known.is_2d:
+        yield from (("order", line) for line in find_odd_order(pick(clip), known))

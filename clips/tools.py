@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from clips.arrays import NAN
-from clips.bad_files import BadFile
 from clips.skeletons import SKELETONS
+from clips.skipped import BadFile
 from util import shorten
 
 UP = {  # rotations that turn the axis that points up to y

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
+from clips.checks import FARTHEST, person_size
 from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
-from clips.units import FARTHEST, person_size
 from engine.config import Recipe, parse_recipe
 from engine.datasets import DATASETS, OTHER, sample_people
 from model import SGN
@@ -67,7 +67,7 @@ class Checkpoint:
 
     @property
     def person_size(self):
-        """The units.person_size of the clips that it was trained on, in their unit; None in 2D, and if not known."""
+        """The checks.person_size of the clips that it was trained on, in their unit; None in 2D, and if not known."""
         with suppress(KeyError, ValueError):
             if 0 < (size := float(self.about["person_size"])) < FARTHEST:
                 return size
@@ -75,7 +75,7 @@ class Checkpoint:
 
     @property
     def up(self):
-        """The axis from feet to heads in the clips that it was trained on, as of units.towards."""
+        """The axis from feet to heads in the clips that it was trained on, as of checks.towards."""
         return self.about.get("up", "y")
 
     def check_fits(self, joints, classes, skeleton=None):

@@ -26,8 +26,7 @@ import torch
 from clips.h5 import AXES_2D, read_header, trim_and_center
 from clips.joint_map import MAPS, map_joints
 from clips.protocols import read_lines
-from clips.recordings import default_origin
-from clips.units import odd_clip
+from clips.recordings import default_origin, odd_clip
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.datasets import DATASETS, OTHER

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from clips.checks import describe_empty
+from clips.checks import FRAMES, SAMPLE, describe_empty, find_odd, pick
 from clips.skeletons import KINECT_V1, KINECT_V2, OPENPOSE18, Skeleton
-from clips.units import FRAMES, SAMPLE, find_odd, pick
 from safe.program import did_you_mean
 from util import ROOT, UserError, shorten
 
@@ -94,7 +93,7 @@ def is_cross_view(dataset, case):
 
 @lru_cache(maxsize=1)
 def sample_people(clips):
-    """A sample of the persons that data.Clips have for training and validation, as from units.pick."""
+    """A sample of the persons that data.Clips have for training and validation, as from checks.pick."""
     ids = clips.ids("train", "valid")
     ids = ids[:: max(1, len(ids) // SAMPLE)]
     last = (clips.length[ids, None] - 1).clamp(min=0)

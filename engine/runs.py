@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from tqdm import tqdm
 
-from clips import units
+from clips import checks
 from data import Clips
 from engine import answers, logs
 from engine.checkpoint import Checkpoint, load_checkpoint
@@ -141,7 +141,7 @@ class RunState:
         self.settings = config.settings() | {"data_sha256": clips.sha256, "device": device.type}
         self.about = logs.provenance(command, device, **self.settings, protocol=clips.protocol)
         if clips.spatial:
-            self.about |= units.of_people(sample_people(clips), clips.skeleton)
+            self.about |= checks.of_people(sample_people(clips), clips.skeleton)
         self.eval_split = split = "valid" if config.select == "val" else "test"
         self.columns = ["epoch", "train_loss", "train_acc", f"{split}_loss", f"{split}_acc", "lr"]
         self.log, self.best, self.results = [], math.inf, {}

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import check_h5
+from clips.checks import find_odd, person_size, pick
 from clips.h5 import write_h5
+from clips.recordings import check_size
 from clips.skeletons import KINECT_V1, MEDIAPIPE33, Skeleton
 from clips.skipped import BadFile
-from clips.units import check_size, find_odd, person_size, pick
 
 # Kinect v1's joints in the orders of MSR Action3D and of UTD-MHAD, in which many files of its 20 joints are
 MSR = [4, 8, 2, 1, 12, 16, 0, 5, 9, 6, 10, 7, 11, 13, 17, 14, 18, 15, 19, 3]

@@ -4,7 +4,7 @@
 
 Exit code 0 if the file is in the layout of clips/h5.py, else 2. Some things are allowed, and noted: empty clips;
 classes without training clips; test clips that also train; persons that are not in metres or not upright along y;
-joints that are probably in another order than the skeleton's; flip pairs that leave out arms or legs (clips/units.py).
+joints that are probably in another order than the skeleton's; flip pairs that leave out arms or legs (clips/checks.py).
 Left and right exchanged altogether cannot be seen, nor can any order in 2D data, whose lengths mean nothing.
 """
 

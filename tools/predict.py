@@ -34,9 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 from clips import recordings
 from clips.arrays import absent_if_nan
 from clips.poses import LivePoses, is_numbers
-from clips.recordings import as_poses, find_recordings, flags_of, read_any
+from clips.recordings import as_poses, check_size, find_recordings, flags_of, read_any
 from clips.skipped import BadFile
-from clips.units import check_size
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import program

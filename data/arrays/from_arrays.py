@@ -22,10 +22,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import protocols
 from clips.arrays import arrange, find_axes, read_array
-from clips.bad_files import BadFile, named
 from clips.checks import is_one_hot
 from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, scratch, write_set
 from clips.skeletons import known_skeleton
+from clips.skipped import BadFile, named
 from safe import pickles
 from safe.program import ArgumentParser, exit_on_error, note
 from safe.zips import DAMAGED_ZIP

@@ -25,12 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's ro
 
 from clips import protocols
 from clips.arrays import absent_if_nan
-from clips.bad_files import BadFile, named
+from clips.checks import FARTHEST, SAMPLE, pick
 from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, to_metres, write_set
 from clips.ntu import center_clip
+from clips.recordings import check_size
 from clips.skeletons import known_skeleton
+from clips.skipped import BadFile, named
 from clips.tools import COCO
-from clips.units import FARTHEST, SAMPLE, check_size, pick
 from safe import pickles
 from safe.pickles import show
 from safe.program import ArgumentParser, exit_on_error, note

@@ -18,10 +18,11 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
+
+from clips.checks import FARTHEST
 from clips.h5 import SPLITS, center, split_validation
 from clips.importing import write_set
 from clips.protocols import read_lines
-from clips.units import FARTHEST
 from safe import program
 from safe.mat import read_mats
 from safe.program import exit_on_error, progress
