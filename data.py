@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import util
 from clips.checks import describe, read_parts
 from clips.h5 import SPLITS, read_header
 from clips.skeletons import Skeleton, unknown_skeleton
 from safe.files import open_h5
 from safe.program import progress
+from util import UserError
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,20 +60,17 @@ class Clips:
         Peak memory is little above that of the packed clips. Raises UserError for a file that is not in the layout,
         OSError for one that is missing or cannot be read.
         """
-        with open_h5(util.regular(path)) as file:
+        with open_h5(path) as file:
             header = read_header(file)
             sizes = [len(file[f"{split}x"]) for split in SPLITS]
-            limit = max(2**26, 100 * file.id.get_filesize())  # bytes
             frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
             with progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
                 for _, _, x, label, wrong in read_parts(file, SPLITS, block):
                     if wrong:
-                        raise util.UserError(f"{path}: {next(describe(wrong))}")
+                        raise UserError(f"{path}: {next(describe(wrong))}")
                     dense = x.reshape(*x.shape[:2], header["persons"], -1)
                     present = is_present(dense)
                     end = used + np.count_nonzero(present)
-                    if end * frames.shape[1] * 4 > limit:
-                        raise util.UserError(f"{path}: x unpacks to more than a hundred times the size of the file")
                     if end >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(end + 1, len(frames) * 5 // 4), frames.shape[1]), refcheck=False)
                     frames[used:end], used = dense[present], end
@@ -122,7 +119,7 @@ class Clips:
     def bones(self):
         """(bones, 2) int64, the joints at each bone's ends. Raises UserError if the skeleton is unknown."""
         if not len(self.skeleton.bones()):
-            raise util.UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
+            raise UserError("the h5 does not state its skeleton, so its bones are not known (docs/data.md)")
         return self.skeleton.bones()
 
     def stream(self, name):
@@ -130,7 +127,7 @@ class Clips:
         try:
             return self.skeleton.stream(name, not self.spatial)
         except ValueError as error:
-            raise util.UserError(f"--stream {name}: {error} (docs/data.md)") from None
+            raise UserError(f"--stream {name}: {error} (docs/data.md)") from None
 
     def flip_pairs(self):
         """(joints,) int64 on the clips' device, each joint's counterpart on the other side; None if unknown."""
@@ -156,7 +153,7 @@ class Clips:
             return self
         available = 0 if self.resplits is None else len(self.resplits)
         if not 1 <= number <= available:
-            raise util.UserError(f"split {number}: the h5 has {available or 'no'} random splits (clips/h5.py)")
+            raise UserError(f"split {number}: the h5 has {available or 'no'} random splits (clips/h5.py)")
         split = self.resplits[number - 1]
         order = split.argsort(stable=True)
         moved = {name: getattr(self, name)[order.to(self.label.device)] for name in ("start", "length", "label")}

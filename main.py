@@ -31,7 +31,6 @@ from safe.program import nonnegative_float, positive_float, positive_int
 from util import UserError
 
 if __name__ == "__main__":
-    program.handle_early_interrupt()
     program.let_threads_sleep()
 
 from clips.skeletons import STREAMS

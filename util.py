@@ -20,17 +20,9 @@ class UserError(ValueError):
     """Something that the user can fix. The message is one line: what is wrong, where, and what to do."""
 
 
-# ---- programs
+# ---- text and files
 
-
-def is_out_of_memory(error):
-    """Whether an exception, of Python or of PyTorch, says that memory is short: no fault of a file that is read."""
-    short = r"(not enough|allocate|out of) memory"
-    return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and re.search(short, str(error)) is not None
-    )
-
-
+UTF8 = {"encoding": "utf-8", "errors": "backslashreplace"}  # for what is written, whatever the locale
 _repr = reprlib.Repr()  # of containers from a file, which can be in each other a billion times
 _repr.maxlevel, _repr.maxstring, _repr.maxother = 3, 200, 200
 
@@ -41,11 +33,6 @@ def shorten(value, longest=60):
     return line if len(line) <= longest else line[: longest - 3] + "..."
 
 
-# ---- text and files
-
-UTF8 = {"encoding": "utf-8", "errors": "backslashreplace"}  # for what is written, whatever the locale
-
-
 def readable(text):
     """With control characters, and bytes that are not UTF-8 (surrogates), escaped."""
     return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]", lambda found: repr(found[0])[1:-1], text)
@@ -53,11 +40,10 @@ def readable(text):
 
 def regular(path):
     """The Path of a regular file. Raises OSError for a folder, FIFO, device or socket, which is never opened."""
-    kind = stat.S_IFMT(os.stat(path).st_mode)
-    if kind != stat.S_IFREG:
-        names = {stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-        message = f"{names.get(kind, 'a device')}, not a file"
-        raise OSError(errno.EISDIR if kind == stat.S_IFDIR else errno.EINVAL, message, str(path))
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode):
+        what = "a folder" if stat.S_ISDIR(mode) else "a FIFO, socket or device"
+        raise OSError(errno.EINVAL, f"{what}, not a file", str(path))
     return Path(path)
 
 
@@ -77,26 +63,34 @@ def name_file_in_errors(path, part=None):
 
 
 @contextmanager
+def folders_of(path):
+    """Makes the folders of a file; at the end, those of them go again that have stayed empty."""
+    made = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+@contextmanager
 def atomic_write(path):
     """Yields a temporary path beside `path`, which is renamed to `path` if the block succeeds, and removed if not.
 
     So a reader sees the old file or the new one, never a part. The content is flushed to the disk before the rename.
     """
     path = Path(path)
-    made = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{socket.gethostname()}.{os.getpid()}.part")
-    try:
-        with name_file_in_errors(path, part):
+    with folders_of(path), name_file_in_errors(path, part):
+        try:
             yield part
             with open(part, "r+b") as file:
                 os.fsync(file.fileno())
             os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-        with suppress(OSError):  # a folder that was made goes again, unless there is something in it
-            for folder in made:
-                folder.rmdir()
+        finally:
+            part.unlink(missing_ok=True)
 
 
 # ---- numbers

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 
-from safe.workers import process_pool, submit
+from safe.workers import process_pool
 from util import UserError, shorten
 
 
@@ -26,7 +26,7 @@ _pool = cache(lambda: process_pool(1))
 def read_mat(name, content, *variables):
     """The arrays of numbers in the bytes of a .mat, or those of these names: {variable: array}. Raises UserError."""
     try:
-        return submit(_pool(), _load, name, content, variables).result()
+        return _pool().submit(_load, name, content, variables).result()
     except BrokenProcessPool:
         _pool.cache_clear()
         raise UserError(f"{name}: cannot be read as a .mat (it crashes scipy's reader)") from None

@@ -65,21 +65,18 @@ class _Dtype:
 
 
 class _Array:
-    array = None
-
-    def __init__(self, *_):  # of protocols before 5: what it holds comes later
-        pass
+    array = None  # in protocols before 5 what it holds comes later
 
     def __setstate__(self, state):
         _, shape, dtype, fortran, data = state
         self.array = np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if fortran else "C")
 
-    @classmethod
-    def of(cls, data, dtype, shape, order, axes=None):
-        holder = cls()
-        holder.__setstate__((1, shape, dtype, order == "F", data))
-        holder.array = holder.array if axes is None else holder.array.transpose(axes)
-        return holder
+
+def _array_of(data, dtype, shape, order, axes=None):
+    made = _Array()
+    made.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+    made.array = made.array if axes is None else made.array.transpose(axes)
+    return made
 
 
 def _scalar(dtype, data):
@@ -115,7 +112,8 @@ NUMPY = {("numpy", "dtype"): _Dtype, ("_codecs", "encode"): _encode, ("collectio
 NUMPY |= {(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")}
 ALLOWED = NUMPY | {("numpy", "ndarray"): _Array, ("collections", "defaultdict"): lambda *_: {}}
 for core in ("numpy.core", "numpy._core"):
-    ALLOWED |= {(f"{core}.multiarray", "_reconstruct"): _Array, (f"{core}.numeric", "_frombuffer"): _Array.of}
+    ALLOWED[f"{core}.multiarray", "_reconstruct"] = lambda *_: _Array()
+    ALLOWED[f"{core}.numeric", "_frombuffer"] = _array_of
 # "bytes" is called for empty ones alone: with a number it would take memory
 CONTAINERS = {"list": list, "tuple": tuple, "dict": _dict, "set": _set, "frozenset": _set, "bytes": lambda: b""}
 ALLOWED |= {("builtins", name): kind for name, kind in CONTAINERS.items()}

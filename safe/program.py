@@ -1,15 +1,15 @@
-"""What a program starts with: errors in one line, interrupts, standard streams that hold, flags, progress bars."""
+"""The frame of a program: errors in one line, standard streams that hold, flags, progress bars and notes."""
 
 import argparse
 import difflib
-import errno
-import io
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 
-from util import UserError, is_out_of_memory, readable, shorten
+from util import UserError, readable, shorten
 
 
 @contextmanager
@@ -20,8 +20,6 @@ def exit_on_error(reduce="the input"):
     read or written; 130 for Ctrl-C; 143 for SIGTERM.
     """
     signal.signal(signal.SIGTERM, _raise_terminated)
-    if signal.getsignal(signal.SIGINT) is _exit_at_once:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     prepare_streams()
     try:
         try:
@@ -38,8 +36,6 @@ def exit_on_error(reduce="the input"):
     except OSError as error:
         where = error.filename or ("standard output" if _output_fails() else "input/output")
         line, code = f"error: {where}: {error.strerror or error}", 2
-        if error.errno in (errno.EACCES, errno.EPERM):
-            line += "; change its permissions, or choose another file or folder"
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -47,7 +43,8 @@ def exit_on_error(reduce="the input"):
     else:
         return
     _output_fails()
-    print(readable(line), file=sys.stderr)
+    with suppress(OSError):
+        print(readable(line), file=sys.stderr)
     sys.exit(code)
 
 
@@ -59,10 +56,10 @@ def _raise_terminated(*_):
     raise _Terminated
 
 
-def handle_early_interrupt():
-    """Call before slow imports: Ctrl-C during them ends the program with one line. `exit_on_error` then takes over."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # under nohup it is ignored, and stays so
-        signal.signal(signal.SIGINT, _exit_at_once)
+def is_out_of_memory(error):
+    """Whether an exception, of Python or of PyTorch, says that memory is short: no fault of a file that is read."""
+    of_torch = isinstance(error, RuntimeError) and re.search("(not enough|allocate|out of) memory", str(error))
+    return isinstance(error, MemoryError) or bool(of_torch)
 
 
 def let_threads_sleep():
@@ -72,36 +69,14 @@ def let_threads_sleep():
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
-def _exit_at_once(*_):
-    with suppress(OSError):
-        os.write(2, b"interrupted: nothing has started yet; run the same command again\n")
-    os._exit(130)  # an exception could be swallowed by the module that is being imported
-
-
-class _StandardError(io.FileIO):
-    """Drops what cannot be written: a message that nobody can read is no reason to end a run of hours."""
-
-    def write(self, data):
-        with suppress(OSError):
-            return super().write(data)
-        return len(data)
-
-
 def prepare_streams():
-    """Makes the standard streams hold, before a program or a worker does anything.
-
-    Closed streams become /dev/null: the next file that is opened would take their number, and get what libraries write
-    there. Characters that cannot be shown are escaped. What cannot be written to standard error is dropped.
-    """
+    """Closed standard streams become /dev/null: the next file that is opened would take their number, and get what
+    libraries write there. Characters that standard output cannot show are escaped, as in errors."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        stream = getattr(sys, name)
-        if stream is None:
+        if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, errors="backslashreplace"))  # noqa: SIM115
-        elif mode == "w" and stream is getattr(sys, f"__{name}__"):  # and not what a test or a notebook put there
-            stream.reconfigure(errors="backslashreplace")
-    if sys.stderr is sys.__stderr__ and os.name == "posix":
-        buffer, encoding = io.BufferedWriter(_StandardError(2, "w", closefd=False)), sys.stderr.encoding
-        sys.stderr = io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=True)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _output_fails():
@@ -131,8 +106,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, *args, elsewhere=(), **kwargs):
         self.elsewhere = dict(elsewhere)
-        kwargs = {"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False} | kwargs
-        super().__init__(*args, **kwargs)
+        super().__init__(*args, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False, **kwargs)
 
     def parse_args(self, args=None, namespace=None):
         args, unknown = self.parse_known_args(args, namespace)

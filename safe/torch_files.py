@@ -10,7 +10,8 @@ from collections import namedtuple
 import torch
 
 from safe import pickles
-from util import UserError, atomic_write, is_out_of_memory, readable, regular, shorten
+from safe.program import is_out_of_memory
+from util import UserError, atomic_write, readable, regular, shorten
 
 READ = {"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, "BFloat16": torch.bfloat16}
 READ["Long"] = torch.int64
@@ -153,11 +154,8 @@ def copy_tensors(target, source, name):
         for key, value in target.items():
             copy_tensors(value, source[key], f"{name}.{key}")
         return
-    if not isinstance(source, torch.Tensor):
-        raise ValueError(f"{name} is no tensor")
-    (shape, dtype), (wanted, of) = ((tuple(tensor.shape), tensor.dtype) for tensor in (source, target))
-    if (shape, dtype) != (wanted, of):
-        raise ValueError(f"{name} is {shape} {dtype}, not {wanted} {of}")
+    if not isinstance(source, torch.Tensor) or (source.shape, source.dtype) != (target.shape, target.dtype):
+        raise ValueError(f"{name} is no tensor of {tuple(target.shape)} {target.dtype}")
     if not source.isfinite().all() or (name.endswith(("running_var", "exp_avg_sq", "step")) and (source < 0).any()):
         raise ValueError(f"{name} is not finite, or negative")
     target.copy_(source)

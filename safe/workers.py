@@ -11,8 +11,8 @@ from itertools import islice
 
 from tqdm import tqdm
 
-import util
 from safe.program import prepare_streams
+from util import UserError
 
 AHEAD = 8  # results for each worker that may wait to be used
 
@@ -35,13 +35,13 @@ def parallel_map(function, jobs, workers, advice="with fewer --workers"):
     with process_pool(workers) as pool:
         try:
             jobs = iter(jobs)
-            futures = deque(submit(pool, function, *job) for job in islice(jobs, AHEAD * workers))
+            futures = deque(pool.submit(function, *job) for job in islice(jobs, AHEAD * workers))
             while futures:
                 yield futures.popleft().result()
-                futures.extend(submit(pool, function, *job) for job in islice(jobs, 1))
+                futures.extend(pool.submit(function, *job) for job in islice(jobs, 1))
         except BrokenProcessPool:
             why = "a worker was killed, perhaps for lack of memory"
-            raise util.UserError(f"{why}; run the same command again {advice}") from None
+            raise UserError(f"{why}; run the same command again {advice}") from None
         except BaseException:  # also GeneratorExit, when the caller gives up
             for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
                 worker.kill()
@@ -57,28 +57,13 @@ def process_pool(workers):
     return ProcessPoolExecutor(workers, context, _start_worker, (tqdm.get_lock(),))
 
 
-def submit(pool, function, *job):
-    """pool.submit with interrupts blocked, so that a worker started by it is not interrupted during its imports."""
-    _block_interrupts(True)
-    try:
-        return pool.submit(function, *job)
-    finally:
-        _block_interrupts(False)
-
-
-def _block_interrupts(block):
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK if block else signal.SIG_UNBLOCK, [signal.SIGINT])
-
-
 def _start_worker(lock):
     prepare_streams()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _block_interrupts(False)
     tqdm.set_lock(lock)
 
-    def end_with_parent(parent):
-        parent.join()
+    def end_with_parent():
+        multiprocessing.parent_process().join()
         os._exit(1)
 
-    threading.Thread(target=end_with_parent, args=(multiprocessing.parent_process(),), daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()

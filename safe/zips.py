@@ -2,7 +2,6 @@
 
 import zipfile
 import zlib
-from itertools import pairwise
 from pathlib import Path
 
 from safe.program import progress
@@ -30,16 +29,18 @@ def read_members(source, name, example):
         if large := [part.filename for part in parts if part.file_size > LARGEST]:
             raise UserError(f"{source}: {shorten(large[0])} in it is larger than {LARGEST >> 20} MB")
         found = [(Path(part.filename), lambda part=part: archive.read(part)) for part in parts]
-    found = sorted((path.name, path, read) for path, read in found if name.fullmatch(path.name))
-    if not found:
+    reads = {}
+    for path, read in found:
+        if name.fullmatch(path.name):
+            if path.name in reads:
+                raise UserError(f"{source}: two files in it have the name {path.name}; remove one of them")
+            reads[path.name] = read
+    if not reads:
         raise UserError(f"{source}: no clip named like {example} in it")
-    for (one, path, _), (other, other_path, _) in pairwise(found):
-        if one == other:
-            raise UserError(f"{source}: {path} and {other_path} in it have the same name; remove one of them")
-    for file, _, read in progress(found, unit="clip"):
+    for file in progress(sorted(reads), unit="clip"):
         try:
             with name_file_in_errors(source):
-                content = read()
+                content = reads[file]()
         except DAMAGED_ZIP as error:
             raise UserError(f"{source}: {file} in it is damaged ({error})") from None
         yield name.fullmatch(file), content

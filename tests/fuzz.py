@@ -43,6 +43,7 @@ from clips.poses import read_poses
 from clips.recordings import read_any, read_recording
 from clips.skeletons import read_skeleton_file
 from clips.skipped import BadFile
+from conftest import BONES, toy_clips
 from data import Clips
 from engine import cache
 from engine.classifier import Classifier, read_class_names
@@ -57,7 +58,7 @@ from tools import predict
 from train import Trainer
 from util import UserError
 
-SECONDS, WAIT = 10, 100  # of the processor; by the clock, of one that waits
+SECONDS = 10  # of the processor
 MEMORY = 2**30 if sys.platform == "darwin" else 2**20  # 1 GiB, in the system's unit
 WORDS = b"-1|1000000000|999999999999999999999|nan|inf|-1e39|1e-400|word|1.5|0x10|1_0|\xff\xfe|\xed\xb3\xbf|\x00|25|26"
 WORDS = [*WORDS.split(b"|"), b"", b" ", b"\n", b"\r\n", b"72057594037944738"]
@@ -69,80 +70,6 @@ for _ in range(8):
     SHARED = [SHARED] * 10
 
 
-# ---- what is in correct files, of a generator; and how it is written
-
-
-def skeleton(rng):
-    """Up to 3 bodies in each of 12 to 40 frames."""
-    numbers = [range(rng.integers(0, 4)) for _ in range(rng.integers(12, 40))]
-    return ntu_text.text([[(f"7205759403794473{i}", rng.normal(size=(25, 3))) for i in some] for some in numbers])
-
-
-def nucla(rng):
-    return {"skeletons": rng.normal(size=(6, 20, 3)).round(3).tolist(), "label": 3}
-
-
-def poses(rng):
-    """A file of one of the pose tools."""
-    form = pick(rng, [*FORMS.values()])
-    return form.file(record(form, 4)[1])
-
-
-def array(rng):
-    """Of 25 joints, in an order of axes that is certain."""
-    clip = rng.normal(size=(6, 2, 25, 3))
-    return pick(rng, [clip, clip[:, 0], clip.transpose(3, 0, 2, 1), clip[:, 0].transpose(1, 2, 0), clip.reshape(6, -1)])
-
-
-def rows(rng, frames=6, width=75):
-    """A frame a line."""
-    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in rng.normal(size=(frames, width)))
-
-
-def pyskl(rng):
-    clips = [rng.normal(size=(1, 4, 25, 3)).astype(np.float16) for _ in range(3)]
-    annotations = [{"frame_dir": str(i), "label": i, "keypoint": clip} for i, clip in enumerate(clips)]
-    return {"split": {"train": ["0", "1"], "test": ["2"]}, "annotations": annotations}
-
-
-def npz(rng):
-    x, y = rng.normal(size=(6, 9, 150)).astype("f4"), np.eye(3)[np.arange(6) % 3]
-    return {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
-
-
-def to_bytes(rng, content, form):
-    """A file of that form with a content."""
-    file = io.BytesIO()
-    match form:
-        case "text":
-            return content if isinstance(content, bytes) else content.encode()
-        case "json":
-            return json.dumps(content, default=repr, skipkeys=True).encode()
-        case "pickle":
-            return pickle.dumps(content, protocol=int(rng.integers(6)))
-        case "mat":
-            savemat(file, {"d_skel": np.array(content, order="C"), "n": 3}, do_compression=rng.random() < 0.5)
-        case "npy":
-            np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
-        case "zip of json" | "zip of npy":
-            form, content = form.split()[-1], content if isinstance(content, dict) else {"a": content}
-            with zipfile.ZipFile(file, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
-                for name, value in content.items():
-                    archive.writestr(f"{name}.{form}".encode("utf-8", "replace").decode(), to_bytes(rng, value, form))
-        case "torch":  # also in the format of PyTorch before 1.6, and in other pickle protocols
-            zipped, protocol = bool(rng.random() < 0.8), int(rng.integers(6)) if rng.random() < 0.1 else 2
-            torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
-    return file.getvalue()
-
-
-def write_clips(rng, path):
-    """An h5 of 9 clips."""
-    labels = np.arange(9) % 3
-    clips = [rng.normal(size=(int(rng.integers(1, 30)), 15)) for _ in labels]
-    header = dict(frames=30, joints=5, persons=1, class_names="abc", protocol="fuzz", made_by="fuzz")
-    write_h5(path, dict.fromkeys(SPLITS, (clips, labels)), **header, origin=1, axes="x, y, z", parents=[0, 0, 1, 2, 3])
-
-
 # ---- damage
 
 
@@ -151,46 +78,57 @@ def pick(rng, items):
 
 
 def damage_bytes(rng, data):
-    """One byte is changed; or one to four times, bytes are cut off, removed, repeated, replaced, or a field or line."""
-    i = int(rng.integers(len(data)))
+    """One byte is changed; or one to four times, bytes are removed, repeated or replaced, or a line changes."""
     if rng.random() < 0.4:
+        i = int(rng.integers(len(data)))
         return data[:i] + rng.bytes(1) + data[i + 1 :]
     for _ in range(rng.integers(1, 5)):
         i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
-        k = min(j, i + int(rng.integers(1, 60)))
-        case = rng.integers(0, 7)
-        if case < 4:
-            data = [data[:i], data[:i] + data[k:], data[:k] + data[i:], data[:i] + rng.bytes(k - i) + data[k:]][case]
-            continue
-        lines = data.split(b"\n")
-        line = int(rng.integers(len(lines))) if rng.random() < 0.7 else 0
-        fields = lines[line].split(b" ")
-        fields[rng.integers(len(fields))] = pick(rng, WORDS)
-        data = b"\n".join([*lines[:line], *([b" ".join(fields)] if case > 4 else []), *lines[line + 1 :]])
+        j = min(j, i + 60)
+        match rng.integers(7):
+            case 0:
+                data = data[:i]
+            case 1:
+                data = data[:i] + data[j:]
+            case 2:
+                data = data[:j] + data[i:]
+            case 3:
+                data = data[:i] + rng.bytes(j - i) + data[j:]
+            case _:
+                data = damage_line(rng, data)
     return data
 
 
-def change(rng, value, odd=ODD):
-    """A value with one of the values in it replaced, by one of `odd` if it is no array or tensor; removed; or moved.
+def damage_line(rng, data):
+    """A line is removed, or a word of it replaced."""
+    lines = data.split(b"\n")
+    i = int(rng.integers(len(lines))) if rng.random() < 0.7 else 0
+    if rng.random() < 0.3:
+        return b"\n".join(lines[:i] + lines[i + 1 :])
+    words = lines[i].split(b" ")
+    words[rng.integers(len(words))] = pick(rng, WORDS)
+    lines[i] = b" ".join(words)
+    return b"\n".join(lines)
 
-    Parts of many values are changed more often than those of few.
-    """
-    if isinstance(value, dict | list | tuple) and len(value) and rng.random() < 0.95:
-        new = dict(value) if isinstance(value, dict) else dict(enumerate(value))
-        sizes = [1 + 10 * len(part) if isinstance(part, dict | list | tuple) else 1 for part in new.values()]
-        key, other = rng.choice(len(new), 2, p=np.array(sizes) / sum(sizes))
-        key, other = list(new)[key], list(new)[other]
-        match rng.integers(10):
-            case 0:
-                del new[key]
-            case 1:
-                new[key] = new[other]
-            case 2:
-                new[pick(rng, KEYS)] = new[key]
-            case _:
-                new[key] = change(rng, new[key], odd)
-        return new if isinstance(value, dict) else list(new.values())
-    return odd_numbers(rng, value) if isinstance(value, np.ndarray | torch.Tensor) else pick(rng, odd)
+
+def change(rng, value, odd):
+    """A value with one of the values in it removed, moved, or replaced: by one of `odd` if it is no array or tensor."""
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return odd_numbers(rng, value)
+    if not isinstance(value, dict | list | tuple) or not value or rng.random() < 0.05:
+        return pick(rng, odd)
+    new = dict(value) if isinstance(value, dict) else dict(enumerate(value))
+    key, other = pick(rng, list(new)), pick(rng, list(new))
+    match rng.integers(10):
+        case 0:
+            del new[key]
+        case 1:
+            new[key] = new[other]
+        case 2:
+            new[pick(rng, KEYS)] = new[key]
+        case _:
+            new[key] = change(rng, new[key], odd)
+    return new if isinstance(value, dict) else list(new.values())
 
 
 def odd_numbers(rng, x):
@@ -211,18 +149,19 @@ def change_h5(rng, path):
     with h5py.File(path, "r+") as file:
         key, name = pick(rng, list(file)), pick(rng, list(file.attrs))
         x = file[key][()]
-        if rng.random() < 0.3:
-            odd = [-1, 0, 2**63, 1.5, np.nan, "word", b"\xff", ["a", "b"], np.eye(2), file[key].ref]
-            file.attrs[name] = pick(rng, odd)
-            return
-        del file[key]
-        if rng.random() < 0.5:
-            file[key] = pick(rng, [x.astype("f2"), x * np.nan, x[:-1], x.T, x[0], x.astype("S4"), np.zeros(0)])
-            return
-        shape = tuple(pick(rng, [1, 9, 1000, 10**9]) if rng.random() < 0.3 else n for n in x.shape)
-        options = pick(rng, [{"chunks": True}, {"compression": "gzip"}, {"fillvalue": 1}, {}])
-        with suppress(ValueError):  # larger than HDF5 can write
-            file.create_dataset(key, shape, x.dtype, **options)
+        match rng.integers(3):
+            case 0:
+                odd = [-1, 0, 2**63, 1.5, np.nan, "word", b"\xff", ["a", "b"], np.eye(2), file[key].ref]
+                file.attrs[name] = pick(rng, odd)
+            case 1:
+                del file[key]
+                file[key] = pick(rng, [x.astype("f2"), x * np.nan, x[:-1], x.T, x[0], x.astype("S4"), np.zeros(0)])
+            case 2:
+                del file[key]
+                shape = tuple(pick(rng, [1, 9, 1000, 10**9]) if rng.random() < 0.3 else n for n in x.shape)
+                options = pick(rng, [{"chunks": True}, {"compression": "gzip"}, {"fillvalue": 1}, {}])
+                with suppress(ValueError):  # larger than HDF5 can write
+                    file.create_dataset(key, shape, x.dtype, **options)
 
 
 # ---- kinds of files
@@ -232,22 +171,52 @@ class Kind(NamedTuple):
     suffix: str
     form: str
     read: callable  # a function of a path; gives the numbers that must be finite, if there are any
-    content: callable = None  # a function of a generator
-    odd: list = ODD  # what is put in place of its values
+    contents: list  # of correct files
+    odd: list = ODD  # what is put in place of a value
+
+
+def to_bytes(rng, content, form):
+    """A file of that form with a content."""
+    file = io.BytesIO()
+    match form:
+        case "text" | "h5":
+            return content if isinstance(content, bytes) else content.encode()
+        case "json":
+            return json.dumps(content, default=repr, skipkeys=True).encode()
+        case "pickle":
+            return pickle.dumps(content, protocol=int(rng.integers(6)))
+        case "mat":
+            savemat(file, {"d_skel": np.array(content, order="C"), "n": 3}, do_compression=rng.random() < 0.5)
+        case "npy":
+            np.save(file, np.asarray(content, None if isinstance(content, np.ndarray) else object), allow_pickle=True)
+        case "zip of json" | "zip of npy":
+            form, content = form.split()[-1], content if isinstance(content, dict) else {"a": content}
+            with zipfile.ZipFile(file, "w", pick(rng, (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
+                for name, value in content.items():
+                    archive.writestr(f"{name}.{form}".encode("utf-8", "replace").decode(), to_bytes(rng, value, form))
+        case "torch":  # also in the format of PyTorch before 1.6, and in other pickle protocols
+            zipped, protocol = bool(rng.random() < 0.8), int(rng.integers(6)) if rng.random() < 0.1 else 2
+            torch.save(content, file, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)
+    return file.getvalue()
+
+
+def rows(numbers):
+    """A frame a line."""
+    return "\n".join(" ".join(f"{value:.3f}" for value in row) for row in numbers)
 
 
 def kinds(folder):
     """{name: Kind} of all readers."""
-    write_clips(np.random.default_rng(0), folder / "toy.h5")
-    cache.read_cached(folder / "toy.h5")
-    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
-    clips = Clips.read(folder / "toy.h5")
+    toy, header = folder / "toy.h5", dict(frames=60, joints=5, persons=1, class_names="abcd", protocol="", made_by="")
+    write_h5(toy, dict.fromkeys(SPLITS, toy_clips(9, 0)), **header, origin=1, axes="x, y, z", **BONES)
+    config = Config(dataset="toy", batch_size=4, seg=20, num_classes=4, theta=0.3, epochs=2)
+    clips = cache.read_cached(toy)
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
     trainer.train_step(trainer.train_ids[:4])
     run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
     checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
     packed, classifier = (folder / "toy.packed.pt").read_bytes(), Classifier(run.file("best.pth"))
-    packed_from = f"{cache.VERSION}, {state_of(folder / 'toy.h5')}"
+    packed_from = f"{cache.VERSION}, {state_of(toy)}"
 
     def resume(path):
         """And trains for a step: memory that is not the optimizer's own would be written to."""
@@ -284,31 +253,42 @@ def kinds(folder):
         with redirect_stdout(None), redirect_stderr(io.StringIO()):
             from_pyskl.main([str(path), "--out", str(folder)])
 
+    def read_tool(path):
+        return read_poses(path, SIZE).clip
+
     def read_array(path):
         return read_any(path, "kinect_v2", nan="absent").clip
 
-    shared, log = [*ODD, SHARED], "# seed: 1\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" + "1,2,3,4,5,6\n" * 5
+    rng, shared = np.random.default_rng(0), [*ODD, SHARED]
+    bodies = [[(f"7205759403794473{i}", rng.normal(size=(25, 3))) for i in range(k % 4)] for k in range(20)]
+    nucla = {"skeletons": rng.normal(size=(6, 20, 3)).round(3).tolist(), "label": 3}
+    log = "# seed: 1\nepoch,train_loss,train_acc,test_loss,test_acc,lr\n" + "1,2,3,4,5,6\n" * 5
     own = {"joints": [*"abcde"], "parents": [0, 0, "a", 2, -1], "flip_pairs": [0, 1, "d", "c", 4], "is_2d": True}
     of_kinetics = {"data": record(FORMS["Kinetics-Skeleton"], 4)[1], "label": "x", "label_index": 5}
+    clip, x, y = rng.normal(size=(6, 2, 25, 3)), rng.normal(size=(6, 9, 150)), np.eye(3)[[0, 1, 2, 0, 1, 2]]
+    npz = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    arrays = [clip, clip[:, 0], clip.transpose(3, 0, 2, 1), clip[:, 0].transpose(1, 2, 0), clip.reshape(6, -1)]
+    named = [{"frame_dir": str(i), "label": i, "keypoint": clip.swapaxes(0, 1).astype("f2")} for i in range(3)]
+    pyskl = {"split": {"train": ["0", "1"], "test": ["2"]}, "annotations": named}
     return {
-        "skeleton": Kind(".skeleton", "text", read_recording, skeleton),
-        "names": Kind(".txt", "text", lambda path: read_class_names(path, 2), lambda rng: "a\nb\n"),
-        "log": Kind(".csv", "text", read_log, lambda rng: log),
-        "own skeleton": Kind(".json", "json", read_skeleton_file, lambda rng: own),
-        "nucla": Kind(".json", "json", read_recording, nucla),
-        "poses": Kind(".json", "json", lambda path: read_poses(path, SIZE).clip, poses),
-        "feed": Kind(".txt", "text", read_feed, lambda rng: rows(rng, 25, 15)),
-        "kinetics": Kind(".json", "json", lambda path: kinetics.read_json(path)[0], lambda rng: of_kinetics),
-        "npy": Kind(".npy", "npy", read_array, array),
-        "mat": Kind(".mat", "mat", read_array, array),
-        "rows": Kind(".txt", "text", read_array, rows),
-        "zip": Kind(".zip", "zip of json", read_zip, lambda rng: {"a01_s01_e00_v01": nucla(rng)}),
-        "npz": Kind(".npz", "zip of npy", read_npz, npz),
-        "h5": Kind(".h5", "h5", read_h5),
-        "pyskl": Kind(".pkl", "pickle", read_pickle, pyskl, shared),
-        "checkpoint": Kind(".pth", "torch", Classifier, lambda rng: checkpoint, shared),
-        "state": Kind(".pth", "torch", resume, lambda rng: state, shared),
-        "cache": Kind(".pt", "text", read_cache, lambda rng: packed),
+        "skeleton": Kind(".skeleton", "text", read_recording, [ntu_text.text(bodies)]),
+        "names": Kind(".txt", "text", lambda path: read_class_names(path, 2), ["a\nb\n"]),
+        "log": Kind(".csv", "text", read_log, [log]),
+        "own skeleton": Kind(".json", "json", read_skeleton_file, [own]),
+        "nucla": Kind(".json", "json", read_recording, [nucla]),
+        "poses": Kind(".json", "json", read_tool, [form.file(record(form, 4)[1]) for form in FORMS.values()]),
+        "feed": Kind(".txt", "text", read_feed, [rows(toy_clips(1, 0)[0][0])]),
+        "kinetics": Kind(".json", "json", lambda path: kinetics.read_json(path)[0], [of_kinetics]),
+        "npy": Kind(".npy", "npy", read_array, arrays),
+        "mat": Kind(".mat", "mat", read_array, arrays),
+        "rows": Kind(".txt", "text", read_array, [rows(clip[:, 0].reshape(6, -1))]),
+        "zip": Kind(".zip", "zip of json", read_zip, [{"a01_s01_e00_v01": nucla}]),
+        "npz": Kind(".npz", "zip of npy", read_npz, [npz]),
+        "h5": Kind(".h5", "h5", read_h5, [toy.read_bytes()]),
+        "pyskl": Kind(".pkl", "pickle", read_pickle, [pyskl], shared),
+        "checkpoint": Kind(".pth", "torch", Classifier, [checkpoint], shared),
+        "state": Kind(".pth", "torch", resume, [state], shared),
+        "cache": Kind(".pt", "text", read_cache, [packed]),
     }
 
 
@@ -317,20 +297,14 @@ def kinds(folder):
 
 def make_input(rng, kind, path):
     """Writes a file whose content is damaged, or its bytes."""
-    in_content = rng.random() < 0.6
-    if kind.form == "h5":
-        write_clips(rng, path)
-        if in_content:
-            change_h5(rng, path)
-    else:
-        content = kind.content(rng)
-        in_content = in_content and kind.form != "text"
-        for _ in range(rng.integers(1, 4) if in_content else 0):
-            with suppress(Exception):  # of what was changed before
-                content = change(rng, content, kind.odd)
-        path.write_bytes(to_bytes(rng, content, kind.form))
-    if not in_content:
-        path.write_bytes(damage_bytes(rng, path.read_bytes()))
+    content, in_content = pick(rng, kind.contents), kind.form != "text" and rng.random() < 0.6
+    for _ in range(rng.integers(1, 4) if in_content and kind.form != "h5" else 0):
+        with suppress(Exception):  # of what was changed before
+            content = change(rng, content, kind.odd)
+    data = to_bytes(rng, content, kind.form)
+    path.write_bytes(data if in_content else damage_bytes(rng, data))
+    if in_content and kind.form == "h5":
+        change_h5(rng, path)
 
 
 def read_one(kind, path):
@@ -348,18 +322,15 @@ def read_one(kind, path):
     return outcome if taken <= MEMORY else f"took {taken} of memory, and was then: {outcome}"
 
 
-def read_some(name, kind, numbers, args, outcomes):
-    """Reads the inputs of these numbers, and adds a line for each to the file `outcomes`. In a process of its own."""
+def read_some(name, kind, n, args, outcomes):
+    """Reads n damaged files, and adds a line for each to the file `outcomes`. In a process of its own."""
     warnings.simplefilter("ignore")  # of odd numbers
-    for i in program.progress(numbers, desc=name, unit="file"):
+    for i in program.progress(range(n), desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # notes
             make_input(np.random.default_rng([args.seed, i, *name.encode()]), kind, path)
-            signal.alarm(WAIT)
-            signal.setitimer(signal.ITIMER_PROF, SECONDS)
             outcome = read_one(kind, path)
-            signal.alarm(0)
-            signal.setitimer(signal.ITIMER_PROF, 0)
         with open(outcomes, "a", **util.UTF8) as file:
             print(outcome, file=file)
         if outcome in ("read", "refused"):
@@ -367,27 +338,25 @@ def read_some(name, kind, numbers, args, outcomes):
 
 
 def fuzz(name, kind, n, args, folder):
-    """Reads n damaged files of a kind. Prints a line for the table, and names those with faults. Returns their number.
-
-    A process that crashes, or takes too long for one file, is replaced by another.
-    """
-    path, lines = folder / f"{name}.outcomes", []
-    while len(lines) < n:
-        sys.stdout.flush()
-        if not (process := os.fork()):
-            try:
-                read_some(name, kind, range(len(lines), n), args, path)
-                os._exit(0)
-            except BaseException:
-                traceback.print_exc()
-                os._exit(1)
-        if code := os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]):
-            late = code in (-signal.SIGALRM, -signal.SIGPROF)
-            with open(path, "a", encoding="utf-8") as file:
-                print("took too long" if late else f"the process ended with code {code}", file=file)
-        lines = path.read_text(encoding="utf-8").splitlines()
+    """Reads n damaged files of a kind, the rest left out if one ends the process. Prints a line for the table, and
+    names those with faults. Returns their number."""
+    path = folder / f"{name}.outcomes"
+    path.touch()
+    sys.stdout.flush()
+    if not (process := os.fork()):
+        try:
+            read_some(name, kind, n, args, path)
+            os._exit(0)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
+    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    lines = path.read_text(encoding="utf-8").splitlines()
+    if code:
+        late = code == -signal.SIGPROF
+        lines.append("took too long" if late else f"the process ended with code {code}")
     faults = {i: line for i, line in enumerate(lines) if line not in ("read", "refused")}
-    print(f"{name:12}{n:10,}{lines.count('read'):10,}{lines.count('refused'):10,}{len(faults):10,}")
+    print(f"{name:12}{len(lines):10,}{lines.count('read'):10,}{lines.count('refused'):10,}{len(faults):10,}")
     for i, line in faults.items():
         print(f"  {args.keep / f'{name}-{i}{kind.suffix}'}: {line}")
     return len(faults)
