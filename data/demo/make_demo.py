@@ -16,10 +16,10 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
+sys.path.append(str(Path(__file__).resolve().parents[1] / "ntu"))
 
 from actions import ACTIONS, handshake
 from clips import protocols
-from clips.importing import write_set
 from clips.ntu import actors, center_clip, read_skeleton
 from clips.skeletons import KINECT_V2
 from figures import Build, Figure, Take
@@ -27,6 +27,7 @@ from safe.arguments import ArgumentParser
 from safe.program import exit_on_error
 from safe.progress import progress
 from sensor import AZIMUTH, record, text, view
+from seq_transformation import write_protocols
 from util import name_file_in_errors
 
 HERE = Path(__file__).resolve().parent
@@ -66,7 +67,7 @@ def scene(performer, replication, action):
 
 def make(root, takes):
     """Makes the set of these takes, [(performer, replication, action)]."""
-    dataset, folder, clips = protocols.dataset("DEMO"), root / "nturgb+d_skeletons", {}
+    folder, clips = root / "nturgb+d_skeletons", {}
     folder.mkdir(parents=True, exist_ok=True)
     for performer, replication, action in progress(takes, desc="skeletons", unit="take"):
         bodies = scene(performer, replication, action)
@@ -77,21 +78,8 @@ def make(root, takes):
             with name_file_in_errors(folder):
                 (folder / f"{name}.skeleton").write_bytes(content)
             clips[name] = center_clip(actors(*read_skeleton(content)))
-    names, frames = sorted(clips), max(map(len, clips.values()))
-    labels = [protocols.action(name) - 1 for name in names]
-    for protocol in dataset.protocols:
-        train, test = protocol.split(names)
-        write_set(
-            root / f"DEMO_{protocol.name}.h5",
-            lambda i: clips[names[i]],
-            labels,
-            {"": train, "test_": test},
-            dataset.classes,
-            frames=frames,
-            persons=2,
-            skeleton="kinect_v2",
-            protocol=protocol.words,
-        )
+    names, longest = sorted(clips), max(map(len, clips.values()))
+    write_protocols(root, protocols.dataset("DEMO"), names, longest, lambda i: clips[names[i]])
 
 
 def main(argv=None):

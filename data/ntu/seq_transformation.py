@@ -10,6 +10,8 @@ of clips/h5.py.
 import sys
 from pathlib import Path
 
+import numpy as np
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import protocols
@@ -21,40 +23,41 @@ from safe.program import exit_on_error
 from util import UserError
 
 
-def count_sides(protocol, train, test, clips):
-    """The numbers of training and test clips in words, and whether these are all."""
-    text = f"{train:,} training (5% of them for validation) and {test:,} test clips"
-    if protocol.full:
-        is_full = protocol.full == (train, test)
-        text += ": the full counts" if is_full else ": not the full {:,} and {:,}".format(*protocol.full)
-    neither = f"; {clips - train - test:,} clips have a {protocol.field} that is on neither side"
-    return text + neither * (train + test < clips)
+def write_protocols(root, dataset, names, longest, read):
+    """Writes the h5 of each protocol. names: of the clips, sorted. longest: how many frames one has at most. read: i ->
+    a clip as from `center_clip`. Raises UserError for a protocol without enough clips, after the other is written."""
+    labels, errors = [protocols.action(name) - 1 for name in names], []
+    about = {"frames": longest, "persons": 2, "skeleton": "kinect_v2"}
+    for protocol in dataset.protocols:
+        train, test = protocol.split(names)
+        sides, neither = {"": train, "test_": test}, np.setdiff1d(range(len(names)), [*train, *test])
+        dropped = [([names[i] for i in neither], f"their {protocol.field} is on neither side")]
+        path = root / f"{dataset.name}_{protocol.name}.h5"
+        try:
+            write_set(path, read, labels, sides, dataset.classes, dropped, protocol=protocol.words, **about)
+        except UserError as error:
+            errors.append(str(error))
+            continue
+        if protocol.full:
+            is_full = protocol.full == (len(train), len(test))
+            print("  the full counts" if is_full else "  not the full {:,} and {:,}".format(*protocol.full))
+    if errors:
+        raise UserError("; ".join(errors))
 
 
 def main(argv=None):
     args = protocols.parse_arguments(__doc__, argv, skips=False)
-    dataset, errors = protocols.dataset(args.dataset), []
+    dataset = protocols.dataset(args.dataset)
     source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
     with open_h5(source) as file:
         names, frames, width = read_columns(file, "names", "frames", "width")
         names, end = [name.decode() for name in names], (frames * width).cumsum()
-        labels = [protocols.action(name) - 1 for name in names]
-        print(dataset.count(len(names)))
 
         def read(i):
             return center_clip(file["joints"][end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
 
-        for protocol in dataset.protocols:
-            out, (train, test) = args.root / f"{dataset.name}_{protocol.name}.h5", protocol.split(names)
-            print(f"{out}: {count_sides(protocol, len(train), len(test), len(names))}")
-            about = {"frames": int(frames.max(initial=0)), "persons": 2, "skeleton": "kinect_v2"}
-            try:
-                sides = {"": train, "test_": test}
-                write_set(out, read, labels, sides, dataset.classes, protocol=protocol.words, **about)
-            except UserError as error:  # the other protocol may have enough clips
-                errors.append(str(error))
-    if errors:
-        raise UserError("; ".join(errors))
+        print(dataset.count(len(names)))
+        write_protocols(args.root, dataset, names, int(frames.max(initial=0)), read)
 
 
 if __name__ == "__main__":
