@@ -1,27 +1,15 @@
 """The actions of the demo: each moves one figure, or two that face each other.
 
 An action of one person is a function of a `Take` and a `Figure` that stands, which it moves; one of two is a function
-of a `Take` and the build of each, and returns both figures and how many metres they are apart. Their order is that of
-the numbers A001, A002, ..., and of the names in actions.txt. Times are shares of the take; hands and feet are in the
-units of `Figure`.
+of a `Take` and the build of each, and returns both figures and how many metres they are apart. Times are shares of the
+take; hands and feet are in the units of `Figure`.
 """
 
 import numpy as np
 
 from figures import LEFT, REST, RIGHT, Figure
 
-ACTIONS = []  # (function, number of persons, usual frames, hand without a task), in the order of their numbers
 
-
-def action(frames, persons=1, idle=None):
-    def add(function):
-        ACTIONS.append((function, persons, frames, idle))
-        return function
-
-    return add
-
-
-@action(frames=80, idle=LEFT)
 def drink(take, me):
     carry, mouth = (0.0, -0.55, 0.45), (-0.24, 0.12, 0.34)
     me.move_hand(RIGHT, (0.2, carry), (0.4, mouth), (0.7, mouth), (0.85, carry))
@@ -29,7 +17,6 @@ def drink(take, me):
     me.head[:, 1] += take.path((0.38, 0), (0.5, -0.4), (0.65, -0.4), (0.8, 0), vary=0.1)
 
 
-@action(frames=60)
 def throw(take, me):
     me.move_hand(RIGHT, (0.35, (0.45, 0.25, -0.35)), (0.52, (0.0, 0.5, 0.75)), (0.65, (-0.45, -0.45, 0.6)))
     me.elbows[RIGHT] += take.path((0.35, 1.0), (0.65, 0))
@@ -45,12 +32,10 @@ def throw(take, me):
         me.hips[:, 2] += take.path((0.3, -0.03), (0.9, length), (1, length), vary=0)
 
 
-@action(frames=65)
 def sit_down(take, me):
     sit(take, me, take.path((0.15, 0), (0.75, 1), (1, 1), vary=0))
 
 
-@action(frames=65)
 def stand_up(take, me):
     sit(take, me, 1 - take.path((0.2, 0), (0.8, 1), (1, 1), vary=0))
 
@@ -69,7 +54,6 @@ def sit(take, me, down):
         me.hands[side] += np.outer(down**0.7, lap - REST)
 
 
-@action(frames=70)
 def clap(take, me):
     up = take.path((0.2, 1), (0.85, 1), vary=0)
     height, rate = take.rng.uniform(-0.35, 0.05), take.rng.uniform(1.2, 3.0)
@@ -80,7 +64,6 @@ def clap(take, me):
     me.elbows += 0.3 * up
 
 
-@action(frames=75, idle=LEFT)
 def wave(take, me):
     rate, wide = take.rng.uniform(0.9, 2.4), take.size * take.rng.uniform(0.08, 0.25)
     height = take.rng.uniform(-0.1, 0.6)
@@ -91,7 +74,6 @@ def wave(take, me):
     me.elbows[RIGHT] += 0.5 * up
 
 
-@action(frames=80, idle=LEFT)
 def phone(take, me):
     pocket, front, ear = (0.05, -0.75, 0.25), (0.1, -0.3, 0.5), (-0.06, 0.15, 0.12)
     me.move_hand(RIGHT, (0.2, pocket), (0.3, front), (0.42, ear), (0.78, ear), (0.88, front))
@@ -99,7 +81,6 @@ def phone(take, me):
     me.head[:, 2] += take.path((0.45, 0.15), (0.8, 0.15), vary=0.1)
 
 
-@action(frames=55)
 def kick(take, me):
     high = take.size * take.rng.uniform(0.08, 0.5)
     me.feet[RIGHT] += take.path((0.32, (0, 0.2, -0.35)), (0.52, (0.06, high, 0.65)), (0.85, (0, 0, 0)))
@@ -112,7 +93,6 @@ def kick(take, me):
     me.move_hand(RIGHT, (0.3, (0.4, -0.7, 0.4)), (0.52, (0.5, -0.65, -0.35)), (0.9, REST))
 
 
-@action(frames=60)
 def jump(take, me):
     high = take.size * take.rng.uniform(0.13, 0.32)
     crouch = take.path((0.3, 1), (0.42, 0), (0.6, 0), (0.72, 0.7), vary=0)
@@ -131,7 +111,6 @@ def jump(take, me):
         me.move_hand(side, (0.25, back), (0.38, front), (0.5, top), (0.74, land))
 
 
-@action(frames=65)
 def fall(take, me):
     down = take.path((0.2, 0.05), (0.65, 1), (1, 1), vary=0)
     late = take.path((0.3, 0), (0.72, 1), (1, 1), vary=0)
@@ -148,7 +127,6 @@ def fall(take, me):
     me.feet[:, :, 2] += np.outer(take.rng.uniform(0, 0.25, 2), late)
 
 
-@action(frames=60, persons=2)
 def push(take, build, other):
     me, victim = Figure(take, build), Figure(take, other)
     metres = take.rng.uniform(1.0, 1.25)
@@ -174,7 +152,6 @@ def push(take, build, other):
     return me, victim, metres
 
 
-@action(frames=80, persons=2)
 def handshake(take, build, other):
     metres = take.rng.uniform(0.85, 1.05)
     walk = take.rng.uniform(0, 0.5) if take.rng.random() < 0.4 else 0.0  # metres that each comes nearer at first
@@ -194,7 +171,6 @@ def handshake(take, build, other):
     return *both, metres + 2 * walk
 
 
-@action(frames=75, persons=2)
 def approach(take, build, other):
     both, apart = [], take.rng.uniform(0.6, 1.0)
     for one in (build, other):
@@ -203,3 +179,21 @@ def approach(take, build, other):
         both.append(me)
         apart += metres
     return *both, apart
+
+
+# In the order of the numbers A001, A002, ... and of actions.txt: persons, usual frames, a hand without a task
+ACTIONS = (
+    (drink, 1, 80, LEFT),
+    (throw, 1, 60, None),
+    (sit_down, 1, 65, None),
+    (stand_up, 1, 65, None),
+    (clap, 1, 70, None),
+    (wave, 1, 75, LEFT),
+    (phone, 1, 80, LEFT),
+    (kick, 1, 55, None),
+    (jump, 1, 60, None),
+    (fall, 1, 65, None),
+    (push, 2, 60, None),
+    (handshake, 2, 80, None),
+    (approach, 2, 75, None),
+)

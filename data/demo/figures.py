@@ -6,12 +6,15 @@ forward kinematics for the trunk and two-bone inverse kinematics for the limbs, 
 arrays are over the frames of the clip.
 """
 
+from functools import partial
+
 import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
 FPS, FRAMES = 30, (40, 110)  # frames a second; the shortest and the longest take
 LEFT, RIGHT = 0, 1
+turns = partial(Rotation.from_euler, "YXZ")  # of (n, 3) radians: turn to the left, tilt forward, tilt to the right
 REST = (0.08, -0.98, 0.08)  # a hanging hand: outward, up, forward of the shoulder, in arm lengths
 
 
@@ -82,7 +85,7 @@ class Figure:
         # Lengths are in hip heights, those of hands in arm lengths
         self.hips = drift(2, scale=0.012) @ [[1, 0, 0], [0, 0, 1]]  # left, up, forward of where they are when standing
         self.hips[:, 1] -= abs(rng.normal(0, 0.004))
-        self.pelvis = drift(3, scale=0.02)  # radians: turn to the left, tilt forward, tilt to the right
+        self.pelvis = drift(3, scale=0.02)  # as `turns` takes it
         self.chest = drift(3, scale=0.03) + [0, build.stoop, 0]  # the same, against the pelvis
         self.head = drift(3, scale=0.08) + [0, rng.normal(0.1, 0.1), 0]  # the same, against the chest
         self.hands = REST + drift(2, 3, scale=0.025).swapaxes(0, 1)  # wrist: outward, up, forward of the shoulder
@@ -160,11 +163,6 @@ class Figure:
             ahead = np.stack([0.2 * sign * np.cos(pitch), -np.sin(pitch), np.cos(pitch) * np.sqrt(0.96)], -1)
             joints[:, leg : leg + 4] = np.stack([hip, knee, ankle, ankle + b.foot * heading.apply(ahead)], axis=1)
         return joints
-
-
-def turns(angles):
-    """Rotations by (n, 3) turn to the left, tilt forward, tilt to the right."""
-    return Rotation.from_euler("YXZ", angles)
 
 
 def unit(v):
