@@ -106,12 +106,13 @@ def dataset(name):
 
 
 def parse_arguments(description, argv=None, skips=True):
-    """The arguments of the three scripts: root, dataset, workers, and strict if the script may skip files."""
+    """The arguments of the three scripts: root, dataset, and workers and strict if the script may skip files."""
     parser = ArgumentParser(description=description, epilog=skipped.EXIT_CODES if skips else None)
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)")
     add("--dataset", choices=NAMES, default="NTU", help="(%(default)s)")
-    skipped.add_arguments(parser, skips)
+    if skips:
+        skipped.add_arguments(parser)
     args = parser.parse_args(argv)
     if not args.root.is_dir():
         raise UserError(f"--root {args.root}: no such folder")

@@ -52,7 +52,8 @@ STEPS = (get_raw_skes_data, get_raw_denoised_data, seq_transformation)
 
 def run(root, *more, steps=STEPS, workers=1):
     """Runs the scripts; returns their exit codes."""
-    return [step.main(["--root", str(root), "--workers", str(workers), *more]) for step in steps]
+    flags = {step: ["--workers", str(workers)] for step in STEPS[:2]}
+    return [step.main(["--root", str(root), *flags.get(step, []), *more]) for step in steps]
 
 
 def contents(folder):

@@ -51,14 +51,12 @@ def test_who_is_an_actor(valid, bodies, expected):
 
 def test_noise_is_a_share_of_0_69754_of_wide_frames():
     # 76 of 109 frames are 0.69725, 30 of 43 are 0.69767
-    assert len(remove_noise([body(109, wide=76), body(109)])) == 2
-    assert len(remove_noise([body(43, wide=30), body(43)])) == 1
+    assert [len(remove_noise([body(n, wide=wide), body(n)])) for n, wide in ((109, 76), (43, 30))] == [2, 1]
 
 
 def test_motion_of_a_body_with_some_noise_is_that_of_its_good_frames_if_smaller():
     noisy, other = remove_noise([body(20, motion=5, wide=10), body(20, motion=5)])
-    assert noisy.motion == noisy.joints[10:].reshape(-1, 3).var(axis=0).sum() < 1
-    assert other.motion == 5
+    assert noisy.motion == noisy.joints[10:].reshape(-1, 3).var(axis=0).sum() < 1 and other.motion == 5
     assert remove_noise([body(20, motion=0.001, wide=10), body(20)])[0].motion == np.float32(0.001)
 
 

@@ -32,7 +32,6 @@ from safe.zips import DAMAGED_ZIP
 from util import UserError, name_file_in_errors, regular, shorten
 
 JOINTS = {25: "kinect_v2", 20: "kinect_v1", 18: "openpose18"}  # of arrays that people share
-SIDES = ("train", "test")
 
 
 # ---- the files of a set: for each side its clips and its labels
@@ -40,17 +39,15 @@ SIDES = ("train", "test")
 
 def unpack_npz(path, folder):
     """Writes the arrays of a .npz to a folder: [(.npy, .npy)]. Raises UserError."""
-    names = [[f"{array}_{side}.npy" for array in "xy"] for side in SIDES]
+    pairs = [[f"{array}_{side}.npy" for array in "xy"] for side in ("train", "test")]
     try:
         with name_file_in_errors(path), zipfile.ZipFile(regular(path)) as archive:
-            for name in sum(names, []):
-                if name not in archive.namelist():
-                    found = ", ".join(archive.namelist()[:8]) or "nothing"
-                    raise UserError(f"{path}: no {name} in it, but {shorten(found, 150)}")
-                archive.extract(name, folder)
-    except (*DAMAGED_ZIP, RuntimeError) as error:  # the last of one with a password
+            if missing := [name for pair in pairs for name in pair if name not in archive.namelist()]:
+                found = ", ".join(archive.namelist()[:8]) or "nothing"
+                raise UserError(f"{path}: no {missing[0]} in it, but {shorten(found, 150)}")
+            return [[Path(archive.extract(name, folder)) for name in pair] for pair in pairs]
+    except DAMAGED_ZIP as error:
         raise UserError(f"{path}: cannot be read as an .npz ({shorten(error, 150)})") from None
-    return [[folder / name for name in pair] for pair in names]
 
 
 def find_files(folder):
@@ -68,7 +65,7 @@ def find_files(folder):
     ]
 
 
-def read_clips(path):
+def read_numbers(path):
     """The array of a .npy, which stays on the disk. Raises BadFile."""
     array = read_array(path)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub" or not array.ndim:
@@ -79,25 +76,25 @@ def read_clips(path):
 def read_labels(path):
     """Class indices, and how many classes there are, or None. Raises BadFile, or UserError for a damaged pickle."""
     if path.suffix == ".npy":
-        labels = read_clips(path)
+        labels = read_numbers(path)
         if labels.ndim == 2 and is_one_hot(labels).all():
             return labels.argmax(axis=1), labels.shape[1]
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise BadFile(None, f"{labels.dtype} {labels.shape}, not class indices, nor one-hot (clips, classes)")
-        return labels.astype(np.int64), None
-    labels = pickles.read(path, "labels")
-    if isinstance(labels, list | tuple) and len(labels) == 2 and not isinstance(labels[1], int):
-        _, labels = labels
-    labels = labels.array.tolist() if isinstance(getattr(labels, "array", None), np.ndarray) else labels
-    if not isinstance(labels, list | tuple) or not all(type(label) is int and 0 <= label < 10_000 for label in labels):
-        raise BadFile(None, "not a pickle of (names, class indices)")
-    return np.array(labels, np.int64), None
+    else:
+        labels = pickles.read(path, "labels")
+        if isinstance(labels, list | tuple) and len(labels) == 2 and not isinstance(labels[1], int):
+            _, labels = labels
+        labels = getattr(labels, "array", labels)
+        if isinstance(labels, list | tuple) and all(type(label) is int and 0 <= label < 10_000 for label in labels):
+            labels = np.array(labels, np.int64)
+    if not isinstance(labels, np.ndarray) or labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise BadFile(None, "neither class indices, nor one-hot (clips, classes), nor (names, class indices)")
+    return labels.astype(np.int64), None
 
 
 def read_side(paths, source):
     """The clips, their labels, and the number of classes or None. Raises UserError."""
     with named(f"{source}: {paths[0].name}"):
-        clips = read_clips(paths[0])
+        clips = read_numbers(paths[0])
     with named(f"{source}: {paths[1].name}"):
         labels, classes = read_labels(paths[1])
     if len(clips) != len(labels):
@@ -111,14 +108,17 @@ def read_side(paths, source):
 def find_sizes(shape, args):
     """How many frames T, persons M and joints V a clip of this shape has: {letter: size}. Sets args.skeleton, if it is
     not given, by the joints. Raises BadFile."""
-    axes = args.axes or ""
-    at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
-    found = [n for n in JOINTS if len(shape) > 2 and shape[at] == n or len(shape) == 2 and shape[1] in (n * 3, n * 6)]
-    if not args.skeleton and not found:
-        raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
     if not args.skeleton:
-        args.skeleton = JOINTS[found[0]]
-        note(f"clips of {found[0]} joints are taken for {args.skeleton}; --skeleton names another")
+        axes = args.axes or ""
+        at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
+        sizes = (
+            {shape[at]} if len(shape) > 2 else {n / m / 3 for n in shape[1:] for m in (1, 2)}
+        )  # of one person or two
+        joints = next((joints for joints in JOINTS if joints in sizes), None)
+        if not joints:
+            raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
+        args.skeleton = JOINTS[joints]
+        note(f"clips of {joints} joints are taken for {args.skeleton}; --skeleton names another")
     known = known_skeleton(args.skeleton)
     name, _, sizes = find_axes(shape, known and len(known.joints), args.axes)
     if not args.axes and name not in ("CTVM", "CTV"):

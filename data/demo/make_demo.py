@@ -4,95 +4,86 @@
     python main.py --dataset DEMO --epochs 30          # train on it
 
 13 actions (actions.txt) x 8 performers x 3 cameras x 2 replications = 624 clips, DIR/nturgb+d_skeletons/
-SsssCcccPpppRrrrAaaa.skeleton, which the three scripts of data/ntu convert to the h5 files, as for real data. The
-figures are artificial: accuracy on them says that everything works, not how good a model is. All appear when they are
-complete, in place of those of an earlier run.
+SsssCcccPpppRrrrAaaa.skeleton, which become the h5 files as real ones do. The figures are artificial: accuracy on them
+says that everything works, not how good a model is.
 """
 
-import shutil
 import sys
 from itertools import product
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 sys.path.append(str(Path(__file__).resolve().parents[1] / "ntu"))
 
-import get_raw_denoised_data
-import get_raw_skes_data
-import seq_transformation
-from actions import ACTIONS, perform
-from clips.importing import scratch
-from figures import Build
-from safe import program
-from safe.program import exit_on_error, progress
-from sensor import AZIMUTH, Camera, record, text
-from util import UserError, name_file_in_errors
+from actions import ACTIONS, handshake
+from clips import protocols
+from clips.ntu import actors, center_clip, read_skeleton
+from clips.skeletons import KINECT_V2
+from figures import Build, Figure, Take
+from safe.program import ArgumentParser, exit_on_error, progress
+from sensor import AZIMUTH, record, text, view
+from seq_transformation import write_protocols
+from util import name_file_in_errors
 
 HERE = Path(__file__).resolve().parent
-SETUP = 33  # NTU's are 1 to 32, so that no name is that of a real clip
-SKELETONS, FILES = "nturgb+d_skeletons", ("DEMO_CS.h5", "DEMO_CV.h5")
+SEED, SETUP = 1, 33  # NTU's setups are 1 to 32, so that no name is that of a real clip
+TAKES = [*product(range(1, 9), (1, 2), range(1, len(ACTIONS) + 1))]  # performer, replication, action
 
 
-def rng_of(seed, camera=0, performer=0, replication=0, action=0):
+def rng_of(camera=0, performer=0, replication=0, action=0):
     """Random numbers for one part of the set: 0 stands for all cameras, performers, ...
 
     So all cameras see the same take, a performer has the same body in all clips, and no clip depends on the others.
     """
-    return np.random.default_rng(np.random.SeedSequence([seed, SETUP, camera, performer, replication, action]))
+    return np.random.default_rng([SEED, SETUP, camera, performer, replication, action])
 
 
-def scene(seed, performer, replication, action):
+def scene(performer, replication, action):
     """A take before any camera: a list of (n, 25, 3) joints, one array for each person, metres on the stage (y up)."""
-    rng = rng_of(seed, 0, performer, replication, action)
-    partner = Build(np.random.default_rng(rng.integers(2**32)))
-    bodies = perform(action, [Build(rng_of(seed, performer=performer)), partner], rng)
+    function, persons, frames, idle = ACTIONS[action - 1]
+    rng = rng_of(0, performer, replication, action)
+    builds = [Build(rng_of(performer=performer)), Build(np.random.default_rng(rng.integers(2**32)))][:persons]
+    builds = builds if rng.random() < 0.5 else builds[::-1]
+    take = Take(rng, builds[0], frames)
+    if persons == 1:
+        me = Figure(take, builds[0], idle)
+        function(take, me)
+        bodies = [me.joints()]
+    else:
+        first, second, metres = function(take, *builds)
+        bodies = [first.joints() - [0, 0, metres / 2], second.joints() * [-1, 1, -1] + [0, 0, metres / 2]]
+    if rng.random() < builds[0].left and function is not handshake:  # everyone shakes the right hand
+        bodies = [body[:, KINECT_V2.flip_pairs()] * [-1, 1, 1] for body in bodies]
     turn = AZIMUTH[replication + 1] + rng.normal(0, 0.15)
-    if len(bodies) == 2:
-        turn += np.pi / 2  # the faced camera sees both from the side
-    c, s = np.cos(turn), np.sin(turn)
+    turn += np.pi / 2 * (persons == 2)  # the faced camera sees both from the side
     spot = rng.normal(0, 0.12, 3) * [1, 0, 1]
-    return [body @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) + spot for body in bodies]
+    return [body @ Rotation.from_euler("Y", -turn).as_matrix() + spot for body in bodies]
 
 
-def clip(seed, camera, performer, replication, action, noise=1.0):
-    """The text of one `.skeleton` file."""
-    bodies = scene(seed, performer, replication, action)
-    lens = Camera(camera, rng_of(seed, camera=camera))
-    rng = rng_of(seed, camera, performer, replication, action)
-    return text(record([lens.view(body) for body in bodies], rng, noise))
-
-
-def make(root, seed, noise, takes):
-    """Makes the set. takes: performer, replication, action of each. Raises UserError if root has other skeletons."""
-    if other := [path for path in (root / SKELETONS).glob("*") if not path.name.startswith(f"S{SETUP:03}")]:
-        raise UserError(f"{other[0]}: not of the demo set; choose another --root")
-    root.mkdir(parents=True, exist_ok=True)
-    with scratch(root / "demo") as folder, name_file_in_errors(root):
-        part = Path(folder)
-        (part / SKELETONS).mkdir()
-        for camera, (p, r, a) in progress([*product(AZIMUTH, takes)], desc="skeletons", unit="clip", mininterval=1):
-            path = part / SKELETONS / f"S{SETUP:03}C{camera:03}P{p:03}R{r:03}A{a:03}.skeleton"
-            path.write_text(clip(seed, camera, p, r, a, noise), encoding="utf-8", newline="\n")
-        for step in (get_raw_skes_data, get_raw_denoised_data, seq_transformation):
-            step.main(["--root", folder, "--dataset", "DEMO"])
-        shutil.rmtree(root / SKELETONS, ignore_errors=True)
-        for name in (SKELETONS, *FILES):
-            (part / name).replace(root / name)
-    print(f"{root}: {' and '.join(FILES)}")
+def make(root, takes):
+    """Makes the set of these takes, [(performer, replication, action)]."""
+    folder, clips = root / "nturgb+d_skeletons", {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for performer, replication, action in progress(takes, desc="skeletons", unit="take"):
+        bodies = scene(performer, replication, action)
+        for camera in AZIMUTH:
+            tracks = record(view(bodies, camera, rng_of(camera)), rng_of(camera, performer, replication, action))
+            name = f"S{SETUP:03}C{camera:03}P{performer:03}R{replication:03}A{action:03}"
+            content = text(tracks).encode()
+            with name_file_in_errors(folder):
+                (folder / f"{name}.skeleton").write_bytes(content)
+            clips[name] = center_clip(actors(*read_skeleton(content)))
+    names, longest = sorted(clips), max(map(len, clips.values()))
+    write_protocols(root, protocols.dataset("DEMO"), names, longest, lambda i: clips[names[i]])
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
-    add, performers = parser.add_argument, program.whole(3, 40)  # the first one who tests, the last one of NTU60
-    add("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
-    add("--seed", type=program.seed, default=1, help="of the random numbers (%(default)s)")
-    add("--performers", type=performers, default=8, help="3 to 40 (%(default)s)")
-    add("--noise", type=program.number(0, 10), default=1.0, help="of the cameras, 0 to 10 (%(default)s)")
-    args = parser.parse_args(argv)
-    takes = product(range(1, args.performers + 1), (1, 2), range(1, len(ACTIONS) + 1))
-    make(args.root, args.seed, args.noise, [*takes])
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("--root", type=Path, default=HERE, help="folder to write to (%(default)s)")
+    make(parser.parse_args(argv).root, TAKES)
 
 
 if __name__ == "__main__":

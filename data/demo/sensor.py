@@ -19,52 +19,44 @@ SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
 LOST = 0.08  # share of clips that lack their first frames; the same for the last, and for some in between
 
 
-class Camera:
-    """A camera at a random distance and height that looks at a random point of the trunk."""
-
-    def __init__(self, number, rng):
-        azimuth = AZIMUTH[number] + rng.normal(0, 0.06)
-        distance, height = rng.uniform(2.8, 3.4), rng.uniform(0.9, 1.5)
-        self.position = np.array([distance * np.sin(azimuth), height, distance * np.cos(azimuth)])
-        away = unit(np.array([0, rng.uniform(0.75, 0.95), 0]) - self.position)
-        left = unit(np.cross([0, 1, 0], away))
-        self.axes = np.stack([left, np.cross(away, left), away])
-
-    def view(self, joints):
-        """(..., 3) on the stage -> (..., 3) in camera coordinates: a rotation and a shift."""
-        return (joints - self.position) @ self.axes.T
+def view(bodies, camera, rng):
+    """The bodies, (n, 25, 3) each, in the coordinates of a camera that is at a random distance and height and looks at
+    a random point of the trunk: a rotation and a shift."""
+    azimuth = AZIMUTH[camera] + rng.normal(0, 0.06)
+    distance, height = rng.uniform(2.8, 3.4), rng.uniform(0.9, 1.5)
+    position = np.array([distance * np.sin(azimuth), height, distance * np.cos(azimuth)])
+    away = unit(np.array([0, rng.uniform(0.75, 0.95), 0]) - position)
+    left = unit(np.cross([0, 1, 0], away))
+    axes = np.stack([left, np.cross(away, left), away], axis=1)
+    return [(body - position) @ axes for body in bodies]
 
 
-def sway(rng, n, size, frames=6):
-    """(n, *size): unit normal noise that changes over about `frames` frames."""
-    knots = rng.standard_normal((n // frames + 2, *size))
-    at = np.arange(n) / frames
-    whole = at.astype(int)
-    part = (at - whole).reshape(-1, *[1] * len(size))
-    return ((1 - part) * knots[whole] + part * knots[whole + 1]) / np.sqrt((1 - part) ** 2 + part**2)
+def sway(rng, n, frames=6):
+    """(n, 25, 3): unit normal noise that changes over about `frames` frames."""
+    knots = rng.standard_normal((n // frames + 2, 25, 3))
+    knot, part = np.divmod(np.arange(n), frames)
+    part = (part / frames)[:, None, None]
+    return ((1 - part) * knots[knot] + part * knots[knot + 1]) / np.sqrt((1 - part) ** 2 + part**2)
 
 
-def measure(joints, hidden, rng, noise):
+def measure(joints, hidden, rng):
     """One body as the camera sees it, with jitter and misplaced limbs, more on the side away from the camera.
 
-    joints: (n, 25, 3) in camera coordinates. hidden: (n,) bool, somebody stands in front. Also returns the tracking
-    states (n, 25): 2, or 1 for joints in doubt.
+    joints: (n, 25, 3) in camera coordinates. hidden: (n,) bool, somebody stands in front.
     """
     n, depth = len(joints), joints[..., 2]
     behind = depth - depth[:, [0, 1, 20]].mean(1, keepdims=True)
     doubt = 1 + 2.5 / (1 + np.exp(-(behind - 0.13) / 0.03)) + 2.0 * hidden[:, None]
-    scale = noise * JITTER * doubt * (depth / 3) ** 2
-    error = 0.8 * sway(rng, n, (25, 3)) + 0.5 * rng.standard_normal((n, 25, 3))
-    seen, state = joints + scale[..., None] * error, np.where(doubt > 2.5, 1, 2)
+    scale = JITTER * doubt * (depth / 3) ** 2
+    seen = joints + scale[..., None] * (0.8 * sway(rng, n) + 0.5 * rng.standard_normal((n, 25, 3)))
     weight = np.array([doubt[:, limb].mean() for limb in LIMBS])
-    for _ in range(rng.poisson(noise * n / 55 * weight.mean())):
+    for _ in range(rng.poisson(n / 55 * weight.mean())):
         limb = LIMBS[rng.choice(len(LIMBS), p=weight / weight.sum())]
         start = rng.integers(n)
         astray = slice(start, start + rng.integers(2, 9))
         shift = rng.normal(0, 0.13, 3) * np.linspace(0.6, 1, len(limb))[:, None]
         seen[astray, limb] += shift + rng.normal(0, 0.02, (len(seen[astray]), len(limb), 3))
-        state[astray, limb] = 1
-    return seen, state
+    return seen
 
 
 def in_front(bodies):
@@ -75,62 +67,56 @@ def in_front(bodies):
     return (close & (trunks[None, ..., 2] < trunks[:, None, :, 2] - 0.2)).any(1)
 
 
-def record(bodies, rng, noise):
-    """A scene as the camera records it: [(ID, present (n,) bool, joints (n, 25, 3), states (n, 25)), ...].
+def record(bodies, rng):
+    """A scene as the camera records it: [(ID, present (n,) bool, joints (n, 25, 3)), ...].
 
     bodies: (n, 25, 3) each, in camera coordinates. Has jitter and the errors of real recordings: body IDs that change,
     bodies that are lost for a while or found late, ghosts of a few frames, wide objects taken for bodies, and frames
     without any body.
     """
     n, tracks = len(bodies[0]), []
-    ids = iter(FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16)))
-
-    def add(begin, end, seen, state, absent=()):
-        frames = np.arange(n)
-        tracks.append((next(ids), (frames >= begin) & (frames < end) & ~np.isin(frames, absent), seen, state))
-
+    frame = np.arange(n)
+    ids = FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16))
     for body, hidden in zip(bodies, in_front(bodies), strict=True):
-        shown = measure(body, hidden, rng, noise)
+        seen, present = measure(body, hidden, rng), frame >= 0
         cut, gap, chance = rng.integers(19, n - 14), rng.integers(1, 8), rng.random()
-        begin, absent = 0, ()
         if chance < SWITCHED:
-            add(0, cut, *shown)
-            begin = cut + gap * rng.integers(2)
+            tracks.append((frame < cut, seen))
+            present = frame >= cut + gap * rng.integers(2)
         elif chance < SWITCHED + LEFT_AND_BACK:
-            absent = range(cut, cut + gap)
+            present = (frame < cut) | (frame >= cut + gap)
         elif len(bodies) > 1 and chance < SWITCHED + LEFT_AND_BACK + LATE:
-            begin = rng.integers(3, n // 3)
-        add(begin, n, *shown, absent)
-    body, ghostly = bodies[rng.integers(len(bodies))], np.ones((n, 25), int)
+            present = frame >= rng.integers(3, n // 3)
+        tracks.append((present, seen))
+    body = bodies[rng.integers(len(bodies))]
     if rng.random() < SHORT_GHOST:
         start = rng.integers(n - 3)
-        ghost = body + rng.normal(0, 0.3, 3) + sway(rng, n, (25, 3)) * 0.08
-        add(start, start + rng.integers(1, 12), ghost, ghostly)
+        ghost = body + rng.normal(0, 0.3, 3) + sway(rng, n) * 0.08
+        tracks.append(((frame >= start) & (frame < start + rng.integers(1, 12)), ghost))
     if rng.random() < WIDE_GHOST:
         shape = rng.uniform((1.2, 0.2, 0.5), (2.0, 0.4, 1.0))  # furniture is wider than it is high
-        ghost = (body[:1] - body[:1, :1]) * shape * [1.8, 1, 1] + sway(rng, n, (25, 3), 3) * 0.02
+        ghost = (body[:1] - body[:1, :1]) * shape * [1.8, 1, 1] + sway(rng, n, 3) * 0.02
         ghost = ghost + body[0, 0] + rng.uniform((-1, -0.6, 0.1), (1, -0.2, 0.6))
         ghost[..., 0] += 0.5 * np.linspace(-1, 1, 25)
         length = rng.integers(12, n // 2 + 1)
         start = rng.integers(n - length + 1)
-        add(start, start + length, ghost, ghostly)
+        tracks.append(((frame >= start) & (frame < start + length), ghost))
     lost = np.zeros(n, dtype=bool)
     for start, length in ((0, 4), (n - 5, 5), (rng.integers(5, n - 8), 3)):
         if rng.random() < LOST:
             lost[start : start + rng.integers(1, length + 1)] = True
-    return [(tracks[i][0], tracks[i][1] & ~lost, *tracks[i][2:]) for i in rng.permutation(len(tracks))]
+    order = rng.permutation(len(tracks))
+    return [(ids[i], tracks[i][0] & ~lost, tracks[i][1]) for i in order]
 
 
-# Of a joint x, y, z and the tracking state; of the rest of both, which no program here reads, nothing but zeros
-JOINT = "%.5f %.5f %.5f 0 0 0 0 0 0 0 0 %d\n"
-BODY = "%d 0 0 0 0 0 0 0 0 2\n25\n" + JOINT * 25
+# Of a joint x, y, z, and that it is tracked; of the rest, which no program here reads, nothing but zeros
+BODY = "%d 0 0 0 0 0 0 0 0 2\n25\n" + "%.5f %.5f %.5f 0 0 0 0 0 0 0 0 2\n" * 25
 
 
 def text(tracks):
     """What `record` returned as the text of a `.skeleton` file."""
     frames = [[] for _ in tracks[0][1]]
-    for number, present, joints, states in tracks:
-        rows = np.concatenate([joints, states[..., None]], -1).reshape(len(joints), -1)
+    for number, present, joints in tracks:
         for i in np.flatnonzero(present):
-            frames[i].append(BODY % (number, *rows[i].tolist()))
+            frames[i].append(BODY % (number, *joints[i].flat))
     return f"{len(frames)}\n" + "".join(f"{len(frame)}\n{''.join(frame)}" for frame in frames)

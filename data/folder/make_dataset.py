@@ -64,36 +64,39 @@ def entries(folder):
 def find_clips(folder):
     """Yields (path, split, class) of what is in the folders of classes; class None of what is beside them."""
     for side, split in SPLITS.items():
-        if (folder / side).is_dir():
-            for entry in entries(folder / side):
-                yield from (
-                    ((path, split, entry.name) for path in entries(entry)) if entry.is_dir() else [(entry, "", None)]
-                )
-        elif side != "valid":
+        if not (folder / side).is_dir():
+            if side == "valid":
+                continue
             raise UserError(f"{folder / side}: no such folder; {folder} must have train/<class>/ and test/<class>/")
+        for entry in entries(folder / side):
+            if entry.is_dir():
+                yield from ((path, split, entry.name) for path in entries(entry))
+            else:
+                yield entry, split, None
 
 
 def read_all(folder, args):
     """[Clip] of those that can be read, and [Skipped]. Raises UserError with --strict."""
     clips, skipped, noted = [], [], {}
     for path, split, label in progress([*find_clips(folder)], desc="reading", unit="clip"):
+        name = path.relative_to(folder).as_posix()
         try:
             if label is None:
-                raise UserError(f"{path}: not in the folder of a class")
+                raise UserError("not in the folder of a class")
             poses = read_clip(path, args)
-            clips.append(Clip(path, split, label, poses.clip.shape[:3], poses._replace(clip=None)))
-            for text in poses.notes:
-                noted.setdefault(text, []).append(path)
         except (UserError, OSError) as error:
             reason = str(error) if isinstance(error, UserError) else f"cannot be read: {error.strerror or error}"
-            reason = reason.removeprefix(str(path)).lstrip(":, ")
-            skipped.append(Skipped(path.relative_to(folder).as_posix(), None, reason))
+            skipped.append(Skipped(name, None, reason.removeprefix(str(path)).lstrip(":, ")))
             if args.strict:
                 raise UserError(str(skipped[0])) from None
+            continue
+        clips.append(Clip(path, split, label, poses.clip.shape[:3], poses._replace(clip=None)))
+        for text in poses.notes:
+            noted.setdefault(text, []).append(name)
     if not clips:
         raise UserError(f"{folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
-    for text, paths in noted.items():
-        note(f"{len(paths)} clips, such as {paths[0].relative_to(folder)}: {text}")
+    for text, names in noted.items():
+        note(f"{len(names)} clips, such as {names[0]}: {text}")
     return clips, skipped
 
 
@@ -110,13 +113,8 @@ def check(clips, folder, args):
     is_known = all(clip.about.centered or clip.about.axes == h5.AXES_2D for clip in clips)
     if is_known and (args.up or args.scale != 1 or args.origin is not None):
         raise UserError("--up, --scale, --origin: only for 3D files of pose tools and arrays, and there are none")
-    trained = {clip.label for clip in clips if clip.split == ""}
-    if unknown := sorted({clip.label for clip in clips} - trained):
+    if unknown := sorted({clip.label for clip in clips} - {clip.label for clip in clips if clip.split == ""}):
         raise UserError(f"{folder}: no clip of the class {unknown[0]} in train")
-    for side in ("train", "test"):
-        there = {clip.label for clip in clips if clip.split == SPLITS[side]}
-        if missing := sorted((trained | {entry.name for entry in entries(folder / side) if entry.is_dir()}) - there):
-            note(f"{side}: no clips of {', '.join(missing)}")
     if (short := sum(clip.shape[0] == 1 for clip in clips)) * 2 > len(clips):
         note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
 
@@ -132,7 +130,7 @@ def name_of(skeleton, joints=None):
 def write(clips, folder, args):
     """Writes the h5; the clips are read once more, so that memory holds one at a time."""
     classes, about = sorted({clip.label for clip in clips}, key=natural), clips[0].about
-    sides = {"": "train", "test_": "test"} | ({"valid_": "valid"} if (folder / "valid").is_dir() else {})
+    sides = [split for side, split in SPLITS.items() if (folder / side).is_dir()]
     known, origin = known_skeleton(about.skeleton), origin_of(about.skeleton, args)
     frames, persons, (joints, *_) = zip(*(clip.shape for clip in clips), strict=True)
     write_set(

@@ -50,25 +50,14 @@ def find_files(folder):
     return [f"{side}/{path.name}" for side in SIDES for path in sorted((folder / side).glob("*.json"))]
 
 
-def name_classes(names, labels, classes):
-    """The names of the classes by label, from the label and the class name of each clip. Raises UserError."""
-    first = {}
-    for name, label, class_name in zip(names, labels, classes, strict=True):
-        known, before = first.setdefault(label, (class_name, name))
-        if known != class_name:
-            raise UserError(f"label_index {label} is {known!r} in {before}, but {class_name!r} in {name}")
-    return [first[i][0] if i in first else f"class {i}" for i in range(CLASSES)]
-
-
 def main(argv=None):
     parser = ArgumentParser(description=__doc__, epilog=EXIT_CODES)
     parser.add_argument("folder", type=Path, help="contains kinetics_train/ and kinetics_val/")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the h5 (%(default)s)")
     add_arguments(parser)
     args = parser.parse_args(argv)
-
     files, path, skipped = find_files(args.folder), args.out / "KINETICS_val.h5", []
-    names, labels, classes, frames = [], [], [], []
+    names, labels, frames, class_names = [], [], [], {}
     with scratch(path) as folder, name_file_in_errors(path), open(Path(folder, "clips"), "w+b") as store:
         jobs = [(files[i : i + GROUP], args.folder) for i in range(0, len(files), GROUP)]
         for group in read_groups(read_files, jobs, args, skipped, "reading", len(files)):
@@ -77,7 +66,7 @@ def main(argv=None):
                 store.write(clip.tobytes())
                 frames.append(len(clip))
                 labels.append(label)
-                classes.append(class_name)
+                class_names[label] = class_name
         store.flush()
         end, there = np.cumsum(frames), np.array(frames, bool)
         train = np.array([name.startswith(SIDES[0]) for name in names], bool)
@@ -87,7 +76,7 @@ def main(argv=None):
             lambda i: rows[end[i] - frames[i] : end[i]],
             labels,
             {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
-            name_classes(names, labels, classes),
+            [class_names.get(label, f"class {label}") for label in range(CLASSES)],
             [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")],
             names.__getitem__,
             frames=FRAMES,

@@ -8,7 +8,7 @@ get_raw_denoised_data.py. A clip in which no body is left is skipped, reported a
 """
 
 import sys
-from itertools import islice, pairwise
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -23,22 +23,13 @@ from safe.files import open_h5
 from safe.program import exit_on_error
 
 
-def plan(path):
-    """Jobs of `denoise`, and the number of clips."""
+def denoise(path, start, stop):
+    """Some clips of step 1 as columns of step 2: of each clip, and all its values in one row. And [Skipped]."""
     with open_h5(path) as file:
-        (bodies,), (rows,) = read_columns(file, "bodies"), read_columns(file, "body_rows")
-    clip = np.append(np.arange(0, max(1, len(bodies)), protocols.GROUP), len(bodies))
-    body = np.append(0, bodies.cumsum())[clip]
-    row = np.append(0, rows.cumsum())[body]
-    parts = ([slice(*ends) for ends in pairwise(each.tolist())] for each in (clip, body, row))
-    return [(path, *part) for part in zip(*parts, strict=True)], len(bodies)
-
-
-def denoise(path, clip, body, row):
-    """Some clips of step 1, slices of its columns, as columns of step 2: of each clip, and all its values in one row.
-    And [Skipped]."""
-    with open_h5(path) as file:
-        of_clips = [file[name][clip] for name in ("names", "valid_frames", "bodies")]
+        (bodies,), (lengths,) = read_columns(file, "bodies"), read_columns(file, "body_rows")
+        body = slice(bodies[:start].sum(), bodies[:stop].sum())
+        row = slice(lengths[: body.start].sum(), lengths[: body.stop].sum())
+        of_clips = [file[name][start:stop] for name in ("names", "valid_frames", "bodies")]
         ids, first, rows, motion = (file[f"body_{name}"][body] for name in ("id", "first", "rows", "motion"))
         joints = file["joints"][row]
     bodies = map(Body, ids.tolist(), first.tolist(), np.split(joints, rows.cumsum()[:-1]), motion)
@@ -61,7 +52,10 @@ def main(argv=None):
     args = protocols.parse_arguments(__doc__, argv)
     dataset = protocols.dataset(args.dataset)
     out, skipped = args.root / "denoised_data" / f"{dataset.name}.h5", []
-    jobs, clips = plan(protocols.made_by(args.root / "raw_data" / out.name, "get_raw_skes_data.py"))
+    source = protocols.made_by(args.root / "raw_data" / out.name, "get_raw_skes_data.py")
+    with open_h5(source) as file:
+        clips = len(file["names"])
+    jobs = [(source, i, i + protocols.GROUP) for i in range(0, max(1, clips), protocols.GROUP)]
     write_columns(out, read_groups(denoise, jobs, args, skipped, "denoising", clips))
     print(f"{out}: {dataset.count(clips - len(skipped))}")
     return report_skipped(skipped, out.with_name("skipped.csv"))

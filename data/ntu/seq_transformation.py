@@ -3,14 +3,14 @@
     python seq_transformation.py                     # in data/ntu, after get_raw_denoised_data.py
     python seq_transformation.py --root DIR --dataset NTU120
 
-Reads DIR/denoised_data/NTU.h5, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5, DEMO_CS.h5 and
-DEMO_CV.h5), in the layout of clips/h5.py. With two workers both are written at the same time.
+Reads DIR/denoised_data/NTU.h5, writes DIR/NTU_CS.h5 and NTU_CV.h5 (NTU120_CS.h5 and NTU120_CSet.h5), in the layout
+of clips/h5.py.
 """
 
-import io
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
+
+import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
@@ -18,40 +18,31 @@ from clips import protocols
 from clips.columns import read_columns
 from clips.importing import write_set
 from clips.ntu import center_clip
-from safe.files import open_h5, remove_stale_parts
+from safe.files import open_h5
 from safe.program import exit_on_error
-from safe.workers import parallel_map
 from util import UserError
 
 
-def write_protocol(out, source, protocol, dataset, position):
-    """Writes the h5 of one protocol, in a worker: what there is to print, and why there is no h5, or None."""
-    with open_h5(source) as file, redirect_stdout(io.StringIO()) as printed:
-        names, frames, width = read_columns(file, "names", "frames", "width")
-        names, end = [name.decode() for name in names], (frames * width).cumsum()
+def write_protocols(root, dataset, names, longest, read):
+    """Writes the h5 of each protocol. names: of the clips, sorted. longest: how many frames one has at most. read: i ->
+    a clip as from `center_clip`. Raises UserError for a protocol without enough clips, after the other is written."""
+    labels, errors = [protocols.action(name) - 1 for name in names], []
+    about = {"frames": longest, "persons": 2, "skeleton": "kinect_v2"}
+    for protocol in dataset.protocols:
         train, test = protocol.split(names)
-        print(f"{out}: {count_sides(protocol, len(train), len(test), len(names))}")
-
-        def read(i):
-            return center_clip(file["joints"][end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
-
+        sides, neither = {"": train, "test_": test}, np.setdiff1d(range(len(names)), [*train, *test])
+        dropped = [([names[i] for i in neither], f"their {protocol.field} is on neither side")]
+        path = root / f"{dataset.name}_{protocol.name}.h5"
         try:
-            labels, sides = [protocols.action(name) - 1 for name in names], {"": train, "test_": test}
-            about = {"persons": 2, "skeleton": "kinect_v2", "protocol": protocol.words, "position": position}
-            write_set(out, read, labels, sides, dataset.classes, frames=int(frames.max(initial=0)), **about)
-            return printed.getvalue(), None
+            write_set(path, read, labels, sides, dataset.classes, dropped, protocol=protocol.words, **about)
         except UserError as error:
-            return printed.getvalue(), str(error)
-
-
-def count_sides(protocol, train, test, clips):
-    """The numbers of training and test clips in words, and whether these are all."""
-    text = f"{train:,} training (5% of them for validation) and {test:,} test clips"
-    if protocol.full:
-        is_full = protocol.full == (train, test)
-        text += ": the full counts" if is_full else ": not the full {:,} and {:,}".format(*protocol.full)
-    neither = f"; {clips - train - test:,} clips have a {protocol.field} that is on neither side"
-    return text + neither * (train + test < clips)
+            errors.append(str(error))
+            continue
+        if protocol.full:
+            is_full = protocol.full == (len(train), len(test))
+            print("  the full counts" if is_full else "  not the full {:,} and {:,}".format(*protocol.full))
+    if errors:
+        raise UserError("; ".join(errors))
 
 
 def main(argv=None):
@@ -59,17 +50,14 @@ def main(argv=None):
     dataset = protocols.dataset(args.dataset)
     source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
     with open_h5(source) as file:
-        print(dataset.count(len(file["names"])))
-    files = [args.root / f"{dataset.name}_{protocol.name}.h5" for protocol in dataset.protocols]
-    jobs, errors = [(files[i], source, protocol, dataset, i) for i, protocol in enumerate(dataset.protocols)], []
-    try:
-        for printed, error in parallel_map(write_protocol, jobs, args.workers):
-            print(printed, end="")
-            errors += [error] if error else []
-    finally:
-        remove_stale_parts(args.root)  # of workers that an interrupt killed
-    if errors:
-        raise UserError("; ".join(errors))
+        names, frames, width = read_columns(file, "names", "frames", "width")
+        names, end = [name.decode() for name in names], (frames * width).cumsum()
+
+        def read(i):
+            return center_clip(file["joints"][end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
+
+        print(dataset.count(len(names)))
+        write_protocols(args.root, dataset, names, int(frames.max(initial=0)), read)
 
 
 if __name__ == "__main__":

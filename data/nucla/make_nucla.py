@@ -36,7 +36,7 @@ def read_all(source):
 
 
 def parse_arguments(argv=None):
-    """The arguments, completed: lists of views and performers, and the name of the file. Raises UserError."""
+    """The arguments, completed: sorted views and performers, and the name of the file. Raises UserError."""
     parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     views = dict(type=int, nargs="+", choices=(1, 2, 3), metavar="VIEW")
@@ -49,14 +49,14 @@ def parse_arguments(argv=None):
     add("--distinct", action="store_true", help="leave out test clips that are copies of training clips")
     add("--out", type=Path, help="file to write (in the folder of this script: NUCLA_CV.h5, NUCLA_CV_test1.h5, ...)")
     args = parser.parse_args(argv)
-    tests, people = {*args.test_view}, args.test_performers
+    tests, people = {*args.test_view}, {*args.test_performers}
     usual = tests if people else {1, 2, 3} - tests
     trains = {*(args.train_views or usual)}
     if not people and tests & trains:
         raise UserError(f"--train-views: view {min(tests & trains)} tests; take others")
     if (people or len(tests) > 1 or trains != usual) and not args.out:
         raise UserError("--train-views, --test-performers, several --test-view: name the file too, with --out")
-    args.test_view, args.train_views, args.test_performers = sorted(tests), sorted(trains), sorted({*people})
+    args.test_view, args.train_views, args.test_performers = sorted(tests), sorted(trains), sorted(people)
     variant = f"_test{min(tests)}" * (tests != {3}) + "_corrected" * args.correct_labels + "_distinct" * args.distinct
     args.out = args.out or HERE / f"NUCLA_CV{variant}.h5"
     return args
@@ -64,16 +64,14 @@ def parse_arguments(argv=None):
 
 def choose_split(performers, views, args):
     """Which clips train and which test, two arrays of indices, and the protocol in words. performers, views: arrays."""
-    chosen, people = np.isin(performers, args.test_performers), args.test_performers
-    train = np.flatnonzero(np.isin(views, args.train_views) & ~chosen)
-    test = np.flatnonzero(np.isin(views, args.test_view) & (chosen | (not people)))
-    trains, tests, people = (", ".join(map(str, values)) for values in (args.train_views, args.test_view, people))
-    words = f"cross-view: views {trains} train, view {tests} tests"
-    if people:
-        of = f" of views {tests}" if trains == tests else f"; {words}"
-        words = f"cross-subject: performers {people} test, the others train{of}"
+    people, chosen = args.test_performers, np.isin(performers, args.test_performers)
+    train = np.isin(views, args.train_views) & ~chosen
+    test = np.isin(views, args.test_view) & (chosen | (not people))
+    trains, tests, numbers = (", ".join(map(str, values)) for values in (args.train_views, args.test_view, people))
+    words = f"cross-subject: performers {numbers} test, the others train; " if people else "cross-view: "
+    words += f"views {trains} train, view {tests} tests"
     words += "; labels of view 2 corrected" * (args.correct_labels and 2 in args.train_views + args.test_view)
-    return train, test, words + "; no copies" * args.distinct
+    return np.flatnonzero(train), np.flatnonzero(test), words + "; no copies" * args.distinct
 
 
 def find_copies(clips, train, test):
@@ -88,8 +86,8 @@ def main(argv=None):
     found = [(*map(int, NAME.fullmatch(name).groups()), *read_json(text, name)) for name, text in read_all(args.source)]
     _, performers, _, views, clips, labels = zip(*found, strict=True)
     if args.correct_labels:
-        of_clips = zip(performers, views, labels, strict=True)
-        labels = [CORRECT.get((who, label), label) if view == 2 else label for who, view, label in of_clips]
+        rows = zip(performers, views, labels, strict=True)
+        labels = [CORRECT.get((who, label), label) if view == 2 else label for who, view, label in rows]
     train, test, protocol = choose_split(performers, views, args)
     copies = find_copies(clips, train, test)
     if args.distinct:

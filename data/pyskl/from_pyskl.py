@@ -103,24 +103,23 @@ def read_clips(path, nan):
 
 def read_clip(annotation, nan):
     """The Clip of an annotation. Raises BadFile."""
-    try:
-        name, label, values = annotation["frame_dir"], annotation["label"], annotation["keypoint"].array
-    except (KeyError, TypeError, AttributeError):
-        why = "frame_dir, label or keypoint is missing (joints in another file, raw_file, cannot be read)"
-        raise BadFile(None, why) from None
-    if not isinstance(name, str) or type(label) is not int or not 0 <= label < 10_000:
-        raise BadFile(None, f"the label is {show(label)}, not a number from 0, or frame_dir is no text")
-    if not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
-        found = f"{getattr(values, 'dtype', 'damaged')} {getattr(values, 'shape', '')}"
-        raise BadFile(None, f"keypoint is {found}, not (persons, frames, joints, 2 or 3)")
-    size = None
-    if values.shape[3] == 2:
-        score = getattr(annotation.get("keypoint_score"), "array", None)
-        if not is_numbers(score) or score.shape != values.shape[:3]:
-            raise BadFile(None, f"keypoint_score is not numbers of shape {values.shape[:3]}")
-        size = annotation.get("img_shape") or annotation.get("original_shape")
-        if not isinstance(size, list | tuple) or [type(n) is int and 0 < n < 10**6 for n in size] != [True, True]:
-            raise BadFile(None, "img_shape is not (height, width)")
+    annotation = annotation if isinstance(annotation, dict) else {}
+    name, label = annotation.get("frame_dir"), annotation.get("label")
+    size = annotation.get("img_shape") or annotation.get("original_shape")
+    values, score = (getattr(annotation.get(key), "array", None) for key in ("keypoint", "keypoint_score"))
+    is_right = isinstance(name, str) and type(label) is int and 0 <= label < 10_000
+    if not is_right or not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
+        found = f"label {show(label)}, keypoint of shape {getattr(values, 'shape', None)}"
+        wanted = "a text frame_dir, a label from 0, and a keypoint of numbers (persons, frames, joints, 2 or 3)"
+        raise BadFile(None, f"{found}, where {wanted} are needed")
+    if values.shape[3] == 3:
+        size = None
+    else:
+        is_right = isinstance(size, list | tuple) and [type(n) is int and 0 < n < 10**6 for n in size] == [True, True]
+        if not is_right or not is_numbers(score) or score.shape != values.shape[:3]:
+            raise BadFile(
+                None, "joints of x, y need keypoint_score (persons, frames, joints), img_shape (height, width)"
+            )
         values, size = np.concatenate([values, score[..., None]], axis=3), (size[1], size[0])
     values = absent_if_nan(values, nan)
     if (np.abs(values) >= np.float32(FARTHEST)).any():

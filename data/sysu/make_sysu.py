@@ -1,14 +1,13 @@
 """SYSU 3D HOI: converts the folder `SYSU3DAction` to `SYSU_CS.h5` (cross-subject) and `SYSU_SS.h5` (same-subject).
 
-    python data/sysu/make_sysu.py SYSU3DAction                 # thirty random splits, from seed 1
-    python data/sysu/make_sysu.py SYSU3DAction --seed 2        # thirty others
+    python data/sysu/make_sysu.py SYSU3DAction
 
 A clip is `3DvideoNorm/<performer>/video<k>/sklWorld.mat`, k = 1...12 the action: the variable SW (20, 3, frames),
 metres. Every second frame is kept, as in the release. Joint 2, the spine, of the first of them becomes the origin, as
 in NTU's clips. A file that cannot be read is an error, because the splits would differ without its clip.
 
-Each h5 has all clips once and a table of the splits, `resplits`; its x, valid_x and test_x are those of the first
-split. Split k of a seed does not depend on the number of splits (thirty in Hu et al., CVPR 2015).
+Each h5 has all clips once and a table of thirty random splits (Hu et al., CVPR 2015), `resplits`; its x, valid_x and
+test_x are those of the first.
 """
 
 import sys
@@ -23,14 +22,14 @@ from clips.checks import FARTHEST
 from clips.h5 import SPLITS, center, split_validation
 from clips.importing import write_set
 from clips.protocols import read_lines
-from safe import program
 from safe.mat import read_mats
-from safe.program import exit_on_error, progress
+from safe.program import ArgumentParser, exit_on_error, progress
 from util import UserError, regular
 
 HERE = Path(__file__).resolve().parent
 ACTIONS = read_lines(HERE / "actions.txt")
 FULL = 480  # clips of the whole data set
+NUMBERS, SEED = range(1, 31), 1  # of the splits
 PROTOCOLS = {
     "CS": "cross-subject: a random half of the performers train, the others test",
     "SS": "same-subject: a random half of each action's clips train, the others test",
@@ -61,12 +60,12 @@ def read_all(paths):
         yield center(clip, ~clip.any(axis=(2, 3))).astype(np.float32).reshape(len(clip), -1)
 
 
-def make_split(name, performers, labels, seed, number):
+def make_split(name, performers, labels, number):
     """Split `number` of a protocol: indices of the training, validation and test clips. Raises UserError.
 
     performers, labels: of the clips, (clips,) str and int.
     """
-    rng = np.random.default_rng([seed, list(PROTOCOLS).index(name), number])
+    rng = np.random.default_rng([SEED, list(PROTOCOLS).index(name), number])
     if name == "CS":
         people = np.unique(performers)
         train = np.isin(performers, rng.permutation(people)[: len(people) // 2])
@@ -79,18 +78,13 @@ def make_split(name, performers, labels, seed, number):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
-    add = parser.add_argument
-    add("folder", type=Path, help="SYSU3DAction, or the folder that contains it")
-    add("--seed", type=program.seed, default=1, help="of the random splits (%(default)s)")
-    add("--splits", type=program.positive_int, default=30, help="number of random splits (%(default)s)")
-    add("--out", type=Path, default=HERE, help="folder for the two h5 (%(default)s)")
+    parser = ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="SYSU3DAction, or the folder that contains it")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder for the two h5 (%(default)s)")
     args = parser.parse_args(argv)
-
     performers, actions, paths = zip(*find_clips(args.folder), strict=True)
     performers, labels = np.array(performers), np.array(actions) - 1
-    numbers = range(1, args.splits + 1)
-    all_splits = {p: [make_split(p, performers, labels, args.seed, number) for number in numbers] for p in PROTOCOLS}
+    all_splits = {name: [make_split(name, performers, labels, number) for number in NUMBERS] for name in PROTOCOLS}
     clips = [*read_all(paths)]
     full = "the full data set" if len(clips) == FULL else f"not the full data set, which has {FULL}"
     print(f"{len(clips)} clips of {len(np.unique(performers))} performers: {full}")
@@ -106,7 +100,7 @@ def main(argv=None):
             ACTIONS,
             frames=max(map(len, clips)),
             skeleton="kinect_v1",
-            protocol=f"{PROTOCOLS[name]}; split 1 of {len(splits)} of seed {args.seed}",
+            protocol=f"{PROTOCOLS[name]}; split 1 of {len(splits)} of seed {SEED}",
             resplits=table[:, np.concatenate(splits[0])],
         )
 
