@@ -2,7 +2,7 @@
 
 import re
 from functools import cache
-from itertools import chain, combinations, pairwise, permutations
+from itertools import combinations, pairwise
 from math import prod
 
 import numpy as np
@@ -13,14 +13,17 @@ from safe.mat import read_mat
 from util import regular, shorten
 
 LETTERS = "TMVC"  # frames, persons, joints, and the values of a joint: x, y, z and perhaps a score
+# Orders of axes in which people have arrays; where letters stand together, and share an axis, joints must be known
+ORDERS = ("T V C", "T M V C", "M T V C", "C T V", "C T V M", "V C T", "T C V")
+SHARED = ("TV C", "T VC", "T MVC")
 LARGEST = 2**28  # bytes of a text
 NAN = "; --nan absent takes a joint with NaN for absent"
 ABSENT = "joints that are absent (NaN) are put where they are in the frames around, or at the joint they hang on"
 
 
 def read_array(path):
-    """The array in a .npy; in a .mat, of numbers; or in a .txt or .csv, a row a line, numbers parted by blanks or
-    commas, perhaps after a line of names. Raises BadFile, OSError."""
+    """The array in a .npy, in a .mat, or in a .txt or .csv: a row a line, numbers parted by blanks or commas, perhaps
+    after a line of names. Raises BadFile, OSError."""
     try:
         if regular(path).suffix == ".npy":  # mapped: no memory is allocated by the header alone
             return np.lib.format.open_memmap(path, mode="r")
@@ -43,7 +46,7 @@ def arrange(array, joints=None, axes=None):
     """An array as (frames, persons, joints, 3), and the order of the axes that it was taken for.
 
     joints: how many, None if that is not known. axes: the order in the file, letters of LETTERS, such as "VCT". The
-    file may have neighbours in one axis: (frames, joints * 3) is "TVC" too. Without `axes` the sizes tell, if only one
+    file may have neighbours in one axis: (frames, joints * 3) is "TVC" too. Without `axes` the sizes tell, if just one
     order fits them. A fourth value of a joint is dropped. Raises BadFile.
     """
     name, word, sizes = find_axes(array.shape, joints, axes)
@@ -54,19 +57,24 @@ def arrange(array, joints=None, axes=None):
 @cache
 def find_axes(shape, joints=None, axes=None):
     """The order of the axes of an array (see `arrange`) without those of size 1, with them, and {letter: size}."""
+    if axes:
+        cuts = combinations(range(1, len(axes)), len(shape) - 1)
+        orders = [[axes[a:b] for a, b in pairwise((0, *at, len(axes)))] for at in cuts]
+    else:
+        orders = [order.split() for order in ORDERS + SHARED * bool(joints) if order.count(" ") == len(shape) - 1]
     fits = {}
-    for word in [axes] if axes else map("".join, chain(permutations("TVC"), permutations(LETTERS))):
-        for cuts in combinations(range(1, len(word)), len(shape) - 1):
-            groups = [word[a:b] for a, b in pairwise((0, *cuts, len(word)))]
-            for values in (3, 4):
-                sizes = _sizes(shape, groups, {"C": values} | ({"V": joints} if joints else {}))
-                if sizes and (axes or _is_plausible(groups, sizes)):
-                    fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
+    for groups in orders:
+        for values in (3, 4):
+            sizes = _sizes(shape, groups, {"C": values} | ({"V": joints} if joints else {}))
+            if sizes and (axes or sizes["M"] <= sizes["T"]):
+                word = "".join(groups)
+                fits.setdefault("".join(letter for letter in word if sizes[letter] > 1), (word, sizes))
     if len(fits) != 1:
-        may = f"may be {' or '.join(sorted(fits))}; say which with --axes" if fits else f"is not {axes or 'TVC or VCT'}"
-        what = f"an array of shape {shape}" + f", and {joints} joints" * bool(joints)
+        of = f" of {joints} joints (--skeleton)" if joints else ""
+        fault = f"may be {' or '.join(sorted(fits))}" if fits else f"is not {axes or 'TVC or VCT'}{of}"
         alone = "; to x and y alone add a third value, the joint's score or 1" * (shape[-1] == 2 and not fits)
-        raise BadFile(None, f"{what}: it {may} (T frames, M persons, V joints, C coordinates){alone}")
+        how = f"say which with --axes (T frames, M persons, V joints, C coordinates){alone}"
+        raise BadFile(None, f"an array of shape {shape} {fault}; {how}")
     ((name, (word, sizes)),) = fits.items()
     return name, word if "M" in word else "M" + word, sizes
 
@@ -86,15 +94,6 @@ def _sizes(shape, groups, known):
     return sizes
 
 
-def _is_plausible(groups, sizes):
-    """Whether axes are as people write them: more frames than persons, x, y, z of one joint after those of another,
-    what shares an axis in the usual order, and x, y, z alone there."""
-    usual = all("".join(sorted(group, key=LETTERS.index)) == group for group in groups)
-    alone = len(groups) == 4 or "M" not in "".join(groups) or groups == ["T", "MVC"]
-    alone &= sizes["C"] == 3 or "C" in groups
-    return usual and alone and "TC" not in "".join(groups)[-2:] and sizes["M"] <= sizes["T"]
-
-
 def order_axes(array, known, axes=None):
     """An array of a recording as (frames, persons, joints, 3), and notes. known: its Skeleton, or None.
 
@@ -104,24 +103,17 @@ def order_axes(array, known, axes=None):
     joints = 33 if 33 in shape and joints not in shape else joints
     if axes and len(axes) > 1:
         return arrange(array, joints, axes)[0], ()
-    orders = ("TVC", "TMVC") if shape[-1] == 3 else ("CTV", "CTVM") if shape[0] == 3 else ()
-    order = next((order for order in orders if len(order) == array.ndim), None)
-    if order:
-        sizes = {"M": 1} | dict(zip(order, shape, strict=True))
-        if joints and sizes["V"] != joints:
-            why = f"{sizes['V']} joints, but {known.name} has {joints}; if the axes are not {order}, use --axes"
-            raise BadFile(None, why)
-        if 1 < sizes["M"] >= sizes["T"]:
-            why = f"is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes {order}"
-            raise BadFile(None, f"{sizes['T']} frames of {sizes['M']} persons: {why}")
-        joints = sizes["V"]
     numbered = array.ndim == 2 and shape[1] % 3 == 1 and shape[1] > 4 and _are_numbers(array[:, 0])
     array = array[:, 1:] if numbered else array
-    name, _, sizes = find_axes(array.shape, joints, order)
+    name, word, sizes = find_axes(array.shape, joints)
+    if word == "MTVC" and array.ndim == 4:
+        why = "is it (persons, frames, joints, 3)? Then use --axes MTVC, else --axes TMVC"
+        raise BadFile(None, f"{shape[0]} frames of {shape[1]} persons: {why}")
     note = f"axes of arrays are taken for {name} (T frames, M persons, V joints, C values), else use --axes"
     note += ", and a fourth value of joints is left out" * (sizes["C"] == 4)
     note += ", and the first column for numbers of frames" * numbered
-    return arrange(array, joints, order)[0], (note,) * (order not in ("TVC", "TMVC"))
+    certain = word in ("MTVC", "TMVC") and sizes["C"] == 3 and array.ndim > 2
+    return arrange(array, joints)[0], () if certain else (note,)
 
 
 def _are_numbers(column):
@@ -132,8 +124,8 @@ def _are_numbers(column):
 
 
 def absent_if_nan(clip, flag=None):
-    """A clip, (..., joints, values), with NaN for each joint that has NaN or infinity, if --nan says that these are
-    absent. Raises BadFile without it."""
+    """A clip, (..., joints, values), with NaN for each joint that has NaN or infinity, if `flag`, the --nan, says that
+    these are absent. Raises BadFile without it."""
     bad = ~np.isfinite(clip).all(axis=-1)
     if bad.any() and flag != "absent":
         raise BadFile(None, f"NaN or infinity in {bad.sum():,} of {bad.size:,} joints{NAN}")

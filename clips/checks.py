@@ -8,26 +8,24 @@ of their persons (`pick`, `find_odd`).
 import hashlib
 import math
 from collections import Counter, defaultdict
-from itertools import compress, product
+from itertools import combinations, compress, product
 from math import prod
 
 import h5py
 import numpy as np
 
-from clips.skeletons import SKELETONS, known_skeleton
+from clips.skeletons import SKELETONS
 
 BLOCK = 2**24  # bytes of x, or of y, in memory at a time
 LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
 FARTHEST = 1e6  # no coordinate of a person is as large, whatever its unit: a kilometre in millimetres
 SAMPLE, FRAMES = 200, 8  # clips of a set that are looked at, and frames of a person in one
 USUAL, HEIGHTS = 1.6, (0.5, 2.5)  # metres, of the median person of a set; some sit, and some are children
-# Bones are judged by their lengths in multiples of the person's mean bone over the clip. In N-UCLA, UTD-MHAD and
-# MSRAction3D, in the right order, the quartiles of a bone are up to 0.23 apart, left and right differ by up to 4%, and
-# no exchange of two joints makes all bones together more than 0.7% shorter, in any class or of any performer. (In 30
-# clips: up to 0.37, and 45%.) With joints in other orders it was 0.41 to 1.4; 1.7 to 10 times; or 6.8% to 13%, and from
-# 2% on of two exchanged joints, but for a wrist with its hand and an ankle with its foot. The change in relation to the
-# bone itself tells less: a thumb's length in correct data of a Kinect varies by half.
-JOINTS, DISTANCES = 500, 2**24  # of a skeleton that is looked at; distances of joints in memory
+# Bones are judged by their lengths in multiples of the person's mean bone. In N-UCLA, UTD-MHAD and MSRAction3D, in the
+# right order, the quartiles of a bone are up to 0.23 apart (in 30 clips 0.37), left and right differ by up to 4% (45%),
+# and no exchange of two joints makes all bones together more than 0.7% shorter. With joints in other orders it was 0.41
+# to 1.4; 1.7 to 10 times; or 6.8% to 13%, and from 2% on of two exchanged joints, but for a wrist with its hand.
+JOINTS = 100  # skeletons of more are not looked at
 PEOPLE = 30  # fewer say little
 SPREAD = 0.4  # between a bone's quartiles, of the mean bone, or of this one if it is longer
 RATIO = 1.5  # of a bone's median length to that of its counterpart
@@ -44,11 +42,8 @@ def check_shapes(file, splits):
         key, is_x = split + first, first == "x"
         array = file.get(key)
         axes = "float32 (clips, frames, persons * joints * 3)" if is_x else "one-hot float64 (clips, classes)"
-        if not isinstance(array, h5py.Dataset):
-            yield f"no dataset '{key}', {axes}"
-            continue
-        if len(array.shape or ()) != (3 if is_x else 2):
-            yield f"{key}: shape {array.shape}, not {axes}"
+        if not isinstance(array, h5py.Dataset) or len(array.shape or ()) != (3 if is_x else 2):
+            yield f"{key}: {array.shape if isinstance(array, h5py.Dataset) else 'missing'}, not {axes}"
             continue
         shapes[key], size, row = array.shape, array.dtype.itemsize, array.shape[1:]
         like = shapes.get(first, array.shape)[1:]
@@ -93,8 +88,8 @@ def is_one_hot(y):
 def read_parts(file, splits, block=None):
     """Yields (split, i, x, label, wrong) of all clips of an open h5 whose shapes are correct, a few MB at a time.
 
-    splits: prefixes of its datasets. block: clips at a time. i: the first clip. x: (clips, frames, width) float32.
-    label: (clips,) int64. wrong: {(array, what is wrong with some clips): their numbers}, as `describe` takes them.
+    block: clips at a time. i: the first clip. x: (clips, frames, width) float32. label: (clips,) int64. wrong: {(array,
+    what is wrong with some clips): their numbers}, as `describe` takes them.
     """
     for split in splits:
         x, y = file[f"{split}x"], file[f"{split}y"]
@@ -112,19 +107,13 @@ def read_parts(file, splits, block=None):
 def describe(found):
     """A line for each of {(array, what): numbers of clips}."""
     for (array, what), clips in found.items():
-        if not len(clips):
-            continue
-        more = f" (and {len(clips) - 1} more clips)" if len(clips) > 1 else ""
-        yield f"{array}: clip {clips[0]} {what}{more}"
+        if len(clips):
+            yield f"{array}: clip {clips[0]} {what}" + f" (and {len(clips) - 1} more clips)" * (len(clips) > 1)
 
 
 def check_values(file, splits, header, step=lambda clips: None):
-    """What is wrong with the values of an open h5 whose shapes and attributes are correct, and what is odd but allowed:
-    two lists of lines. Odd are empty clips and classes, and test clips that also train. Also returns a sample of its
-    persons, as from `pick`.
-
-    step: called with the clips of each part.
-    """
+    """What is wrong with the values of an open h5 whose shapes and attributes are correct, and what is odd but allowed,
+    two lists of lines; and a sample of its persons, as from `pick`. step: called with the clips of each part."""
     trained, classes, people = set(), set(), []  # trained: digests
     bad, odd = defaultdict(list), defaultdict(list)  # {(array, what): clips}
     for split, i, x, label, wrong in read_parts(file, splits):
@@ -151,7 +140,7 @@ def describe_empty(labels, class_names):
     empty = [f"{i} ({name})" for i, name in enumerate(class_names) if i not in labels]
     if empty:
         from_1 = ": do its labels count from 1?" if 0 not in labels and max(labels, default=0) > 0 else ""
-        more = f" (and {len(empty) - 1} more classes)" if len(empty) > 1 else ""
+        more = f" (and {len(empty) - 1} more classes)" * (len(empty) > 1)
         yield f"no clip trains of class {empty[0]}{more}{from_1}"
 
 
@@ -176,16 +165,11 @@ def person_size(people):
     return float(max(find_extent(np.concatenate(people)))) if people else None
 
 
-def find_up(clip, skeleton, in_2d=False):
-    """The median way from an ankle to the head, (3,); None if these joints are not known, and in 2D without in_2d.
-
-    clip: (frames, persons, joints, 3). skeleton: its name, or a Skeleton.
-    """
-    known = known_skeleton(skeleton)
-    ends = [known.find("head", "nose"), known.find("left ankle", "left foot")] if known else [None]
-    if None in ends or known.is_2d and not in_2d:
-        return None
-    people = clip[clip[:, :, ends].any(axis=3).all(axis=2)]
+def find_up(clip, skeleton):
+    """The median way from an ankle to the head in a clip, (frames, persons, joints, 3): (3,). None if the skeleton does
+    not name these joints."""
+    ends = [skeleton.find("head", "nose"), skeleton.find("left ankle", "left foot")]
+    people = [] if None in ends else clip[clip[:, :, ends].any(axis=3).all(axis=2)]
     return np.median(people[:, ends[0]] - people[:, ends[1]], axis=0) if len(people) else None
 
 
@@ -219,13 +203,11 @@ def of_people(people, skeleton):
 
 def find_odd(people, skeleton, is_2d=False):
     """What is odd about a set of clips: a list of lines. is_2d: whether a joint is x, y and a score."""
-    if len(skeleton.joints) > JOINTS:
-        return []
     odd = [*_odd_pairs(skeleton)]
     if not people:
         return odd
     frames = np.concatenate(people)
-    extent, up = find_extent(frames), find_up(frames[:, None], skeleton, in_2d=True)
+    extent, up = find_extent(frames), find_up(frames[:, None], skeleton)
     if is_2d:
         if extent[1] > 10:
             odd.append(f"persons are about {extent[1]:,.0f} high: expected are parts of the picture, not pixels")
@@ -242,27 +224,27 @@ def find_odd(people, skeleton, is_2d=False):
 
 
 def _odd_pairs(skeleton):
-    """Lines about the parents and counterparts of a skeleton that fit, but look wrong."""
-    parents, bones = skeleton.parents, skeleton.bones().tolist()
-    if not bones or skeleton.name in SKELETONS:
-        return
+    """Lines about the parents and counterparts of a skeleton of one's own that fit, but look wrong."""
+    joints, parents, pairs = skeleton.joints, skeleton.parents, skeleton.pairs
     roots = [joint for joint, parent in enumerate(parents) if joint == parent]
-    if len(roots) > 1:
-        yield f"{len(roots)} joints hang on no other, such as {skeleton.joints[roots[1]]}: are parents counted from 0?"
-    if not skeleton.pairs or skeleton.pairs == tuple(range(len(parents))):
+    if skeleton.name in SKELETONS or not 1 <= len(skeleton.bones()) <= JOINTS:
         return
-    if alone := [bone for bone, other in zip(bones, _counterparts(skeleton), strict=True) if other is None]:
-        yield f"flip_pairs make no bone of {skeleton.bone_name(alone[0])}"
-    length, alike = Counter(), defaultdict(list)  # joints in the limb that begins with each
-    for joint in range(len(parents)):
+    if len(roots) > 1:
+        yield f"{len(roots)} joints hang on no other, such as {joints[roots[1]]}: are parents counted from 0?"
+    if not pairs or pairs == tuple(range(len(joints))):
+        return
+    if None in (others := _counterparts(skeleton)):
+        yield f"flip_pairs make no bone of {skeleton.bone_name(skeleton.bones()[others.index(None)])}"
+    size, alike = Counter(), defaultdict(list)  # joints in the limb that begins with each; limbs of one size
+    for joint in range(len(joints)):
         while parents[joint] != joint:
-            length[joint] += 1
+            size[joint] += 1
             joint = parents[joint]
-    for joint, joints in length.items():
-        if joints > 1 and skeleton.pairs[joint] == joint:
-            alike[parents[joint], joints].append(skeleton.joints[joint])
-    if two := [names for names in alike.values() if len(names) > 1]:
-        yield f"flip_pairs do not swap {two[0][0]} and {two[0][1]}, which look like left and right"
+    for joint, n in size.items():
+        if n > 1 and pairs[joint] == joint:
+            alike[parents[joint], n].append(joints[joint])
+    if two := next((limbs for limbs in alike.values() if len(limbs) > 1), None):
+        yield f"flip_pairs do not swap {two[0]} and {two[1]}, which look like left and right"
 
 
 def _counterparts(skeleton):
@@ -279,35 +261,26 @@ def find_odd_order(people, skeleton):
     Left and right exchanged altogether cannot be seen so: all lengths stay the same.
     """
     bones, joints = skeleton.bones(), skeleton.joints
-    people = people[:: 1 + sum(map(len, people)) * len(joints) ** 2 // DISTANCES]
-    if not people or not len(bones):
+    if not people or not 1 <= len(bones) <= JOINTS:
         return
     quartiles = _distances(people, bones)
     low, median, high = quartiles[:, bones[:, 0], bones[:, 1]]
-    name = "the stated skeleton" if skeleton.name == "custom" else skeleton.name
-
-    def line(what, alike=0):
-        more = f" ({alike} bones like this)" if alike > 1 else ""
-        return f"are the joints in the order of {name}? {what}{more}"
-
+    asked = f"are the joints in the order of {'the stated skeleton' if skeleton.name == 'custom' else skeleton.name}?"
     if len(people) >= PEOPLE:
         spread = (high - low) / np.maximum(median, 1)
-        if (alike := (spread > SPREAD).sum()) > 0:
+        if (spread > SPREAD).any():
             i = np.nanargmax(spread)
             what = f"changes its length: its quartiles are {low[i]:.2f} and {high[i]:.2f} of the mean bone"
-            yield line(f"{skeleton.bone_name(bones[i])} {what}", alike)
-        pairs = [(i, k) for i, k in enumerate(_counterparts(skeleton)) if k is not None and i < k]
-        pairs = np.array(pairs, np.int64).reshape(-1, 2)
-        length = np.maximum(median[pairs], 1e-9)
-        ratio = np.max(length / length[:, ::-1], axis=1, initial=1)
-        if (alike := (ratio > RATIO).sum()) > 0:
+            yield f"{asked} {skeleton.bone_name(bones[i])} {what}"
+        other = [i if k is None else k for i, k in enumerate(_counterparts(skeleton))]
+        ratio = median / np.maximum(median[other], 1e-9)
+        if (ratio > RATIO).any():
             i = np.nanargmax(ratio)
-            one, other = (skeleton.bone_name(bones[bone]) for bone in pairs[i][np.argsort(-length[i])])
-            yield line(f"{one} is {ratio[i]:.1f} times as long as {other}", alike)
+            one, two = skeleton.bone_name(bones[i]), skeleton.bone_name(bones[other[i]])
+            yield f"{asked} {one} is {ratio[i]:.1f} times as long as {two}"
     gain, i, k = max(_exchanges(quartiles[1], skeleton), default=(0, 0, 0))
     if gain > SHORTER[len(people) < PEOPLE]:
-        what = f"with {joints[i]} and {joints[k]} exchanged, all bones together would be {gain:.0%} shorter"
-        yield line(what)
+        yield f"{asked} with {joints[i]} and {joints[k]} exchanged, all bones together would be {gain:.0%} shorter"
 
 
 def _distances(people, bones):
@@ -315,14 +288,12 @@ def _distances(people, bones):
     joints that are never there together."""
     parts = []
     for one in people:
-        seen = one.any(axis=2)
-        apart = np.linalg.norm(one[:, :, None] - one[:, None], axis=3)
-        apart[~(seen[:, :, None] & seen[:, None])] = np.nan
+        seen = np.where(one.any(axis=2, keepdims=True), one, np.nan)
+        apart = np.linalg.norm(seen[:, :, None] - seen[:, None], axis=3)
         lengths = apart[:, bones[:, 0], bones[:, 1]]
         if np.nansum(lengths) > 0:
             parts.append(apart / np.nanmean(lengths))
-    apart = np.concatenate(parts or [np.full((1, *2 * people[0].shape[1:2]), np.nan)])
-    apart.sort(axis=0)  # NaN comes last
+    apart = np.sort(np.concatenate(parts or [np.full_like(apart, np.nan)]), axis=0)  # NaN comes last
     last = np.isfinite(apart).sum(axis=0) - 1
     at = (np.array([0.25, 0.5, 0.75])[:, None, None] * last).clip(0).astype(int)
     return np.take_along_axis(apart, at, axis=0)
@@ -337,9 +308,9 @@ def _exchanges(distance, skeleton):
     pairs, parents, limb = np.array(skeleton.pairs or range(joints)), np.array(skeleton.parents), np.arange(joints)
     for _ in range(joints):  # the limb is its first joint
         limb = np.where(pairs[parents] != parents, limb[parents], np.arange(joints))
-    total, order = np.nansum(distance[bones[:, 0], bones[:, 1]]) or 1, np.arange(joints)
-    for i, k in zip(*np.triu_indices(joints, 1), strict=True):
+    total = np.nansum(distance[bones[:, 0], bones[:, 1]]) or 1
+    for i, k in combinations(range(joints), 2):
         if np.isfinite(distance[i, k]) and not pairs[limb[i]] == limb[k] != limb[i]:
+            order = np.arange(joints)
             order[[i, k]] = k, i
             yield 1 - np.nansum(distance[order[bones[:, 0]], order[bones[:, 1]]]) / total, i, k
-            order[[i, k]] = i, k

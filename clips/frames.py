@@ -1,9 +1,9 @@
-"""The files of pose tools (tools.py), in every form that people write, as the persons of each frame.
+"""The files of pose tools (tools.py), in the forms that people write, as the persons of each frame.
 
-A frame is, in JSON, a dict with its persons under a key of its tool ("people", "instances", ...), a list of persons, or
-a person. A file is a list of frames, a dict of them by their numbers or the names of their pictures, a list of persons
-that each name their picture (AlphaPose), or a .jsonl with a frame a line; or a folder has a file for each frame, in the
-order of the last numbers in their names. Missing numbers are frames without a person.
+A frame is a dict with its persons under a key of its tool ("people", "instances", ...), a list of persons, or a person.
+A file is a list of frames, a dict of them by their numbers or the names of their pictures, a list of persons that each
+name their picture (AlphaPose), or a .jsonl with a frame a line; or a folder has a file for each frame, in the order of
+the last numbers in their names. Missing numbers are frames without a person.
 """
 
 import json
@@ -75,12 +75,11 @@ def read_folder(folder):
     """The frames of a folder, and notes. Raises BadFile, OSError."""
     frames, size = {}, 0
     for path in sorted(folder.glob("*.json")):
-        found = re.findall("[0-9]+", path.stem)
-        if not found or int(found[-1]) in frames:
-            why = f"a second file of frame {int(found[-1])}" if found else "no number of a frame in its name"
-            raise BadFile(None, f"{path.name}: {why}")
+        number = [int(digits) for digits in re.findall("[0-9]+", path.stem)][-1:]
+        if not number or number[0] in frames:
+            raise BadFile(None, f"{path.name}: the last number in its name must be that of a frame, each another")
         try:
-            frames[int(found[-1])] = load_json(path)
+            frames[number[0]] = load_json(path)
         except BadFile as error:
             raise BadFile(None, str(Skipped.of(path.name, error))) from None
         size += path.stat().st_size
@@ -97,12 +96,10 @@ def split(content, axes, are_frames):
     frames. Raises BadFile."""
     if isinstance(content, dict):
         key = next((key for key in HOLDERS if isinstance(content.get(key), list)), None)
-        if not key and not _is_frame(content) and all(isinstance(frame, dict | list) for frame in content.values()):
-            if all(re.search("[0-9.]", name) for name in content):
-                return _by_name(content)
-            key = next(iter(content))
-            if len(content) > 1 or not isinstance(content[key], list):
+        if not key and not _is_frame(content):
+            if not all(re.search("[0-9.]", name) for name in content):
                 raise BadFile(None, f"none of its keys names a frame, or holds frames: {shorten(', '.join(content))}")
+            return _by_name(content)
         content = content[key] if key else [content]
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
@@ -117,15 +114,11 @@ def split(content, axes, are_frames):
     elif not are_frames and len(content) > 1 and all(map(tool_of, content)):
         are_frames, notes = _are_frames(content, axes)
         content = [[person] for person in content] if are_frames else [content]
-    numbers = [_number(frame, i) for i, frame in enumerate(content)]
+    stated = [frame if isinstance(frame, dict) else {} for frame in content]
+    numbers = [frame.get("frame_id", frame.get("frame_index", i)) for i, frame in enumerate(stated)]
     if not all(type(number) is int for number in numbers) or len(set(numbers)) < len(numbers):
         raise BadFile(None, "each frame_id must be another whole number")
     return list(zip(numbers, content, strict=True)), notes
-
-
-def _number(frame, i):
-    keys = ("frame_id", "frame_index") if isinstance(frame, dict) else ()
-    return next((frame[key] for key in keys if key in frame), i)
 
 
 def _are_frames(persons, axes):
@@ -135,9 +128,7 @@ def _are_frames(persons, axes):
         return axes == "T", ()
     if np.isfinite([*identities]).all() and len(identities) == n:
         return False, ("a list of persons is taken for one frame, as their identities differ; else use --axes T",)
-    if np.isfinite([*identities]).all() and len(identities) == 1:
-        return True, ("a list of persons is taken for frames of one person, whose identity they have",)
-    if tool_of(persons[0]).name == "MediaPipe":
+    if np.isfinite([*identities]).all() and len(identities) == 1 or tool_of(persons[0]).name == "MediaPipe":
         return True, ("a list of persons is taken for frames of one person; else use --axes M",) * (n <= CROWD)
     why = "is each a frame of one person (--axes T), or are they those of one frame (--axes M)?"
     raise BadFile(None, f"a list of {n} persons: {why} If neither, write a list for each frame")

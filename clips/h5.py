@@ -1,11 +1,9 @@
 """The layout of every data set's h5: the scripts of data/ write it, data.py reads it.
 
-Six datasets: `x`, `valid_x`, `test_x` float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's
-last frame; `y`, `valid_y`, `test_y` one-hot float64 (clips, classes). Perhaps a seventh, `resplits` uint8 (splits,
-clips), of a data set whose result is the mean over random splits. Attributes say the rest: docs/data.md explains each.
-
-A file from elsewhere may lack the attributes if its x are 150 wide: it then has 25 joints and 2 persons, of NTU RGB+D.
-Text may be bytes in UTF-8, as NumPy and MATLAB write it.
+`x`, `valid_x`, `test_x` are float32 (clips, frames, persons * joints * 3), in metres, zero after a clip's last frame;
+`y`, `valid_y`, `test_y` one-hot float64 (clips, classes). Perhaps there are `resplits`, uint8 (splits, clips), where
+the result is the mean over random splits. Attributes say the rest (docs/data.md); a file from elsewhere may lack them
+if its x are 150 wide: it then has 25 joints and 2 persons, of NTU RGB+D.
 """
 
 from contextlib import contextmanager
@@ -15,8 +13,7 @@ import h5py
 import numpy as np
 
 import util
-from clips import checks
-from clips.checks import FARTHEST, SAMPLE, find_odd, pick
+from clips.checks import FARTHEST, SAMPLE, check_resplits, check_shapes, check_values, describe_empty, find_odd, pick
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from safe.pickles import check_schema
 from safe.program import note
@@ -39,8 +36,7 @@ def write_h5(path, splits, **header):
     """Writes an h5 in this layout, clip by clip; the file appears when it is complete.
 
     splits: {"": (clips, labels), "valid_": ..., "test_": ...}, perhaps without valid_: labels (n,) class indices, clips
-    an iterable of n arrays (frames of the clip, persons * joints * 3), metres. A clip may lack its last persons, which
-    are then zeros.
+    an iterable of n arrays (frames of the clip, persons * joints * 3), metres; the last persons may be missing.
     header: frames (of the longest clip), joints, persons, class_names, protocol, made_by, and perhaps skeleton (a name
     or a Skeleton; or joint_names, parents, flip_pairs) and axes, as above; origin: as above, and each clip is centered
     there (`trim_and_center`). Without it clips stay as they are.
@@ -67,11 +63,9 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
     names = [*map(util.readable, class_names)]
     if len({*names}) < len(names):
         raise util.UserError(f"class_names: {util.shorten(max(names, key=names.count))} twice")
-    if not labels.keys() <= {*SPLITS}:
-        raise util.UserError(f"splits {util.shorten([*labels])}: not all of {', '.join(map(repr, SPLITS))}")
+    if not labels.keys() <= {*SPLITS} or not all(len(labels.get(split, ())) for split in ("", "test_")):
+        raise util.UserError("x and test_x need clips; splits are '', 'test_' and perhaps 'valid_'")
     labels = {split: _checked_labels(labels.get(split, []), f"{split}y", len(names)) for split in SPLITS}
-    if not len(labels[""]) or not len(labels["test_"]):
-        raise util.UserError("x and test_x need clips")
     more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
@@ -105,7 +99,8 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
             if missing[split].any():
                 raise util.UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
         trained = {*labels[""].tolist(), *labels["valid_"].tolist()}
-        for odd in (*checks.describe_empty(trained, names), *_find_odd(people, header)):
+        is_2d = header["axes"] == AXES_2D
+        for odd in (*describe_empty(trained, names), *find_odd(people, header["skeleton"], is_2d)):
             note(f"{path}: {odd}")
 
 
@@ -120,19 +115,18 @@ def _checked_labels(labels, what, classes):
 
 def _checked_clip(clip, what, shape, joints, origin):
     _, frames, width = shape
-    person, given = joints * 3, np.asarray(clip)
+    given, person = np.asarray(clip), joints * 3
+    if given.ndim != 2 or given.shape[1] % person or not person <= given.shape[1] <= width:
+        raise util.UserError(f"{what}: shape {given.shape}, not (frames, {width}): {width // person} x {person} values")
+    if not 1 <= len(given) <= frames:
+        raise util.UserError(f"{what}: {len(given)} frames, not 1 to {frames}")
     with np.errstate(over="ignore"):
         clip = np.ascontiguousarray(given, dtype=np.float32)
-    if clip.ndim != 2 or clip.shape[1] % person or not person <= clip.shape[1] <= width:
-        raise util.UserError(f"{what}: shape {clip.shape}, not (frames, {width}): {width // person} x {person} values")
-    if not 1 <= len(clip) <= frames:
-        raise util.UserError(f"{what}: {len(clip)} frames, not 1 to {frames}")
-    if not (good := (np.abs(clip) < FARTHEST).all(axis=1)).all():
-        raise util.UserError(f"{what}: NaN or infinity, or a number too large, in frame {int(good.argmin())}")
+    if not (np.abs(clip) < FARTHEST).all():
+        raise util.UserError(f"{what}: NaN or infinity, or a number too large")
     if origin and clip.any():
         clip = trim_and_center(given.reshape(len(given), -1, joints, 3), origin)
-        clip = clip.reshape(len(clip), -1)
-    return clip
+    return clip.reshape(len(clip), -1)
 
 
 def _write_chunks(x, i, clip):
@@ -188,8 +182,7 @@ def split_validation(indices):
 
 
 def read_header(file):
-    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes", "skeleton",
-    "origin"}.
+    """What an open h5 says of itself: {"joints", "persons", "class_names", "protocol", "axes", "skeleton", "origin"}.
 
     class_names is a tuple, ("class 0", ...) if the file has none; protocol is then "", axes "x, y, z". skeleton is a
     skeletons.Skeleton, origin an int or None.
@@ -197,7 +190,7 @@ def read_header(file):
     """
     header, problems = _read_layout(file)
     if problems:
-        more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" if len(problems) > 1 else ""
+        more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" * (len(problems) > 1)
         raise util.UserError(f"{file.filename}: {problems[0]}{more}")
     return header
 
@@ -212,26 +205,22 @@ def validate(file, step=lambda clips: None, notes=None):
     header, problems = _read_layout(file)
     if problems:
         return problems
-    problems, odd, people = checks.check_values(file, SPLITS, header, step)
+    problems, odd, people = check_values(file, SPLITS, header, step)
     if notes is not None:
-        notes += odd + _find_odd(people, header)
+        notes += odd + find_odd(people, header["skeleton"], header["axes"] == AXES_2D)
     return problems
-
-
-def _find_odd(people, header):
-    return find_odd(people, header["skeleton"], header["axes"] == AXES_2D)
 
 
 def _read_layout(file):
     """The header, and what is wrong with the file but for the values of its arrays."""
-    problems = [*checks.check_shapes(file, SPLITS)]
+    problems = [*check_shapes(file, SPLITS)]
     return ({}, problems) if problems else _read_attributes(file)
 
 
 def _read_attributes(file):
     """As `_read_layout`, of a file whose x and y have correct shapes."""
     try:
-        return _header(file), [*checks.check_resplits(file, SPLITS)]
+        return _header(file), [*check_resplits(file, SPLITS)]
     except ValueError as error:
         return {}, [f"attributes: {util.shorten(error, 200)}"]
 

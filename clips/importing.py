@@ -1,4 +1,4 @@
-"""What importers share: the h5 of a data set, and the table at the end."""
+"""What importers share: what numbers mean, the h5 of a data set, and the table at the end."""
 
 import re
 import sys
@@ -9,26 +9,20 @@ import numpy as np
 
 from clips import h5, protocols
 from clips.arrays import absent_if_nan
-from clips.poses import picture_size
-from clips.recordings import add_units, as_poses, check_size, default_origin, read_axes
-from clips.skeletons import known_skeleton, named_skeleton
+from clips.checks import FARTHEST
+from clips.recordings import add_units, as_poses, check_size, default_origin
+from clips.skeletons import known_skeleton
 from clips.skipped import named
 from safe.files import remove_stale_parts
-from safe.program import argument_type, note, progress
+from safe.program import ArgumentParser, note, progress
 from util import UserError, __version__, readable, shorten
 
 
 def add_arguments(parser, of, axes=False, labels=False):
     """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes and --size too. labels:
     --classes and --first-label too."""
+    add_units(parser, of, axes)
     add = parser.add_argument
-    own = 'or of one\'s own: {"joints": names, "parents": each joint\'s, "flip_pairs": each joint\'s counterpart}'
-    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}; {own}")
-    if axes:
-        order = "frames T, persons M, joints V, coordinates C; what shares an axis stands together"
-        add("--axes", type=argument_type(read_axes), help=f"order of {of}, as in VCT: {order} (by the sizes)")
-        add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
-    add_units(parser, of)
     add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
     if labels:
         add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
@@ -92,14 +86,13 @@ def natural(name):
 
 
 def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", position=None, **header):
-    """Writes the h5 of an importer, and prints its table.
+    """Writes the h5 of an importer, and prints its table. Raises UserError if there is too little to train or test on.
 
-    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order in which the
-    h5 is read later. labels: class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5%
-    of the training clips are for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an
-    error names a clip. position: of the progress bar, where there are several. header: as in `h5.open_writer`; joints
-    and axes are those of a skeleton that is known, persons one, and made_by the program, if it does not say otherwise.
-    Raises UserError if there is too little to train or test on.
+    read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order of the h5.
+    labels: class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training
+    clips are for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip.
+    position: of the progress bar, where there are several. header: as in `h5.open_writer`; joints and axes are those of
+    a skeleton that is known, persons one, and made_by the program, if it does not say otherwise.
     """
     if known := known_skeleton(header["skeleton"]):
         header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
@@ -113,30 +106,84 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
     places = [(split, k, int(i)) for split, ids in sides.items() for k, i in enumerate(ids)]
-    of_split, frames = {split: labels[ids] for split, ids in sides.items()}, np.zeros(len(labels), np.int64)
+    frames, of_splits = np.zeros(len(labels), np.int64), {split: labels[ids] for split, ids in sides.items()}
     remove_stale_parts(path.parent, path.name)
-    with h5.open_writer(path, of_split, class_names=class_names, **header) as write:
+    with h5.open_writer(path, of_splits, class_names=class_names, **header) as write:
         for split, k, i in progress(places, desc=path.name, unit="clip", position=position):
             clip = read(i)
             write(split, k, clip.reshape(len(clip), -1), what(i))
             frames[i] = len(clip)
-    print_table(path, class_names, of_split, {split: frames[ids] for split, ids in sides.items()}, dropped)
+    print_table(path, class_names, labels, frames, [np.asarray(sides[split], int) for split in NAMES], dropped)
 
 
 NAMES = {"": "training", "valid_": "validation", "test_": "test"}
 
 
-def print_table(path, class_names, labels, frames, dropped=()):
-    """Prints what an h5 has of each class, and what was left out. labels, frames: {split: (clips,)} of its clips."""
+def print_table(path, class_names, labels, frames, sides, dropped):
+    """Prints how many clips of each class are on each side, the indices of three, and what was left out."""
     names = [shorten(readable(name), 40) for name in class_names]
     width = max(5, *map(len, names))
-    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *(len(labels[key]) for key in NAMES)))
+    print("{}: {:,} training, {:,} validation and {:,} test clips".format(path, *map(len, sides)))
     print(f"  {'class':{width}}  {'train':>7} {'valid':>7} {'test':>7}   frames: least, median, most")
     for label, name in [*enumerate(names), (None, "all")]:
-        lengths = [frames[split][(labels[split] == label) | (label is None)] for split in NAMES]
+        lengths = [frames[ids[(labels[ids] == label) | (label is None)]] for ids in sides]
         counts, chosen = " ".join(f"{len(some):7,}" for some in lengths), np.concatenate(lengths)
         spread = f"{chosen.min():10,} {np.median(chosen):7,.0f} {chosen.max():7,}" if len(chosen) else ""
         print(f"  {name:{width}}  {counts} {spread}".rstrip())
     for left_out, why in dropped:
         if left_out:
             print(f"  left out: {len(left_out):,} clips, for example {shorten(readable(left_out[0]))}: {why}")
+
+
+# ---- data sets of one person a clip, of Kinect v1's joints, of which odd subjects train and even ones test
+
+HIPS, KNEES = [12, 16], [13, 17]  # left, right of Kinect v1
+
+
+def convert(argv, doc, out, read, class_names):
+    """The main function of a script, whose docstring is `doc`: writes the h5, and says what is odd about its clips.
+
+    out: the h5 that --out replaces. read: function of the zip or folder that yields (name, subject from 1, label from
+    0, clip), a clip (frames, 20, 3) metres, y up, in Kinect v1's order. Joint 2, the spine, becomes its origin; 5% of
+    the training clips are for validation. Clips without a person are left out and counted, those with crossed legs
+    named. Raises UserError.
+    """
+    parser = ArgumentParser(description=doc)
+    parser.add_argument("source", type=Path, help="the zip, or the folder unpacked from it")
+    parser.add_argument("--out", type=Path, default=out, help="file to write (in the folder of this script)")
+    args = parser.parse_args(argv)
+    source, rows, empty, crossed = args.source, [], [], []
+    for name, subject, label, joints in read(source):
+        if not 0 <= label < len(class_names):
+            raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
+        if not (np.abs(joints) < FARTHEST).all():
+            raise UserError(f"{source}: {name}: a coordinate is not finite, or too large for metres")
+        clip = h5.trim_and_center(joints[:, None])
+        if len(clip):
+            rows.append((subject, label, clip))
+            crossed += [name] * bool(has_crossed_legs(clip[:, 0]))
+        else:
+            empty.append(name)
+    subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
+    odd = np.array(subjects) % 2 == 1
+    write_set(
+        args.out,
+        clips.__getitem__,
+        labels,
+        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
+        class_names,
+        [(empty, "nobody is in them")],
+        frames=max(map(len, clips), default=0),
+        skeleton="kinect_v1",
+        origin=h5.ORIGIN,
+        protocol="cross-subject: odd subjects train, even subjects test",
+    )
+    if crossed:
+        note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
+
+
+def has_crossed_legs(clip):
+    """Whether in the median frame each knee is nearer to the other hip than to its own. clip: (frames, 20, 3)."""
+    pose = np.median(clip, axis=0)
+    own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
+    return own > other

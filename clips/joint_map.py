@@ -3,12 +3,9 @@
     clip = map_joints(clip, "mediapipe33", "kinect_v2")      # (..., 33, 3) -> (..., 25, 3), metres, Kinect's axes
 
 Each joint is a weighted mean. Joints that both have under one name are kept, among them shoulders, elbows, wrists,
-knees and ankles; all others are guessed.
-
-The fractions of v1's trunk are those that fit N-UCLA's training clips best, rounded: the joint is then 16 mm (hip
-centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median, if hips, shoulders and head are Kinect's. Kinect's
-hips are higher and closer together than MediaPipe's, which are kept (N-UCLA: 14 cm apart; MediaPipe: 22). MediaPipe's
-thumb is the thumb's root, and its foot the toes.
+knees and ankles; all others are guessed. The fractions of v1's trunk fit N-UCLA's training clips best, rounded: 16 mm
+(hip centre), 22 mm (spine) and 43 mm (shoulder centre) off in the median. Kinect's hips are higher and closer together
+than MediaPipe's, which are kept (14 cm apart in N-UCLA; MediaPipe's 22).
 """
 
 import numpy as np

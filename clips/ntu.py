@@ -29,7 +29,7 @@ class Body(NamedTuple):
 
 
 def read_file(path):
-    """`read_skeleton` of a file. Raises BadFile, or OSError where the system cannot read it."""
+    """`read_skeleton` of a file. Raises BadFile, OSError."""
     return read_skeleton(read_bytes(path, LARGEST))
 
 
@@ -54,8 +54,8 @@ def read_skeleton(data):
 
 
 def find_bodies(lines):
-    """Finds the bodies of each frame by the counts in the text. Returns the number of valid frames, and lists of each
-    body in each of them: its ID, the number of the valid frame, and the index of its first joint's line."""
+    """The number of valid frames by the counts in the text, and lists of the bodies in them: ID, number of the valid
+    frame, index of the first joint's line."""
     ids, frames, starts = [], [], []
 
     def first(at, what, numbers=1):
@@ -102,8 +102,8 @@ def read_joints(lines, starts):
 def read_rows(rows):
     """The first three numbers of each row, (rows, 3) float32; None if the rows are not all those of joints.
 
-    A joint has 12 numbers, and the last is 0, 1 or 2: not tracked, inferred, tracked. So a row with one more or less
-    is noticed. The others are not used; Kinect itself writes NaN there.
+    A joint has 12 numbers, of which the last is 0, 1 or 2 (not tracked, inferred, tracked); Kinect itself writes NaN
+    in others.
     """
     try:
         with warnings.catch_warnings():

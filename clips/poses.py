@@ -4,16 +4,13 @@
     live = LivePoses(size=(1280, 720))
     poses = live.update(json.loads(line))                                   # (2, 17, 3), or None
 
-A person of consecutive frames is told by the identities in the file, and where there are none by the poses
-(tracking.py).
-
-2D joints become x - 0.5, y - 0.5, in widths and heights of the picture, and the score, as in Kinetics-Skeleton. A joint
-is zeros if its score is not above 0, or if it is at 0, 0, where tools put what they did not find. 3D joints become
-metres in Kinect's axes: x to the camera's left, y up, z away from it. MediaPipe's have their origin between the hips,
-in every frame, or at the camera where tools/video_to_skeleton.py --fov put it.
+Persons are told apart by the identities in the file, and where there are none by the poses (tracking.py). 2D joints
+become x - 0.5, y - 0.5, in widths and heights of the picture, and the score, as in Kinetics-Skeleton; zeros if the
+score is not above 0, or at 0, 0, where tools put what they did not find. 3D joints become metres in Kinect's axes: x to
+the camera's left, y up, z away from it. MediaPipe's have their origin between the hips in every frame, or at the camera
+where tools/video_to_skeleton.py --fov put it.
 """
 
-import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -72,19 +69,13 @@ def read_poses(path, size=None, persons=2, content=None, **flags):
         if identities is None and np.isfinite(found.identity).any():
             notes = *notes, SAME.format(found.tool.identity)
         person = assign_persons(found.frame, points, seen, flags.persons, identities)
-        kept = person >= 0
-        notes = notes if kept.all() else (*notes, KEPT)
-        clip = np.zeros((found.frames, flags.persons, *values.shape[1:]), np.float32)
-        clip[found.frame[kept], person[kept]] = values[kept]
-        return _describe(found, clip, flags, notes)
+        if (person < 0).any():
+            notes = *notes, KEPT
+        return _to_poses(found, found.frames, found.frame, person, values, flags, notes)
 
 
 class LivePoses:
-    """Frames of one pose tool as they arrive. Arguments as in read_poses.
-
-    Persons keep their places from frame to frame as far as that can be said without the later frames: those who are
-    there first are kept, and a place is free again some frames after a person has left (tracking.Places).
-    """
+    """Frames of one pose tool as they arrive, arguments as in read_poses. Persons keep places (tracking.Places)."""
 
     def __init__(self, size=None, persons=2, **flags):
         self.flags, self.places = Flags(size, persons, **flags), Places(persons)
@@ -99,8 +90,7 @@ class LivePoses:
         """
         picture = frame.get("image_id") if isinstance(frame, dict) else None
         if picture is not None and picture == self.picture:
-            why = "a line is a frame: a list of its persons"
-            raise ValueError(f"a second line of the picture {shorten(picture)}; {why}")
+            raise ValueError(f"a second line of the picture {shorten(picture)}; a line is a list of a frame's persons")
         self.picture = picture
         try:
             found = find_persons([(0, frame)], self.flags.nan)
@@ -117,10 +107,8 @@ class LivePoses:
         self.kind, identities = kind, found.identities()
         self.trusted &= identities is not None or np.isnan(found.identity).all()
         place = self.places.step(self.frames, points, seen, identities if self.trusted else None)
-        clip = np.zeros((1, self.flags.persons, *values.shape[1:]), np.float32)
-        clip[0, place[place >= 0]] = values[place >= 0]
         notes = () if self.trusted else (SAME.format(found.tool.identity),)
-        poses = _describe(found, clip, self.flags, notes)
+        poses = _to_poses(found, 1, found.frame, place, values, self.flags, notes)
         return poses._replace(clip=poses.clip[0])
 
 
@@ -162,29 +150,24 @@ def normalize(values, seen, size):
     return np.where(seen[..., None], values, 0)
 
 
-def _describe(found, clip, flags, notes):
-    """A clip, NaN where joints are absent, as Poses, with what a user should know of it."""
-    tool, skeleton = found.tool, found.tool.skeletons[found.joints]
-    stated = tool.is_2d or tool.turn is not None
+def _to_poses(found, frames, frame, person, values, flags, notes):
+    """Poses of so many frames from the frame, the person (-1: none) and the values of each of the Found, with notes on
+    how they were understood."""
+    tool, skeleton, kept = found.tool, found.tool.skeletons[found.joints], person >= 0
+    clip = np.zeros((frames, flags.persons, *values.shape[1:]), np.float32)
+    clip[frame[kept], person[kept]] = values[kept]
+    stated, score = tool.is_2d or tool.turn is not None, clip[..., 2][clip.any(axis=3)]
     if found.joints > clip.shape[2]:
         notes = *notes, f"of {tool.name}'s {found.joints} joints the first {clip.shape[2]} are taken: {skeleton}"
-    if tool.is_2d and (clip[..., 2][clip.any(axis=3)] == 1).all():
+    if tool.is_2d and len(score) and (score == 1).all():
         notes = *notes, "no scores of joints are in the file, or all are 1: each joint that was found has 1"
-    if tool.is_2d and clip[..., 2].max() > 1.5:
-        notes = *notes, f"scores of joints are up to {clip[..., 2].max():.3g}, expected are 0...1: are they scores?"
+    if tool.is_2d and score.max(initial=0) > 1.5:
+        notes = *notes, f"scores of joints are up to {score.max():.3g}, expected are 0...1: are they scores?"
     if stated and (flags.up or flags.scale != 1):
         notes = *notes, f"--up and --scale are not for {tool.name}, whose form says what joints are"
     if np.isnan(clip).any():
         notes = *notes, ABSENT
     return Poses(fill_absent(clip, skeleton), skeleton, AXES_2D if tool.is_2d else AXES_3D, False, stated, notes)
-
-
-def picture_size(text):
-    """Reads "1280x720": (width, height). Raises ValueError."""
-    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
-    if not found:
-        raise ValueError(f"{text}: not a width and a height in pixels, such as 1280x720")
-    return int(found[1]), int(found[2])
 
 
 def is_numbers(content):

@@ -1,24 +1,29 @@
-"""What is known of NTU RGB+D: names of clips, classes, which clips lack skeletons, which train and which test.
+"""What is known of NTU RGB+D: names of clips, classes, which lack skeletons, which train and which test; and what its
+three scripts share.
 
 Protocols: Shahroudy et al., CVPR 2016 (NTU60), and Liu et al., TPAMI 2019 (NTU120).
 """
 
 import re
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 
 from clips import skipped
+from safe.files import remove_stale_parts
 from safe.program import ArgumentParser
-from util import ROOT, UserError, regular
+from util import ROOT, UserError, atomic_write, regular
 
 HERE = ROOT / "data/ntu"
 NAME = r"S(?P<setup>\d{3})C(?P<camera>\d{3})P(?P<performer>\d{3})R(?P<replication>\d{3})A(?P<action>\d{3})"
 NAME = re.compile(NAME, re.ASCII)
 NAMES = ("NTU", "NTU120", "DEMO")  # the data sets
 GROUP = 64  # clips that a worker reads at a time
+CHUNK = 2**16  # bytes of a column
 
 # The order of the performers is the order of the clips in the h5
 CS_TRAIN = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
@@ -42,10 +47,8 @@ class Protocol(NamedTuple):
     words: str  # the protocol in words, for the h5
 
     def split(self, names):
-        """Indices of the training and of the test clips in `names`, which are sorted: two (n,) int64 arrays.
-
-        In the order of the protocol's values, and in that of the names for each value.
-        """
+        """Indices of the training and of the test clips in `names`, which are sorted: two (n,) int64 arrays, in the
+        order of the protocol's values, and in that of the names for each value."""
         values = np.array([int(NAME.fullmatch(name)[self.field]) for name in names], dtype=np.int64)
         sides = ([np.flatnonzero(values == value) for value in side] for side in (self.train, self.test))
         return tuple(map(np.concatenate, sides))
@@ -105,6 +108,9 @@ def dataset(name):
     return NtuDataset(name, actions, missing, (csub, cset), 113945)
 
 
+# ---- the three scripts
+
+
 def parse_arguments(description, argv=None, skips=True):
     """The arguments of the three scripts: root, dataset, and workers and strict if the script may skip files."""
     parser = ArgumentParser(description=description, epilog=skipped.EXIT_CODES if skips else None)
@@ -124,3 +130,28 @@ def made_by(path, script):
     if not path.exists():
         raise UserError(f"{path}: no such file: first run {script} --dataset {path.stem}")
     return path
+
+
+def write_columns(path, groups):
+    """Writes an h5 for the next script: the arrays of each group of clips, {name: array}, behind those of the group
+    before. The file appears when it is complete. The groups have the same names and dtypes."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_parts(path.parent)
+    with atomic_write(path) as part, h5py.File(part, "w") as file:
+        for arrays in groups:
+            for name, array in arrays.items():
+                if name not in file:
+                    row = array.shape[1:]
+                    chunks = (max(1, CHUNK // (array.itemsize * prod(row))), *row)
+                    file.create_dataset(name, (0, *row), array.dtype, maxshape=(None, *row), chunks=chunks)
+                column = file[name]
+                column.resize(len(column) + len(array), axis=0)
+                column[len(column) - len(array) :] = array
+
+
+def read_columns(file, *names):
+    """Arrays of an open h5, which are as long as each other. Raises UserError."""
+    columns = [file[name][()] for name in names]
+    if len({np.shape(column)[:1] for column in columns}) > 1 or not np.ndim(columns[0]):
+        raise UserError(f"{file.filename}: {', '.join(names)} are not as long as each other")
+    return columns

@@ -4,6 +4,7 @@ poses = read_any("S001C001P001R001A010.skeleton")          # of its clip: (frame
 poses = read_any("walk.json", size=(1280, 720))            # of a pose tool
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from clips import kinetics
 from clips.arrays import ABSENT, LETTERS, absent_if_nan, fill_absent, order_axes, read_array
 from clips.checks import FARTHEST, USUAL, find_extent, find_odd_order, find_up, pick, scale_by, show_height, towards
 from clips.frames import is_folder_of_frames, load_json
-from clips.h5 import AXES_2D, AXES_3D, ORIGIN, trim_and_center
+from clips.h5 import AXES_2D, AXES_3D, ORIGIN
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
-from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, picture_size, read_poses
+from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, read_poses
 from clips.skeletons import SKELETONS, known_skeleton, named_skeleton
 from clips.skipped import BadFile, named
 from clips.tools import UP, from_mediapipe, to_kinect
@@ -31,22 +32,32 @@ LARGEST_CLIP = 2**30  # bytes of an array; an hour of two persons of 25 joints t
 
 def add_arguments(parser):
     """Adds the Flags, what a user says of recordings that do not say it, to a program's."""
-    add = parser.add_argument
-    own = "of arrays, if it is not the network's: a name, or a file as in docs/data.md"
-    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=own)
-    add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
-    add("--persons", type=whole(1, 100), default=2, help="most persons of a recording of a pose tool (%(default)s)")
-    axes = "order of the axes of an .npy: MTVC for (persons, frames, joints, 3), CTVM, ...; T or M: whether a list of "
-    add("--axes", type=argument_type(read_axes), help=f"{axes}persons in a .json is frames of one, or one frame")
-    add_units(parser, "files whose format does not say")
+    add_units(parser, "arrays and of files whose format does not say")
+    most = "most persons of a recording of a pose tool (%(default)s)"
+    parser.add_argument("--persons", type=whole(1, 100), default=2, help=most)
 
 
-def add_units(parser, of):
-    """Adds the flags that say what the numbers of joints mean. of: whose, in words."""
+def add_units(parser, of, axes=True):
+    """Adds the flags that say what the numbers of joints mean. of: whose, in words. axes: --axes and --size too."""
     add = parser.add_argument
+    own = "a name, or a file as in docs/data.md, with joints, parents and perhaps flip_pairs"
+    add("--skeleton", type=argument_type(named_skeleton), metavar="NAME|FILE.json", help=f"of {of}: {own}")
+    if axes:
+        order = "order of axes, as in VCT: frames T, persons M, joints V, coordinates C (by the sizes); "
+        order += "T or M alone: whether a list of persons in a .json is frames of one, or one frame"
+        add("--axes", type=argument_type(read_axes), help=order)
+        add("--size", type=argument_type(picture_size), metavar="WxH", help="of the pictures, if joints are in pixels")
     add("--up", choices=UP, help=f"the axis that points up in {of}, as in --up=-z (y)")
     add("--scale", type=positive_float, default=1.0, help=f"factor from the unit of {of} to metres (%(default)s)")
     add("--nan", choices=("absent",), help="take a joint with NaN or infinity for absent")
+
+
+def picture_size(text):
+    """Reads "1280x720": (width, height). Raises ValueError."""
+    found = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text)
+    if not found:
+        raise ValueError(f"{text}: not a width and a height in pixels, such as 1280x720")
+    return int(found[1]), int(found[2])
 
 
 def read_axes(text):
@@ -69,14 +80,12 @@ def read_any(path, default="unknown", trained=None, **flags):
     """Reads a file: Poses, (frames, persons, joints, 3). Clips of NTU, N-UCLA and Kinetics are as in training; the
     others are as they are in the file (h5.trim_and_center).
 
-    path: a `.skeleton` of NTU RGB+D, of which one or two actors are chosen; a `.json` of N-UCLA or Kinetics-Skeleton,
-    with or without a label; a file or folder of a pose tool (frames.py); or an array (`arrays.read_array`), (frames,
-    joints, 3), (frames, persons, joints, 3) or what --axes says: x, y, z, or of a 2D skeleton x - 0.5, y - 0.5, score;
-    zeros for an absent person.
+    path: a `.skeleton` of NTU RGB+D; a `.json` of N-UCLA or Kinetics-Skeleton, with or without a label; a file or
+    folder of a pose tool (frames.py); or an array (`arrays.read_array`): x, y, z, or of a 2D skeleton x - 0.5, y - 0.5,
+    score; zeros for an absent person.
     default: the skeleton of an array, which does not say, without --skeleton (`as_poses`); None: it must be given.
     trained: as in `check_size`. flags: poses.Flags.
-    Raises UserError with the file, and the line of a `.skeleton`, also if coordinates are not those of persons
-    (`check_size`); OSError if the system cannot read it.
+    Raises UserError with the file, also if coordinates are not those of persons; OSError if the system cannot read it.
     """
     path, flags = Path(path), Flags(**flags)
     skeleton = flags.skeleton or default
@@ -105,9 +114,7 @@ def _read_json(path, skeleton, flags):
         clip, _ = read_json(content, path, labelled=False, nan=flags.nan)
         return Poses(clip.reshape(len(clip), 1, 20, 3), "kinect_v1", AXES_3D, centered=True)
     if isinstance(content, dict) and "data" in content:
-        clip, *_ = kinetics.parse(content, labelled=False, nan=flags.nan)
-        clip = clip.reshape(len(clip), kinetics.PERSONS, kinetics.JOINTS, 3)
-        return Poses(clip, "openpose18", AXES_2D, centered=True)
+        return Poses(kinetics.parse(content, flags.nan), "openpose18", AXES_2D, centered=True)
     if is_numbers(content):
         try:
             return _read_array(np.array(content), skeleton, flags)
@@ -128,12 +135,6 @@ def _read_array(array, skeleton, flags):
     clip, notes = order_axes(array, known_skeleton(skeleton), flags.axes)
     poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size)
     return poses._replace(notes=(*notes, *poses.notes))
-
-
-def read_recording(path, origin=ORIGIN, **options):
-    """The clip of `read_any` alone, trimmed and centered."""
-    poses = read_any(path, **options)
-    return poses.clip if poses.centered else trim_and_center(poses.clip, origin)
 
 
 def find_recordings(source):
@@ -237,24 +238,23 @@ def check_size(clip, skeleton, scale=None, trained=None):
     if lowest <= height <= highest or height == 0:
         return
     why = f"those that the network was trained on are {show_height(trained)}" if trained else "expected are metres"
-    factor = scale_by(height, trained or USUAL)
-    if scale is None:
-        why += f"; multiply the numbers in the file by {factor:g}" if factor else ""
-    else:
-        why += f"; use --scale {scale * factor:.6g}" if factor else "; correct --scale"
+    if factor := scale_by(height, trained or USUAL):
+        why += f"; use --scale {scale * factor:.6g}" if scale else f"; multiply the numbers in the file by {factor:g}"
     raise BadFile(None, f"persons are about {show_height(height)}: {why}")
 
 
 def odd_clip(clip, skeleton, flag=None, trained="y"):
     """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
 
-    clip, skeleton: as in `find_up`. flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned
-    to Kinect's axes. trained: the way up of the clips that a network was trained on, as of `towards`.
+    flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes. trained: the
+    way up of the clips that a network was trained on, as of `towards`.
     """
-    up, known = find_up(clip, skeleton), known_skeleton(skeleton)
+    known = known_skeleton(skeleton)
+    if not known or known.is_2d:
+        return
+    up = find_up(clip, known)
     if up is not None and towards(up) != trained:
         name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
-        use, what = "" if flag or trained != "y" else f"; use --up={name}", f"with --up={flag} " if flag else ""
-        yield "up", f"{what}heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
-    if known and not known.is_2d:
-        yield from (("order", line) for line in find_odd_order(pick(clip), known))
+        use = "" if flag or trained != "y" else f"; use --up={name}"
+        yield "up", f"heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
+    yield from (("order", line) for line in find_odd_order(pick(clip), known))

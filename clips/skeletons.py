@@ -58,24 +58,21 @@ class Skeleton:
             return None
         if not len(self.bones()):
             raise ValueError(f"the skeleton is unknown, and the stream {name!r} needs its bones")
-        one, center = np.eye(len(self.joints)), self._center(name)
+        one = np.eye(len(self.joints))
+        center = one[list(self.parents)] if name == "bone" else one[self._middle(name)].mean(axis=0)
         kept = (center == one).all(axis=1, keepdims=True)  # a joint that is its own center keeps its position
         relative = one - np.where(kept, 0, center)
         return np.stack([relative, relative, one if has_score else relative]).astype(np.float32)
 
-    def _center(self, name):
-        """The weights of the joints whose sum each joint of a stream is relative to, (joints, joints)."""
-        one = np.eye(len(self.joints))
-        if name == "bone":
-            return one[list(self.parents)]
+    def _middle(self, name):
+        """The joints whose mean all joints of a stream are relative to: of "root" or "shoulder"."""
         if name == "root":
-            joints = [next(i for i, parent in enumerate(self.parents) if i == parent)]
-        else:
-            middle = self.find("shoulder centre", "spine at the shoulders")
-            joints = [self.find("left shoulder"), self.find("right shoulder")] if middle is None else [middle]
-            if None in joints:
-                raise ValueError(f"the skeleton {self.name} has no shoulders: no joints of these names")
-        return np.tile(one[joints].mean(axis=0), (len(one), 1))
+            return [next(i for i, parent in enumerate(self.parents) if i == parent)]
+        middle = self.find("shoulder centre", "spine at the shoulders")
+        joints = [self.find("left shoulder"), self.find("right shoulder")] if middle is None else [middle]
+        if None in joints:
+            raise ValueError(f"the skeleton {self.name} has no shoulders: no joints of these names")
+        return joints
 
     def is_another(self, other):
         """Whether two skeletons differ as far as is known: the order of joints in an unknown one may be any."""
@@ -113,8 +110,10 @@ def read_skeleton(attributes, joints):
     known = SKELETONS.get(name, unknown_skeleton(joints))
     if len(known.joints) != joints:
         raise ValueError(f"skeleton {name} has {len(known.joints)} joints, not {joints}")
-    if not any(key in attributes for key in ("joint_names", "parents", "flip_pairs")):
+    if attributes.keys().isdisjoint({"joint_names", "parents", "flip_pairs"}):
         return known
+    if name != "unknown":
+        raise ValueError(f"{name}, and joint_names, parents or flip_pairs beside it; state one of the two")
     names = tuple(readable(str(joint)) for joint in attributes.get("joint_names", known.joints))
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
     if not len(set(names)) == len(names) == len(parents) == len(pairs) == joints:
@@ -129,10 +128,7 @@ def read_skeleton(attributes, joints):
     if any(parents[i] != i for i in root):
         raise ValueError("parents must form trees: some joints hang on each other in a circle")
     pairs = tuple(pairs) if "flip_pairs" in attributes else None
-    if name != "unknown" and (names, tuple(parents), pairs) != (known.joints, known.parents, known.pairs):
-        raise ValueError(f"{name} and other joints, parents or pairs than its own; state one of the two")
-    own = Skeleton("custom", names, tuple(parents), pairs, bool(attributes.get("is_2d")))
-    return own if name == "unknown" else known
+    return Skeleton("custom", names, tuple(parents), pairs, bool(attributes.get("is_2d")))
 
 
 def named_skeleton(text):
@@ -153,11 +149,9 @@ def read_skeleton_file(path):
     try:
         with open(regular(path), "rb") as file:
             stated = json.loads(file.read(2**20))
-        check_schema(stated, {str: object}, "it")
         form = {"joints": [str], "parents": [object], "flip_pairs": [object], "is_2d": bool}
-        if not {"joints", "parents"} <= stated.keys() <= form.keys():
-            raise ValueError(f"it needs joints and parents, and may have flip_pairs and is_2d; it has {[*stated]}")
-        check_schema(stated, {key: form[key] for key in stated}, "it")
+        optional = {"flip_pairs", "is_2d"} - {*stated}
+        check_schema(stated, {key: kind for key, kind in form.items() if key not in optional}, "it")
         names = stated["joint_names"] = stated.pop("joints")
         number = {name: i for i, name in enumerate(names)}
         for key in stated.keys() & {"parents", "flip_pairs"}:

@@ -1,7 +1,6 @@
 """The pose tools whose files are read: what each is, and how a person in its JSON becomes numbers.
 
-A new tool is a case and a row. What is common to all is in frames.py and poses.py. docs/data.md shows the
-table to users.
+A new tool is a case and a row. What is common to all is in frames.py and poses.py.
 """
 
 from collections.abc import Callable
@@ -47,22 +46,15 @@ def to_kinect(clip, up=None, scale=1.0):
 
 
 def from_mediapipe(landmarks):
-    """MediaPipe's world landmarks in Kinect's axes: (..., 33, 3) metres. Raises BadFile for other landmarks."""
-    if landmarks.shape[-2:] != (33, 3):
-        raise BadFile(None, f"landmarks of shape {landmarks.shape}, not (frames, 33, 3)")
+    """MediaPipe's world landmarks in Kinect's axes: (..., 33, 3) metres. Raises BadFile for those of the picture."""
     hips = landmarks[landmarks.any(axis=(-2, -1))][:, HIPS].mean(axis=1)
     if len(hips) and np.median(np.abs(hips).max(axis=1)) > 0.1 and np.median(hips[:, 2]) < NEAREST:
         raise BadFile(None, "the origin is not between the hips: save pose_world_landmarks, not pose_landmarks")
     return to_kinect(landmarks, "-y")
 
 
-def from_azure(joints):
-    """Azure Kinect's millimetres in Kinect's axes and metres."""
-    return to_kinect(joints, "-y", 0.001)
-
-
 COCO = dict.fromkeys((17, 26, 133, 136), "coco17")  # COCO, Halpe's bodies, COCO-WholeBody, Halpe
-WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks", "landmark")
+WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks")
 PICTURE = {"landmarks", "pose_landmarks", "poseLandmarks"}  # of MediaPipe, which are no metres
 OPENPOSE = Tool("OpenPose", {18: "openpose18", 25: "openpose25"}, ("people",), "person_id")
 MMPOSE, MMPOSE_3D = Tool("MMPose", COCO, ("instances",), "track_id"), Tool("MMPose 3D", {17: "h36m17"}, (), "track_id")
@@ -70,7 +62,7 @@ ALPHAPOSE = Tool("AlphaPose", COCO | {18: "openpose18"}, ("bodies",), "idx")
 ULTRALYTICS = Tool("Ultralytics", {17: "coco17"}, (), "track_id")
 KINETICS = Tool("Kinetics-Skeleton", {18: "openpose18"}, ("skeleton",))
 MEDIAPIPE = Tool("MediaPipe", {33: "mediapipe33"}, WORLD, turn=from_mediapipe)
-AZURE = Tool("Azure Kinect", {32: "azure_kinect"}, ("bodies",), "body_id", from_azure)
+AZURE = Tool("Azure Kinect", {32: "azure_kinect"}, ("bodies",), "body_id", lambda mm: to_kinect(mm, "-y", 0.001))
 ZED = Tool("ZED", {18: "zed18", 34: "zed34", 38: "zed38"}, ("body_list",), "id", gaps=True)
 TOOLS = (OPENPOSE, MMPOSE_3D, MMPOSE, ALPHAPOSE, ULTRALYTICS, KINETICS, MEDIAPIPE, AZURE, ZED)
 PERSONS = tuple(dict.fromkeys(key for tool in TOOLS for key in tool.persons))

@@ -15,10 +15,9 @@ def assign_persons(frame, points, seen, persons, identity=None):
     """Which person of the clip each detection is: (n,) int64 from 0, or -1 for none.
 
     frame: (n,) int64 from 0, ascending, at least one. points: (n, joints, 2 or 3). seen: (n, joints) bool, at least one
-    joint of each.
-    identity: (n,) numbers, another for each person, of which the tracks are then made. persons: so many. Tracks are
-    taken in the order of the joints seen in them, and each becomes the first person whose earlier tracks do not overlap
-    with it in time, as in the release's get_raw_denoised_data.py.
+    joint of each. identity: (n,) numbers, another for each person, of which the tracks are then made. persons: so many.
+    Tracks are taken in the order of the joints seen in them, and each becomes the first person whose earlier tracks do
+    not overlap with it in time, as in the release's get_raw_denoised_data.py.
     """
     if identity is None:
         tracker, starts = Tracker(), np.flatnonzero(np.diff(frame, prepend=-1))
@@ -41,7 +40,7 @@ def assign_persons(frame, points, seen, persons, identity=None):
 
 
 class _Tracks(NamedTuple):
-    """Tracks that may continue, a row of each array for each: its last detection, and what is known of it by then."""
+    """The last detection of each track that may continue: a row of each array."""
 
     number: np.ndarray
     frame: np.ndarray
@@ -58,8 +57,8 @@ class _Tracks(NamedTuple):
 class Tracker:
     """Joins the detections of one frame after another into tracks: persons nearest to where tracks are expected.
 
-    The distance is the mean over the joints seen in both; a track moves on at its last velocity. In each frame the sum
-    of distances is the smallest possible.
+    The distance is the mean over the joints seen in both; a track moves on at its velocity. Their sum in a frame is the
+    smallest possible.
     """
 
     def __init__(self):
@@ -74,12 +73,11 @@ class Tracker:
         from scipy.optimize import linear_sum_assignment  # scikit-learn brings it
 
         n, _, axes = points.shape
-        low, high = (np.where(seen[..., None], points, value) for value in (np.inf, -np.inf))
-        diagonal = np.linalg.norm(high.max(axis=1) - low.min(axis=1), axis=1)
+        shown = np.where(seen[..., None], points, np.nan)
+        diagonal = np.linalg.norm(np.nanmax(shown, axis=1) - np.nanmin(shown, axis=1), axis=1)
         known = np.full(n, np.nan) if identity is None else identity
         new = _Tracks(np.full(n, -1), np.full(n, now), points, seen, diagonal, np.zeros((n, axes)), known)
         old = new.select([]) if self.tracks is None else self.tracks.select(now - self.tracks.frame <= LOST)
-
         gap = (now - old.frame)[:, None]
         both = old.seen[:, None] & seen
         shared = np.maximum(both.sum(axis=2), 1)
@@ -109,8 +107,8 @@ class Tracker:
 class Places:
     """Which person of a live feed each detection is, when later frames are not known yet.
 
-    A track takes the first of so many places that is free, older tracks before newer ones, and keeps it until it is
-    lost: for LOST frames nobody else is in the place of a person who is hidden.
+    A track takes the first place that is free, older tracks before newer ones, and keeps it until it is lost: for LOST
+    frames nobody else is in the place of a person who is hidden.
     """
 
     def __init__(self, persons):

@@ -40,7 +40,7 @@ import util
 from clips import kinetics
 from clips.h5 import SPLITS, write_h5
 from clips.poses import read_poses
-from clips.recordings import read_any, read_recording
+from clips.recordings import read_any
 from clips.skeletons import read_skeleton_file
 from clips.skipped import BadFile
 from conftest import BONES, toy_clips
@@ -50,6 +50,7 @@ from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
+from made import read_recording
 from safe import program
 from safe.files import state_of
 from safe.torch_files import read_torch_file

@@ -1,16 +1,13 @@
 """Recordings as strangers bring them, above all as arrays: read for what they are, or refused with what to do."""
 
 import json
-import pickle
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import from_arrays
 import from_pyskl
 from clips.arrays import fill_absent
-from clips.importing import name_classes
 from clips.poses import LivePoses
 from clips.recordings import read_any
 from util import UserError
@@ -49,20 +46,15 @@ READ = [  # suffix, content, skeleton, flags, the clip; and a word of a note
     ("json", LANDMARKS, "kinect_v2", {}, KINECT, None),  # 33 joints are none of Kinect's
     ("npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", {}, KINECT, "fourth"),
     ("csv", LANDMARKS, "mediapipe33", {}, KINECT, "TVC"),  # names of columns above the numbers
-    ("json", {"images": [], "annotations": COCO}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),  # of 30 frames
-    ("json", {"results": [[one] for one in COCO]}, "coco17", {"size": HD, "persons": 1}, SHOWN, None),
     ("npy", TWO, "kinect_v2", {}, TWO, None),
-    ("npy", TWO, "kinect_v1", {"skeleton": "kinect_v2"}, TWO, None),
     ("npy", TWO.transpose(3, 0, 2, 1), "kinect_v2", {}, TWO, "CTVM"),  # ST-GCN's
     ("npy", TWO.transpose(1, 0, 2, 3), "kinect_v2", {"axes": "MTVC"}, TWO, None),  # pyskl's
-    ("npy", TWO.transpose(2, 3, 0, 1), "kinect_v2", {"axes": "VCTM"}, TWO, None),
     ("npy", TWO.transpose(1, 0, 2, 3), "kinect_v2", {}, "2 frames of 24 persons: .*MTVC", None),
     ("npy", PIXELS, "coco17", {}, "--size", None),
     ("npy", PARTS, "coco17", {}, "--size 1x1", None),
     ("npy", SHOWN * [1, 4, 1], "coco17", {}, "3D", None),  # a person three pictures high: metres
     ("npy", SHOWN[..., :2], "coco17", {}, "score", None),
     ("json", {"poses": COCO, "more": []}, "coco17", {"size": HD}, "poses, more", None),
-    ("json", [[[1, 2, 3]], [[1, 2]]], "kinect_v2", {}, "lengths", None),
     ("json", [person(i, track) for i in range(30) for track in (1, 2)], "coco17", {"size": HD}, "--axes", None),
 ]
 
@@ -109,22 +101,3 @@ def test_a_live_line_is_a_frame_and_not_one_of_its_persons():
     assert live.update(COCO[0]) and live.update(COCO[1])
     with pytest.raises(ValueError, match="second"):
         live.update(COCO[1])
-
-
-def test_what_an_importer_lacks_is_asked_for(tmp_path):
-    (tmp_path / "names.txt").write_text("one")
-    with pytest.raises(UserError, match="names.txt"):
-        name_classes(2, SimpleNamespace(classes=tmp_path / "names.txt"))
-    clips = [{"frame_dir": f"c{i}", "label": i % 2, "keypoint": TWO.swapaxes(0, 1)} for i in range(4)]
-    (tmp_path / "b.pkl").write_bytes(pickle.dumps(clips))
-    with pytest.raises(UserError, match="--test"):
-        from_pyskl.main([str(tmp_path / "b.pkl"), "--out", str(tmp_path)])
-
-
-def test_a_set_s_axes_are_said_where_they_are_taken_from_its_sizes(tmp_path, capsys):
-    clips = np.random.default_rng(0).normal(scale=0.3, size=(6, 2, 8, 25, 3)).astype(np.float32)
-    for side in ("train", "val"):
-        np.save(tmp_path / f"{side}_data.npy", clips)
-        np.save(tmp_path / f"{side}_label.npy", np.arange(6) % 2)
-    from_arrays.main([str(tmp_path), "--out", str(tmp_path / "a.h5")])
-    assert "MTVC" in capsys.readouterr().err

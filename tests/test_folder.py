@@ -17,9 +17,9 @@ SIZE = ("--size", "640x480")
 COCO = np.random.default_rng(0).uniform(-50, 50, (17, 2)) + [320, 240]
 
 
-def write_tree(folder, write, suffix, classes=("jump", "sit", "wave"), **sides):
-    """So many clips of each class, by default 4 that train and 2 that test. write(path, label, i)."""
-    for side, n in (sides or {"train": 4, "test": 2}).items():
+def write_tree(folder, write, suffix, classes=("jump", "sit", "wave"), train=4, test=2):
+    """So many clips of each class. write(path, label, i)."""
+    for side, n in {"train": train, "test": test}.items():
         for label, name in enumerate(classes):
             (folder / side / name).mkdir(parents=True)
             for i in range(n):
@@ -68,9 +68,10 @@ def test_lines_say_which_axis_is_up_and_the_unit(tmp_path, capsys):
         clip[:, [3, 14]] = clip[:, [24, 0]]  # the head on top, the left ankle at the bottom
         np.save(path, 1024 * clip @ np.array(UP["-z"]))  # the inverse rotation
 
-    folder = write_tree(tmp_path, write, "npy", train=2, valid=2, test=2)
+    folder = write_tree(tmp_path, write, "npy", train=2)
+    (folder / "valid").symlink_to(folder / "train")
     flags = ["--skeleton", "kinect_v2", "--origin", 1, "--scale", 1 / 1024]
-    for wrong, keyword in ((), "--skeleton"), (["--skeleton", "kinect_v1"], "kinect_v1"), (flags[:2], "--scale 0.001"):
+    for wrong, keyword in ((), "--skeleton"), (["--skeleton", "kinect_v1"], "20 joints"), (flags[:2], "--scale 0.001"):
         with pytest.raises(UserError, match=keyword):
             make(folder, *wrong)
     for up in ([], ["--up=-z"]):
@@ -82,22 +83,22 @@ def test_lines_say_which_axis_is_up_and_the_unit(tmp_path, capsys):
     np.testing.assert_allclose(feet, np.linspace([0, 0, 0], [0.1, 0, 0], 20), atol=1e-6)
 
 
-FILES = {  # how people write (frames, 5 joints, 3): suffix, and a function of path and clip
-    "UTD-MHAD": ("mat", lambda path, clip: savemat(path, {"d_skel": clip.transpose(1, 2, 0)})),
-    "MSRAction3D": ("txt", lambda path, clip: np.savetxt(path, np.c_[clip.reshape(-1, 3), np.ones(5 * len(clip))])),
-    "SBU": ("csv", lambda path, clip: np.savetxt(path, clip.reshape(-1, 15), delimiter=",")),
-    "UTKinect": ("txt", lambda path, clip: np.savetxt(path, np.c_[range(9, 9 + len(clip)), clip.reshape(-1, 15)])),
+FILES = {  # how people write (frames, 5 joints, 3)
+    "UTD-MHAD.mat": lambda path, clip: savemat(path, {"d_skel": clip.transpose(1, 2, 0)}),
+    "MSRAction3D.txt": lambda path, clip: np.savetxt(path, np.c_[clip.reshape(-1, 3), np.ones(5 * len(clip))]),
+    "SBU.csv": lambda path, clip: np.savetxt(path, clip.reshape(-1, 15), delimiter=","),
+    "UTKinect.txt": lambda path, clip: np.savetxt(path, np.c_[range(9, 9 + len(clip)), clip.reshape(-1, 15)]),
 }
 
 
-@pytest.mark.parametrize("suffix, save", FILES.values(), ids=FILES)
-def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(tmp_path, capsys, suffix, save):
+@pytest.mark.parametrize("form", FILES)
+def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(tmp_path, capsys, form):
     def write(path, label, i):
         clip = standing(label, i, joints=5)
         clip[3, 0, 2] = np.nan if i == 2 else clip[3, 0, 2]
-        save(path, clip)
+        FILES[form](path, clip)
 
-    write_tree(tmp_path, write, suffix, ("a1", "a2", "a10"), train=3, test=3)
+    write_tree(tmp_path, write, form.split(".")[1], ("a1", "a2", "a10"), train=3, test=3)
     skeleton = {"joints": ["foot", "knee", "hip", "neck", "head"], "parents": [0, "foot", "knee", "hip", 3]}
     (tmp_path / "mine.json").write_text(json.dumps(skeleton))
     flags = ["--skeleton", tmp_path / "mine.json", "--origin", 1]
@@ -113,10 +114,8 @@ def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(t
 
 
 def test_bad_clips_are_skipped_and_listed(tmp_path):
-    folder, bad = (
-        write_tree(tmp_path, write_mmpose, "json"),
-        ["test/clip.json", "train/sit/bad.json", "train/sit/notes.txt"],
-    )
+    folder = write_tree(tmp_path, write_mmpose, "json")
+    bad = ["test/clip.json", "train/sit/bad.json", "train/sit/notes.txt"]
     for name in (*bad, "train/.hidden"):
         (folder / name).write_text("[")
     assert make(folder, *SIZE) == 3
@@ -126,25 +125,19 @@ def test_bad_clips_are_skipped_and_listed(tmp_path):
         make(folder, *SIZE, "--strict")
 
 
-def one_class(folder):
-    for path in [*folder.glob("*/sit"), *folder.glob("*/wave")]:
-        path.rename(path.with_name(f".{path.name}"))
+WRONG = [  # a folder that gets another name, flags, keyword
+    ("train", "train", (), "--size 1280x720"),
+    ("test", "other", SIZE, "test: no such folder"),
+    ("train/wave", "test/fly", SIZE, "fly"),
+    ("train", "train", (*SIZE, "--skeleton", "kinect_v2"), "coco17"),
+    ("train", "train", (*SIZE, "--origin", "2"), "--origin"),
+]
 
 
-WRONG = {  # what is changed in the folder, flags, keyword
-    "no size": (lambda folder: None, (), "--size 1280x720"),
-    "no test": (lambda folder: (folder / "test").rename(folder / "other"), SIZE, "test: no such folder"),
-    "class": (lambda folder: (folder / "train/wave").rename(folder / "test/fly"), SIZE, "fly"),
-    "another skeleton": (lambda folder: None, (*SIZE, "--skeleton", "kinect_v2"), "coco17"),
-    "one class": (one_class, SIZE, "two"),
-    "a flag that does nothing": (lambda folder: None, (*SIZE, "--origin", "2"), "--origin"),
-}
-
-
-@pytest.mark.parametrize("change, more, keyword", WRONG.values(), ids=WRONG)
-def test_wrong_folders_are_one_line_and_nothing_is_written(tmp_path, change, more, keyword):
+@pytest.mark.parametrize("name, other, more, keyword", WRONG)
+def test_wrong_folders_are_one_line_and_nothing_is_written(tmp_path, name, other, more, keyword):
     folder = write_tree(tmp_path, write_mmpose, "json")
-    change(folder)
+    (folder / name).rename(folder / other)
     with pytest.raises(UserError, match=keyword) as error:
         make(folder, "--out", tmp_path / "new" / "my.h5", *more)
     assert "\n" not in str(error.value) and not (tmp_path / "new").exists()

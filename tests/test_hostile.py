@@ -14,12 +14,13 @@ import pytest
 import torch
 
 from clips import h5 as layout
-from clips.recordings import find_recordings, read_recording
+from clips.recordings import find_recordings
 from conftest import JOINTS, write_toy
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
+from made import read_recording
 from model import SGN
 from safe.files import open_h5
 from safe.torch_files import copy_tensors

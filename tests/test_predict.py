@@ -9,12 +9,13 @@ import torch
 
 import make_nucla
 from clips.h5 import write_h5
-from clips.recordings import read_any, read_recording
+from clips.recordings import read_any
 from conftest import toy_clips
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.classifier import Classifier, LiveClassifier
 from engine.config import PAPER
+from made import read_recording
 from ntu_text import CLIPS, FILES, write_root
 from predict_run import run, save
 from train import predict_logits

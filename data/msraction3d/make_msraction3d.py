@@ -16,7 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.odd_even import convert
+from clips.importing import convert
 from clips.protocols import read_lines
 from safe.program import exit_on_error
 from safe.zips import read_members

@@ -16,8 +16,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import protocols
-from clips.columns import read_columns, write_columns
 from clips.ntu import Body, actors
+from clips.protocols import read_columns, write_columns
 from clips.skipped import BadFile, Skipped, read_groups, report_skipped
 from safe.files import open_h5
 from safe.program import exit_on_error

@@ -17,8 +17,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import protocols
-from clips.columns import write_columns
 from clips.ntu import JOINTS, read_file
+from clips.protocols import write_columns
 from clips.skipped import BadFile, Skipped, read_groups, report_skipped
 from safe.program import exit_on_error
 from util import UserError

@@ -15,9 +15,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
 from clips import protocols
-from clips.columns import read_columns
 from clips.importing import write_set
 from clips.ntu import center_clip
+from clips.protocols import read_columns
 from safe.files import open_h5
 from safe.program import exit_on_error
 from util import UserError

@@ -13,7 +13,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-from clips.odd_even import convert
+from clips.importing import convert
 from clips.protocols import read_lines
 from safe.mat import read_mats
 from safe.program import exit_on_error
