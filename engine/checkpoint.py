@@ -142,6 +142,8 @@ def load_checkpoint(path):
     Classes, joints and segments are read off the weights' shapes. Raises UserError for a file that is missing, damaged,
     of another network, or not to be read safely.
     """
+    if Path(path).suffix in (".pt2", ".onnx"):
+        raise UserError(f"{path}: an exported program, which runs by itself; give the .pth that it was made from")
     content = read_torch_file(path)
     try:
         check_schema(content, {str: object}, "it")

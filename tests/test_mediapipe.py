@@ -40,8 +40,9 @@ def test_a_photograph_of_an_astronaut_in_a_spacesuit(tmp_path):
     assert np.abs(np.mean(hips, axis=0)).max() < 0.05  # the origin
     assert 0.2 < -np.median(nose[:, 1]) < 1 and (left[:, 0] > right[:, 0]).all()  # metres, y down, left to the right
     assert (nose[:, 2] < (left + right)[:, 2] / 2).all()  # she looks at the camera
-    code, out, _ = convert(path, "--fov", 60, "--out", tmp_path / "b.npy", "--jsonl", "-")
+    code, out, _ = convert(path, "--fov", 60)
     assert code == 0 and len(out) == 25 and out.count("null") == 25 - there.sum()
+    assert convert(path, "--fov", 60, "--out", tmp_path / "b.npy")[0] == 0
     way = np.load(tmp_path / "b.npy")[there] - clip[there]
     np.testing.assert_allclose(way, way[:, :1].repeat(33, axis=1), atol=1e-5)  # all joints are moved by the same
     assert 0.5 < way[-1, 0, 2] < way[0, 0, 2] < 5

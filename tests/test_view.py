@@ -58,6 +58,7 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown_set(place):
+    """What the page of the test set holds."""
     return make(place / "set.html", "--dataset", place / "toy.h5", "--checkpoint", place / "toy.pth", "--clips", 4)[1]
 
 
@@ -73,11 +74,11 @@ def test_coordinates_and_sides_by_hand():
     assert (
         found[0, 0, 2].tolist() == pytest.approx([0.25, -0.5, 0.9], abs=1e-4) and np.isnan(np.delete(found, 2, 2)).all()
     )
-    for names in (("neck", "l_hand", "r_hand"), ("Neck", "LHand", "HandRight"), ("tail", "wing", "wing 2")):
+    for names in (("Neck", "LeftHand", "hand_right"), ("tail", "wing", "wing 2")):
         own = Skeleton("custom", names, (0, 0, 0), (0, 2, 1))
         view.make_entry("c", Poses(walk(joints=3), own, AXES_3D), skeletons)
-    assert [one["side"][:6] for one in skeletons] == [[0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 2, 1], *[[0, 1, 2]] * 3]
-    assert [one["sides"][0] for one in skeletons] == ["left"] * 4 + ["one side"]
+    assert [one["side"][:6] for one in skeletons] == [[0, 0, 0, 0, 1, 1], [0, 0, 2, 2, 2, 1], *[[0, 1, 2]] * 2]
+    assert [one["sides"][0] for one in skeletons] == ["left"] * 3 + ["one side"]
 
 
 @pytest.mark.parametrize("n, chosen", [(2, [2, 5]), (4, [0, 2, 4, 5]), (9, [0, 1, 2, 3, 4, 5])])
@@ -87,10 +88,9 @@ def test_clips_of_each_cell_errors_first(n, chosen):
 
 def test_a_test_set(place, shown_set):
     """Its matrix, probabilities and sampled frames are those of a test."""
-    words = ["--dataset", place / "toy.h5", "--checkpoint", place / "toy.pth", "--out", "a.html"]
-    _, _, clips, checkpoint = view.open_data(view.parse_args([*map(str, words)]))
-    clips, ids = clips.to("cpu"), clips.ids("test").cpu()
-    logits, frames = view.predict(checkpoint, clips, ids, None)
+    _, _, clips, checkpoint = view.open_data(str(place / "toy.h5"), checkpoint=place / "toy.pth")
+    ids = clips.ids("test")
+    logits, frames = view.predict(checkpoint, clips, ids)
     counts = np.zeros((4, 4), int)
     np.add.at(counts, (clips.label[ids].numpy(), logits.argmax(dim=1).numpy()), 1)
     assert shown_set["matrix"] == counts.tolist() and len(shown_set["clips"]) == 4
@@ -108,7 +108,7 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
     (place / "in/b.json").write_text("{")
     code, data = make(place / "in.html", place / "in", "--checkpoint", place / "ntu.pth")
     (entry,) = data["clips"]
-    assert code == 3 and entry["name"] == "in/a.npy" and "b.json" in capsys.readouterr().err
+    assert code == 3 and entry["name"].endswith("in/a.npy") and "b.json" in capsys.readouterr().err
     top = json.loads(predict_run.run(capsys, place / "in/a.npy", "--checkpoint", place / "ntu.pth", "--json")[1][0])
     assert entry["top"] == [[one["label"], one["probability"]] for one in top["top"]]
     assert [bool({3, 4} & {*frames}) for frames in entry["sampled"]] == [True, False]
@@ -121,12 +121,8 @@ def test_recordings_have_the_answers_of_predict(place, capsys):
     "words, why",
     [
         (["nothing.npy"], "nothing.npy"),
-        (["nothing.h5"], "nothing.h5"),
         (["--dataset", "toy.h5", "--checkpoint", "ntu.pth"], "ntu.pth"),
         (["walk.npy", "--dataset", "toy.h5"], "dataset"),
-        (["walk.npy", "--split", "train"], "--split"),
-        (["walk.npy", "--device", "cpu", "--checkpoint", "ntu.pth"], "--device"),
-        (["walk.npy", "--skeleton", "kinect_v2", "--seed", "2"], "--seed"),
         (["--dataset", "toy.h5", "--up", "z"], "--up"),
     ],
 )
@@ -135,12 +131,6 @@ def test_wrong_input_is_one_line_and_leaves_no_page(place, monkeypatch, capsys, 
     with pytest.raises((UserError, OSError, SystemExit)) as error:
         view.main([*words, "--out", "wrong.html"])
     assert why in f"{error.value} {capsys.readouterr().err}" and not (place / "wrong.html").exists()
-
-
-@pytest.fixture
-def browser(tmp_path):
-    with closing(Browser(tmp_path / "profile")) as browser:
-        yield browser
 
 
 INK = """((pixels) => pixels.filter((value, k) => k % 4 === 3 && value).length / pixels.length * 4)
@@ -153,7 +143,13 @@ CLICK = "$('body').querySelector('button').click(), [clip.truth, clip.top[0][0],
 
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome")
-def test_in_a_browser(place, shown_set, browser):
+def test_in_a_browser(place, shown_set, tmp_path):
+    with closing(Browser(tmp_path / "profile")) as browser:
+        try_pages(place, shown_set, browser)
+    assert browser.problems == []
+
+
+def try_pages(place, shown_set, browser):
     def mouse(kind, x, y, **more):
         browser.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button="left", **more)
 
@@ -187,4 +183,3 @@ def test_in_a_browser(place, shown_set, browser):
     count = sum([one["truth"], one["top"][0][0]] == [i, j] for one in shown_set["clips"])
     assert said.endswith(f"{count} of {cells[i][j]}") and browser.js("$('list').children.length") == count
     assert EVIL in browser.js("$('table').innerText") and browser.js("document.getElementById('evil')") is None
-    assert browser.problems == []

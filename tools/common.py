@@ -5,7 +5,6 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from engine.datasets import DATASETS
 from safe import program
 from util import UserError, readable
 
@@ -19,14 +18,6 @@ def path_of(*suffixes):
         return Path(text)
 
     return program.argument_type(read)
-
-
-def add_dataset(parser, required=True):
-    """Adds the flags that engine.datasets.find_h5 takes."""
-    add = parser.add_argument
-    add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
-    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
 
 
 def read_each(files, read, skipped):

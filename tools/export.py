@@ -11,8 +11,8 @@ The batch size is free. What is exported is the fast form, or the module where t
 With --fp16 weights and products are in float16, but for the first layer and the last; clips and logits stay float32.
 
 Before the file is written, its content is loaded and run on random clips; if the logits differ from the module's,
-nothing is written. Then its latency is printed beside the module's. The metadata_props of an .onnx, and the extra file
-about.json of a .pt2, have the shapes of input and output, class names, and how the checkpoint was trained.
+nothing is written. The metadata_props of an .onnx, and the extra file about.json of a .pt2, have the shapes of input
+and output, class names, and how the checkpoint was trained.
 """
 
 import hashlib
@@ -23,7 +23,6 @@ import logging
 import shlex
 import sys
 import warnings
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -32,8 +31,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 
 import util
 from engine.checkpoint import load_checkpoint
-from engine.classifier import read_class_names
-from engine.device import timed
 from engine.folded import Folded, fast_form
 from engine.logs import provenance
 from safe import program
@@ -42,7 +39,6 @@ from util import UserError
 
 TOLERANCE, TOLERANCE_FP16 = 1e-4, 2e-2
 CHECKED = (1, 3, 64)  # clips in a batch
-TIMED = (1, 64)
 
 
 def random_clips(net, n, generator=None):
@@ -73,11 +69,8 @@ def to_onnx(net, about, opset=None):
     if opset not in (None, versions[""]):
         raise UserError(f"--opset {opset}: the exporter gives {versions['']}")
     onnx.helper.set_model_props(model, about)
-    onnx.checker.check_model(model, full_check=True)
     content = model.SerializeToString()
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     return content, lambda clips: torch.from_numpy(session.run(["logits"], {"clips": clips.numpy()})[0])
 
 
@@ -88,7 +81,7 @@ def to_pt2(net, about, opset=None):
     return content.getvalue(), torch.export.load(io.BytesIO(content.getvalue())).module()
 
 
-FORMATS = {".onnx": (to_onnx, "onnxruntime"), ".pt2": (to_pt2, "torch")}
+FORMATS = {".onnx": to_onnx, ".pt2": to_pt2}
 
 
 @torch.inference_mode()
@@ -106,8 +99,7 @@ def largest_difference(run, net):
 
 def describe(args, checkpoint, form):
     """What the exported file says of itself, {str: str}; a list or dict as JSON. form: the network that is exported."""
-    net = checkpoint.net
-    names = read_class_names(args.classes, net.num_classes) if args.classes else checkpoint.class_names
+    net, names = checkpoint.net, checkpoint.class_names
     values = "joint by joint x - 0.5, y - 0.5, score" if checkpoint.skeleton.is_2d else "metres, joint by joint x y z"
     about = {
         "input": f"clips: float32 (batch, {net.seg}, {3 * net.num_joint}), {values}",
@@ -121,17 +113,6 @@ def describe(args, checkpoint, form):
     return provenance(args.command, torch.device("cpu"), **about)
 
 
-@torch.inference_mode()
-def print_latencies(forms, net, runs):
-    """Prints the median milliseconds of each of the forms, {name: function}, for each batch size of TIMED."""
-    print(f"medians of {runs} after a warm-up, {torch.get_num_threads()} threads:")
-    for n in TIMED:
-        ways = [partial(form, random_clips(net, n)) for form in forms.values()]
-        seconds = timed(ways, runs, torch.device("cpu"), repeat=max(1, 20 // n))
-        took = (f"{name} {1e3 * value:.2f} ms" for name, value in zip(forms, seconds, strict=True))
-        print(f"{n:3} clips: {', '.join(took)}")
-
-
 def main(argv=None):
     parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -140,13 +121,10 @@ def main(argv=None):
     add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
     add("--opset", type=program.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
     add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
-    add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
-    add("--runs", type=program.positive_int, default=9, help="timings, of which the median is taken (%(default)s)")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
     if args.opset and args.out.suffix != ".onnx":
         parser.error("--opset: of ONNX alone")
-    convert, runtime = FORMATS[args.out.suffix]
     checkpoint = load_checkpoint(args.checkpoint)
     net = checkpoint.net
     form = net if args.form else fast_form(net)
@@ -154,7 +132,7 @@ def main(argv=None):
         raise UserError("--fp16: only of the fast form, which --form module, ablations and variants have not")
     form = Folded(net, torch.float16).eval() if args.fp16 else form
     about = describe(args, checkpoint, form)
-    content, run = convert(form, about, args.opset)
+    content, run = FORMATS[args.out.suffix](form, about, args.opset)
     difference = largest_difference(run, net)
     if not difference <= (TOLERANCE_FP16 if args.fp16 else TOLERANCE):
         raise UserError(f"{args.out}: not written: its logits differ from the module's by {difference:.1e}")
@@ -163,9 +141,6 @@ def main(argv=None):
     print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['form']}, {about['input']} -> {about['output']}")
     print(f"logits of random clips differ from the module's by at most {difference:.0e}, relative for logits above 1")
     print(f"class names: {', '.join(json.loads(about.get('class_names', '[]'))) or 'not known'}")
-    version = importlib.import_module(runtime).__version__
-    forms = {"model.SGN": net} | ({} if form is net else {about["form"]: form}) | {f"{runtime} {version}": run}
-    print_latencies(forms, net, args.runs)
 
 
 if __name__ == "__main__":

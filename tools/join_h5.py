@@ -52,7 +52,7 @@ def main(argv=None):
         raise UserError(f"--out {args.out}: the path of another .h5")
     if len({path.stem for path in paths}) < max(len(paths), 2):
         raise UserError("at least two h5, whose files have different names")
-    clips, names, words, without = [], [], [], []  # clips: (number of the h5, split, number in it, class)
+    clips, names, words = [], [], []  # clips: (number of the h5, split, number in it, class)
     with ExitStack() as stack:
         files = [stack.enter_context(open_h5(path)) for path in paths]
         headers = [read_header(file) for file in files]
@@ -68,7 +68,6 @@ def main(argv=None):
             clips += [(*place, len(names) + label) for place, label in zip(places, packed.label.tolist(), strict=True)]
             names += [f"{path.stem}: {name}" for name in header["class_names"]]
             words.append(f"{path.stem} (SHA-256 {packed.sha256})")
-            without += [str(path)] if "resplits" in file else []
         chosen = choose(clips, args.whole)
         splits = {
             split: ((files[i][f"{of}x"][n] for i, of, n, _ in some), np.array([label for *_, label in some], int))
@@ -79,8 +78,7 @@ def main(argv=None):
         header |= {"protocol": f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}"}
         write_h5(args.out, splits, **header, made_by=f"join_h5.py {util.__version__}")
     sizes = "{} training, {} validation and {} test clips".format(*map(len, chosen.values()))
-    without = f", without the random splits of {' and '.join(without)}" if without else ""
-    print(f"{args.out}: {len(names)} classes; {sizes}{without}")
+    print(f"{args.out}: {len(names)} classes; {sizes}")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Training curves (matplotlib: pip install -r requirements-extra.txt).
 
-    python tools/plot_runs.py curves pretrained/NUCLA/logs/plus_seed*.csv --out curves.png   # mean over seeds
+    python tools/plot_runs.py pretrained/NUCLA/logs/plus_seed*.csv --out curves.png        # mean over seeds
 
-The end of --out decides the format: .png, .svg or .pdf. Confusion matrices are in the pages of tools/view.py.
+Logs whose paths differ only in seed<n> or split<n> are runs of one setting. The end of --out decides the format: .png,
+.svg or .pdf. Confusion matrices are in the pages of tools/view.py.
 """
 
 import os
@@ -20,7 +21,6 @@ from safe import program
 from tools.common import path_of
 from util import UserError
 
-KINDS = (".png", ".svg", ".pdf")
 # Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 GREY = "#777777"
@@ -29,37 +29,25 @@ STYLE |= {"axes.grid": True, "grid.alpha": 0.25, "axes.xmargin": 0.01, "axes.yma
 STYLE |= {"legend.frameon": False, "svg.hashsalt": "sgn", "lines.linewidth": 1.2}
 
 
-def find_logs(sources, case):
-    """The logs of each setting: {label: [paths]}. Paths that differ only in `seed<n>` or `split<n>` are one setting.
-
-    sources: logs, or folders of runs, with <case>_log.csv in them or in their seed<n>/ or split<n>/.
-    """
+def group_logs(paths):
+    """The logs of each setting: {label: [paths]}. The labels are the paths as far as they differ."""
     groups = {}
-    for source in map(Path, sources):
-        paths = [source]
-        if source.is_dir():
-            found = [path for kind in ("seed", "split") for path in source.glob(f"{kind}*/{case}_log.csv")]
-            paths = sorted(found, key=lambda path: (len(path.parent.name), path)) or [source / f"{case}_log.csv"]
-        for path in paths:
-            if not path.exists():
-                raise UserError(f"{path}: no such log; main.py writes one when it trains")
-            setting = re.sub(r"[_/.-]?(seed|split)\d+", "", path.absolute().with_suffix("").as_posix())
-            groups.setdefault(setting.removesuffix(f"/{case}_log"), {})[path] = None
+    for path in paths:
+        setting = re.sub(r"[_/.-]?(seed|split)\d+|/\d+_log$", "", path.absolute().with_suffix("").as_posix())
+        groups.setdefault(setting, []).append(path)
     if len(groups) > len(COLOURS):
         raise UserError(f"{len(groups)} settings; a picture has room for {len(COLOURS)}")
     above = os.path.commonpath([Path(setting).parent for setting in groups])
-    return {os.path.relpath(setting, above): [*paths] for setting, paths in groups.items()}
+    return {os.path.relpath(setting, above): logs for setting, logs in groups.items()}
 
 
-def curves(args):
+def draw(groups):
+    """The Figure of logs as from `group_logs`: means over the runs of a setting, and bands of a standard deviation."""
     from matplotlib.figure import Figure
 
-    groups, evaluated = find_logs(args.runs, args.case), set()
-    if args.label and len(set(args.label)) != len(groups):
-        raise UserError(f"--label: {len(args.label)} of them for {len(groups)} settings ({', '.join(groups)})")
-    fig = Figure(figsize=(9, 4.1), layout="constrained")
+    fig, evaluated = Figure(figsize=(9, 4.1), layout="constrained"), set()
     axes = fig.subplots(1, 2)
-    for colour, label, paths in zip(COLOURS, args.label or groups, groups.values(), strict=False):
+    for colour, (label, paths) in zip(COLOURS, groups.items(), strict=False):
         comments, logs = zip(*map(read_log, paths), strict=True)
         evaluated |= {"validation" if "select: val" in lines else "test" for lines in comments}
         for ax, what in zip(axes, ("acc", "loss"), strict=True):
@@ -85,11 +73,9 @@ def curves(args):
 def parse_args(argv=None):
     parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("command", choices=["curves"], help="mean and spread over the seeds of each setting")
-    add("runs", nargs="+", help="logs, or folders of runs; those that differ in the seed go together")
-    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
-    add("--label", action="append", help="name of a setting, one for each in their order")
-    add("--out", type=path_of(*KINDS), required=True, help=f"file to write ({', '.join(KINDS)})")
+    add("logs", nargs="+", type=Path, metavar="LOG", help="<case>_log.csv of a run")
+    add("--label", action="append", help="name of a setting, one for each in their order (its path)")
+    add("--out", type=path_of(".png", ".svg", ".pdf"), required=True, help="file to write (.png, .svg, .pdf)")
     return parser.parse_args(argv)
 
 
@@ -99,8 +85,12 @@ def main(argv=None):
         from matplotlib import style
     except ModuleNotFoundError:
         raise UserError("matplotlib is missing: pip install -r requirements-extra.txt") from None
+    groups = group_logs(args.logs)
+    labels = args.label or [*groups]
+    if len(set(labels)) != len(groups):
+        raise UserError(f"--label: {len(labels)} of them for {len(groups)} settings ({', '.join(groups)})")
     with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
-        figure = curves(args)
+        figure = draw(dict(zip(labels, groups.values(), strict=True)))
         with util.atomic_write(args.out) as part:
             options = {"pil_kwargs": {"optimize": True}} if args.out.suffix == ".png" else {}
             figure.savefig(part, format=args.out.suffix[1:], dpi=150, **options)

@@ -1,4 +1,4 @@
-"""Classifies recordings, or frames as they arrive: the likeliest classes and their probabilities.
+"""Classifies recordings, or frames as they arrive: a line for each with the likeliest classes.
 
     python tools/predict.py S001C001P001R001A010.skeleton --checkpoint results/NTU/SGN/0_best.pth
     python tools/predict.py recordings/ more.npy --checkpoint results/NTU/SGN/0_best.pth --json > predictions.jsonl
@@ -35,20 +35,15 @@ from clips import recordings
 from clips.arrays import absent_if_nan
 from clips.poses import LivePoses, is_numbers
 from clips.recordings import as_poses, check_size, find_recordings, flags_of, read_any
+from clips.skeletons import known_skeleton
 from clips.skipped import BadFile
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import program
 from tools.common import Notes, named_or_own, read_each
 from train import predict_logits
-from util import UserError, shorten
+from util import UserError, readable, shorten
 
-EXIT_CODES = """exit codes:
-  0  done
-  2  wrong or missing input, or nothing could be classified; one line says why
-  3  done, but some files or lines were skipped, each named on standard error
-  130, 143  interrupted or terminated
-"""
 KEPT = 0.95  # of the validation clips that are right, by --choose-unknown
 
 
@@ -59,8 +54,7 @@ def window_length(text):
 
 
 def parse_args(argv=None):
-    renamed = {"--stream": "is called --live now"}
-    parser = program.ArgumentParser(description=__doc__, epilog=EXIT_CODES, elsewhere=renamed)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--checkpoint", type=Path, required=True, help="a <case>_best.pth, ours or the release's")
@@ -88,12 +82,8 @@ def parse_args(argv=None):
     args = parser.parse_args(argv)
     if [bool(args.files), args.live, bool(args.choose_unknown)].count(True) != 1:
         parser.error("give files or folders; or --live, which reads standard input; or --choose-unknown")
-    if args.choose_unknown and (args.json or args.unknown):
-        parser.error("--choose-unknown prints one line, for --unknown")
-    if args.windows and not args.files:
-        parser.error("--windows: of files; --live has windows without it")
-    if (args.window[0] or args.stride) and not (args.live or args.windows):
-        parser.error("--window, --stride: only with --live or --windows")
+    if args.windows and not args.files or (args.window[0] or args.stride) and not (args.live or args.windows):
+        parser.error("--windows is of files; --window and --stride are of --windows or --live")
     if args.window[1] and not args.fps:
         parser.error("--window in seconds needs --fps")
     return args
@@ -104,7 +94,7 @@ class Inputs:
 
     def __init__(self, args, classifier):
         self.args, self.classifier, self.trained = args, classifier, classifier.checkpoint.person_size
-        self.skeleton = named_or_own(classifier.skeleton)
+        self.skeleton = args.skeleton or named_or_own(classifier.skeleton)  # of numbers
         self.live, self.notes, self.judged = LivePoses(**flags_of(args)), Notes(), False
 
     def read(self, path):
@@ -117,7 +107,7 @@ class Inputs:
         """A line: (persons, joints, 3), or None if nobody is in it. Raises ValueError."""
         try:
             content = parse_line(line.strip())
-            poses = self.from_numbers(content) if is_numbers(content) else self.live.update(content)
+            poses = self.from_numbers(content) if is_numbers(content) else self.from_tool(content)
             if poses is None or not poses.clip.any():
                 return None
             clip = poses.clip[None]
@@ -129,17 +119,26 @@ class Inputs:
         except BadFile as error:
             raise ValueError(error.args[1]) from None
 
+    def from_tool(self, content):
+        """A frame in the JSON of a pose tool as Poses of (persons, joints, 3), or None. Raises ValueError."""
+        poses = self.live.update(content)
+        if poses and self.args.skeleton not in (None, poses.skeleton):
+            self.notes.add([("skeleton", f"--skeleton is not for these poses, whose is {poses.skeleton}")])
+        return poses
+
     def from_numbers(self, values):
         """Numbers as Poses of (persons, joints, 3) float64. Raises ValueError or BadFile."""
-        joints = self.classifier.joints
+        known = known_skeleton(self.skeleton)
+        joints = len(known.joints) if known else self.classifier.joints
         try:
             values = np.asarray(values, np.float64)
+            if values.ndim > 1 and values.shape[-2:] != (joints, 3):
+                raise ValueError
+            clip = values.reshape(1, -1, joints, 3)
         except (ValueError, TypeError, OverflowError):
-            raise ValueError("not a JSON list of numbers, nor a frame of a pose estimator") from None
-        if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
-            wanted = f"{3 * joints} for each person, ({joints}, 3) or (persons, {joints}, 3)"
-            raise ValueError(f"{values.size} numbers of shape {values.shape}, not {wanted}")
-        clip = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
+            wanted = f"{3 * joints} numbers for each person, ({joints}, 3) or (persons, {joints}, 3)"
+            raise ValueError(f"neither {wanted}, nor a frame of a pose tool") from None
+        clip = absent_if_nan(clip, self.args.nan)
         poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size)
         return poses._replace(clip=poses.clip[0])
 
@@ -174,42 +173,29 @@ def classify(args, classifier, poses):
     return [Stretch(i, 0, len(clip), classifier.probabilities(one, rng, args.samples)) for i, one in clips.items()]
 
 
-def print_answer(args, classifier, where, stretch, width=8, header=False):
-    """Prints the likeliest classes of a Stretch of `where`, {"file" or "frame": it}: JSON, a line, or rows of a table.
-
-    width: of the first column. header: whether these are the table's first rows.
-    """
-    about = where | ({"person": stretch.person} if args.per_person else {})
+def print_answer(args, classifier, where, stretch):
+    """Prints a line with the likeliest classes of a Stretch of `where`, {"file" or "frame": it}."""
+    about, words = where, [f"{at!s:>8}" for at in where.values()]
+    if args.per_person:
+        about = about | {"person": stretch.person}
+        words.append(f"person {stretch.person}")
     if args.windows:
         start, end = ((round(at / args.fps, 2) if args.fps else at) for at in (stretch.start, stretch.end))
-        about |= {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
+        about = about | {"start": start, "end": end, "unit": "s" if args.fps else "frames"}
+        words.append(f"{start:8} to {end:8} {about['unit']}")
     top = classifier.top(stretch.probabilities, args.top or (1 if args.windows else 5), args.unknown)
-    if args.json:
-        text = json.dumps(about | {"top": top}, allow_nan=False)
-    elif args.live:
-        person = f"person {stretch.person}  " if args.per_person else ""
-        classes = ", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top)
-        text = f"{about['frame']:8}  {person}{classes}"
-    else:
-        names, what = (
-            "".join(f"{x!s:{8 if i else width}}  " for i, x in enumerate(row)) for row in (about, about.values())
-        )
-        rows = (f"{entry['probability']:11.1%}  {entry['name']}" for entry in top)
-        text = f"{names}probability  class\n" * header + what + f"\n{' ' * len(what)}".join(rows)
-    tqdm.write(text)
+    words.append(", ".join(f"{entry['probability']:.1%} {entry['name']}" for entry in top))
+    tqdm.write(json.dumps(about | {"top": top}, allow_nan=False) if args.json else readable("  ".join(words)))
     sys.stdout.flush()
 
 
 def classify_files(args, classifier):
     """Prints the likeliest classes of each file. Returns the exit code; UserError if no file could be classified."""
     files = [path for source in args.files for path in find_recordings(source)]
-    if (args.up or args.scale != 1) and all(path.suffix == ".skeleton" for path in files):
-        raise UserError("--up, --scale: not for .skeleton files, and there are no others")
-    width, inputs, skipped, header = max(len(str(path)) for path in files), Inputs(args, classifier), [], True
+    inputs, skipped = Inputs(args, classifier), []
     for path, stretches in read_each(files, lambda path: classify(args, classifier, inputs.read(path)), skipped):
         for stretch in stretches:
-            print_answer(args, classifier, {"file": str(path)}, stretch, width, header)
-            header = False
+            print_answer(args, classifier, {"file": str(path)}, stretch)
     return 3 if skipped else 0
 
 
@@ -224,7 +210,7 @@ def classify_live(args, classifier, file):
             if not live.frames:
                 raise UserError(f"standard input, line {i}: {error}") from None
             skipped += 1
-            print(f"skipped: line {i}: {error}", file=sys.stderr)
+            print(readable(f"skipped: line {i}: {error}"), file=sys.stderr)
             continue
         for person, probabilities in found.items():
             print_answer(args, classifier, {"frame": i}, Stretch(person, i - live.window, i, probabilities))

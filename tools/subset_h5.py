@@ -16,12 +16,12 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from clips.checks import is_one_hot
 from clips.h5 import SPLITS, read_header, write_h5
-from engine.datasets import find_h5
+from data import Clips
+from engine.datasets import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
-from tools.common import add_dataset, path_of
+from tools.common import path_of
 from util import UserError
 
 
@@ -40,14 +40,6 @@ def parse_classes(text, names):
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
         raise UserError(f"--classes {util.shorten(text)}: at least two classes, each of them once")
     return chosen
-
-
-def read_labels(file, split):
-    """The classes of a split's clips, (n,) int64. Raises UserError if a label is not one-hot."""
-    y = file[f"{split}y"][:]
-    if not (correct := is_one_hot(y)).all():
-        raise UserError(f"{file.filename}: {split}y: the label of clip {correct.argmin()} is not one-hot")
-    return y.argmax(axis=1)
 
 
 def choose(labels, classes, shots=None, seed=1):
@@ -70,33 +62,33 @@ def choose(labels, classes, shots=None, seed=1):
 def main(argv=None):
     parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add_dataset(parser)
+    add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
+    add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")
     add("--classes", required=True, metavar="CLASS[,CLASS]", help="numbers from 0, ranges such as 0-7, or names")
     add("--shots", type=program.positive_int, help="training clips of each class (all)")
     add("--seed", type=program.seed, default=1, help="of the choice of --shots (%(default)s)")
     add("--out", type=path_of(".h5", ".hdf5"), required=True, help="the h5 to write")
     args = parser.parse_args(argv)
-    path, _ = find_h5(args.dataset, args.case, args.data)
+    path, _ = find_h5(args.dataset, args.case)
     if args.out.resolve() == path.resolve():
         raise UserError(f"--out {args.out}: the path of another .h5")
+    clips = Clips.read(path)  # validates all values
+    names = clips.class_names
+    classes = parse_classes(args.classes, names)
+    labels = {split: clips.label[clips.ids(name)].numpy() for split, name in zip(SPLITS, clips.splits, strict=True)}
+    chosen = choose(labels, classes, args.shots, args.seed)
+    few = f", {args.shots} training clips of each (seed {args.seed})" if args.shots else ""
     with open_h5(path) as file:
-        header = read_header(file)
-        names = header["class_names"]
-        classes = parse_classes(args.classes, names)
-        labels = {split: read_labels(file, split) for split in SPLITS}
-        chosen = choose(labels, classes, args.shots, args.seed)
         splits = {
             split: ((file[f"{of}x"][i] for of, i in places), [classes.index(labels[of][i]) for of, i in places])
             for split, places in chosen.items()
         }
-        few = f", {args.shots} training clips of each (seed {args.seed})" if args.shots else ""
+        header = read_header(file)
         header |= {"protocol": f"{header['protocol']}; classes {args.classes}{few}".lstrip("; ")}
         header |= {"frames": file["x"].shape[1], "class_names": [names[i] for i in classes]}
         write_h5(args.out, splits, **header, made_by=f"subset_h5.py {util.__version__}")
-        without = f", without the random splits of {path}" if "resplits" in file else ""
-    training, valid, test = map(len, chosen.values())
-    sizes = f"{training} training, {valid} validation and {test} test clips"
-    print(f"{args.out}: {len(classes)} classes; {sizes}{without}")
+    sizes = "{} training, {} validation and {} test clips".format(*map(len, chosen.values()))
+    print(f"{args.out}: {len(classes)} classes; {sizes}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The person in a video, or before a camera, as MediaPipe's 33 world landmarks: an .npy, and a frame a line in JSON.
+"""The person in a video, or before a camera, as MediaPipe's 33 world landmarks: an .npy, or a frame a line in JSON.
 
     python tools/video_to_skeleton.py walk.mp4 --out walk.npy
     python tools/video_to_skeleton.py 0 --fov 60 | python tools/predict.py --live --checkpoint 0_best.pth
@@ -19,7 +19,7 @@ fall on those in the picture. Networks that were trained with a Kinect need it.
 import json
 import os
 import sys
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,30 +31,18 @@ from safe import program
 from util import UserError
 
 INSTALL = "python3.11 -m venv .venv-video && .venv-video/bin/pip install -r requirements-video.txt"
-EXIT_CODES = """exit codes:
-  0  done
-  2  wrong or missing input, or nobody was found; one line says why
-  130, 143  interrupted or terminated while it read a file; what it had read is written
-"""
 
 
 def parse_args(argv=None):
-    parser = program.ArgumentParser(description=__doc__, epilog=EXIT_CODES)
+    parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("source", metavar="VIDEO", help="a file that OpenCV can read, or the number of a camera, from 0")
-    add("--out", type=Path, metavar="FILE.npy", help="file to write")
-    jsonl = 'file of JSON lines to write, "-" for standard output (without --out: -)'
-    add("--jsonl", metavar="FILE.jsonl", help=jsonl)
+    add("--out", type=Path, metavar="FILE.npy", help="file to write, in place of JSON lines on standard output")
     fov = "of the camera, horizontal (webcams: about 60): puts the person where it stands before the camera"
-    add("--fov", type=program.positive_float, metavar="DEGREES", help=fov)
+    add("--fov", type=program.number(1, 179), metavar="DEGREES", help=fov)
     args = parser.parse_args(argv)
-    if args.fov and args.fov >= 180:
-        parser.error(f"--fov {args.fov:g}: below 180")
     if args.out and args.out.suffix != ".npy":
         parser.error(f"--out {args.out}: must end in .npy")
-    if args.jsonl not in (None, "-") and not args.jsonl.endswith(".jsonl"):
-        parser.error(f"--jsonl {args.jsonl}: must end in .jsonl, or be -")
-    args.jsonl = args.jsonl or (None if args.out else "-")
     return args
 
 
@@ -135,27 +123,22 @@ def to_json(landmarks):
 def main(argv=None, read=read_landmarks):
     """read: a generator in place of read_landmarks."""
     args, frames, end = parse_args(argv), [], None
-    with ExitStack() as stack:
-        landmarks, file = stack.enter_context(closing(read(args.source, args.fov))), sys.stdout
-        if args.jsonl not in (None, "-"):
-            part = stack.enter_context(util.atomic_write(args.jsonl))
-            file = stack.enter_context(open(part, "w", encoding="utf-8"))
+    with closing(read(args.source, args.fov)) as landmarks:
         try:
             for frame in landmarks:
-                if args.jsonl:
-                    print(to_json(frame), file=file, flush=True)
+                if not args.out:
+                    print(to_json(frame), flush=True)
                 frames.append(np.zeros((33, 3)) if frame is None else frame[:, :3])
         except KeyboardInterrupt as interruption:  # what was read is written
             end = interruption
-        array = np.array(frames, np.float32).reshape(-1, 33, 3)
-        if not array.any():
-            raise UserError(f"{args.source}: nobody was found in {len(array)} frames")
+    array = np.array(frames, np.float32).reshape(-1, 33, 3)
+    if not array.any():
+        raise UserError(f"{args.source}: nobody was found in {len(array)} frames")
     if args.out:
         with util.atomic_write(args.out) as part, open(part, "wb") as file:
             np.save(file, array)
     there = int(array.any(axis=(1, 2)).sum())
-    written = ", ".join(str(path) for path in (args.out, args.jsonl) if path not in (None, "-"))
-    print(f"{len(array)} frames, {there} with a person{written and ': ' + written}", file=sys.stderr)
+    print(f"{len(array)} frames, {there} with a person{f': {args.out}' if args.out else ''}", file=sys.stderr)
     if end and not args.source.isdigit():
         raise end
 

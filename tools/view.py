@@ -5,15 +5,14 @@
     python tools/view.py --dataset NUCLA --out view.html          # the test clips, and the checkpoint's test of them
 
 Recordings are what tools/predict.py reads. The page is one file that needs no network. With a checkpoint it has the
-probabilities of the likeliest classes: of the whole recording as predict.py gives them for this seed, and over time, of
-the frames around each moment; and marks the frames of the first sample. Of a data set, whose clips may be many, it
-holds --clips: of each cell of the confusion matrix the first, then of each the second, and so on, errors first.
+probabilities of the likeliest classes: of the whole recording as predict.py gives them, and over time, of the frames
+around each moment; and marks the frames of the first sample. Of a data set, whose clips may be many, it holds --clips:
+of each cell of the confusion matrix the first, then of each the second, and so on, errors first.
 """
 
 import base64
 import json
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -31,70 +30,53 @@ from clips.skeletons import known_skeleton, unknown_skeleton
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
-from engine.datasets import find_h5
-from engine.device import pick_device
+from engine.datasets import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
-from tools.common import Notes, add_dataset, named_or_own, path_of, read_each
+from tools.common import Notes, named_or_own, path_of, read_each
 from train import predict_logits
 from util import UserError, readable
 
 LINES = 5  # classes over time
 POINTS = 40  # of a line
 ABSENT = -(2**15)  # in place of coordinates
-WORDS = r"[\W_]+|(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])"  # what is between those of "L_hip", "LeftHip" or "LHip"
-# Flags that mean nothing to what else is shown
-OF_FILES = ("skeleton", "persons", "axes", "up", "scale", "nan")
-OF_DATASETS = ("case", "data", "results", "device", "split")
-OF_NETWORKS = ("window", "seed")
 
 
 # ---- a data set and its checkpoint, for tools/plot_clips.py too
 
 
-def add_data(parser, required=False):
-    """Adds the flags of `open_data`."""
-    add = parser.add_argument
-    add_dataset(parser, required)
-    add("--results", type=Path, default=util.ROOT / "results", help="folder of the runs (results/)")
-    add("--checkpoint", type=Path, help="checkpoint (that of the run in --results, else the one in pretrained/)")
-    add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--seed", type=program.seed, help="of the samples (the checkpoint's)")
+def open_data(dataset, case=0, checkpoint=None):
+    """A data set: the path of its h5, its name, its Clips, and a Checkpoint that fits them, if there is one.
+
+    checkpoint: its path; by default that of the run in results/, else the one in pretrained/.
+    """
+    h5, name = find_h5(dataset, case)
+    clips, file = Clips.read(h5), checkpoint or find_checkpoint(util.ROOT / "results", name, "SGN", case)
+    if not (checkpoint or file.is_file()):
+        return h5, name, clips, None
+    found = load_checkpoint(file)
+    found.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    return h5, name, clips.resplit(found.split), found
 
 
-def open_data(args):
-    """The data set of the flags: the path of its h5, its name, its Clips, and a Checkpoint that fits them, if any."""
-    path, name = find_h5(args.dataset, args.case, args.data)
-    clips = Clips.read(path).to(pick_device(args.device))
-    file = args.checkpoint or find_checkpoint(args.results, name, "SGN", args.case)
-    if not args.checkpoint and not file.is_file():
-        return path, name, clips, None
-    checkpoint = load_checkpoint(file)
-    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
-    return path, name, clips.resplit(checkpoint.split), checkpoint
-
-
-def predict(checkpoint, clips, ids, seed):
+def predict(checkpoint, clips, ids):
     """Logits of clips as a test has them, (n, classes), and the frames of each clip's first sample, (n, seg)."""
-    seed = checkpoint.seed if seed is None else seed
-    net, recipe = checkpoint.net.to(ids.device), checkpoint.recipe
-    frames = clips.sample_frames(ids, torch.Generator(ids.device).manual_seed(seed), net.seg, recipe.whole_clip)
-    return predict_logits(net, clips, ids, recipe, seed).cpu(), frames.cpu().numpy()
+    net, recipe, rng = checkpoint.net, checkpoint.recipe, torch.Generator().manual_seed(checkpoint.seed)
+    frames = clips.sample_frames(ids, rng, net.seg, recipe.whole_clip)
+    return predict_logits(net, clips, ids, recipe, checkpoint.seed), frames.numpy()
 
 
-def read_frames(path, clips, i):
+def read_frames(h5, clips, i):
     """A clip as the h5 has it, between its first and last frame with a person: (frames, persons, joints, 3) float32.
 
-    clips: the Clips of that h5, in any split; i: the clip's number among them. Raises UserError for an empty clip.
+    clips: the Clips of that h5, in any split; i: the number among them of a clip that is not empty.
     """
     k = (clips.start + clips.length <= clips.start[i]).sum().item()  # so many clips come before it in the h5
-    with open_h5(path) as file:
+    with open_h5(h5) as file:
         for split in SPLITS:
             if k < len(file[f"{split}x"]):
                 break
             k -= len(file[f"{split}x"])
-        if not clips.length[i]:
-            raise UserError(f"{path}: {split}x: clip {k} is empty; tools/check_h5.py lists such clips")
         dense = file[f"{split}x"][k].reshape(-1, clips.persons, clips.joints, 3)
     present = np.flatnonzero(dense.any(axis=(1, 2, 3)))
     return dense[present[0] : present[-1] + 1]
@@ -123,36 +105,35 @@ def without_absent(poses):
 
 def shown(path):
     """How a page that others may get names a file."""
-    return path.relative_to(util.ROOT) if path.is_relative_to(util.ROOT) else path
+    return readable("/".join(path.parts[-3:]))
 
 
 def describe(skeleton):
     """A Skeleton for the page. side: of each joint 0 in the middle, 1 left, 2 right."""
-    words = [{*re.sub(WORDS, " ", joint).lower().split()} for joint in skeleton.joints]
-    side, sides = [1 if of & {"left", "l"} else 2 * bool(of & {"right", "r"}) for of in words], ["left", "right"]
+    names, sides = [readable(joint) for joint in skeleton.joints], ["left", "right"]
+    side = [1 if "left" in name.lower() else 2 * ("right" in name.lower()) for name in names]
     if not any(side) and skeleton.pairs:  # which side is which is not known
         side, sides = [(i < j) + 2 * (i > j) for i, j in enumerate(skeleton.pairs)], ["one side", "the other"]
-    about = {"name": skeleton.name, "joints": [*map(readable, skeleton.joints)], "bones": skeleton.bones().tolist()}
+    about = {"name": skeleton.name, "joints": names, "bones": skeleton.bones().tolist()}
     return about | {"side": side, "sides": sides, "flat": skeleton.is_2d}
 
 
-def explain(classifier, poses, logits, sampled, window, samples):
+def explain(classifier, poses, logits, sampled, samples):
     """What a network says of a clip, for the page. logits: (classes,). sampled: frames, (seg,), as Clips count them.
 
-    Over time, a moment's probabilities are those of `samples` of the `window` frames around it, as of a live feed.
+    Over time, a moment's probabilities are those of `samples` of the frames around it, as of a live feed.
     """
     rows, frames, seg = np.argwhere(poses.clip.any(axis=(2, 3))), len(poses.clip), classifier.seg
     sampled = rows[sampled[sampled < len(rows)]]  # each a frame and a person
-    window = min(window or classifier.window, max(seg, frames // seg * seg))  # a sample leaves out what is left over
+    window = min(classifier.window, max(seg, frames // seg * seg))  # a sample leaves out what is left over
     at = np.unique(np.linspace(0, frames - 1, POINTS).round().astype(int))
     lines, rng = np.full((len(at), len(logits)), np.nan), torch.Generator().manual_seed(1)
     for line, start in zip(lines, np.clip(at - window // 2, 0, max(0, frames - window)), strict=True):
         part = poses.clip[start : start + window]
         if part.any(axis=(2, 3)).sum() >= min(seg, len(rows)):
             clip = classifier.adapt(poses._replace(clip=part, centered=False))
-            line[:] = classifier.logits(clip, rng, samples).softmax(dim=-1)
-    highest = np.fmax.reduce(lines, axis=0)
-    likeliest = np.argsort(-np.nan_to_num(highest), kind="stable")[:LINES].tolist()
+            line[:] = classifier.probabilities(clip, rng, samples)
+    likeliest = np.argsort(-np.nan_to_num(np.fmax.reduce(lines, axis=0)), kind="stable")[:LINES].tolist()
     top = classifier.top(logits.softmax(dim=-1).numpy(), LINES)
     return {
         "top": [[entry["label"], entry["probability"]] for entry in top],
@@ -169,7 +150,7 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
     if (about := describe(skeleton)) not in skeletons:
         skeletons.append(about)
     (frames, persons), (width, height) = poses.clip.shape[:2], size or (4, 3)
-    entry = {"name": readable(str(name)), "skeleton": skeletons.index(about), "truth": truth, "frames": frames}
+    entry = {"name": name, "skeleton": skeletons.index(about), "truth": truth, "frames": frames}
     entry |= {"persons": persons, "aspect": width / height, "top": [], "at": [], "lines": [], "sampled": [], "note": ""}
     return entry | (explained or {}) | pack(poses.clip, skeleton.is_2d)
 
@@ -181,32 +162,32 @@ def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
     classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), Notes(), []
     known = named_or_own(classifier.skeleton) if classifier else "unknown"
-    sources = {path: source for source in args.files for path in find_recordings(source)}
+    files = [path for source in args.files for path in find_recordings(source)]
 
     def read(path):
         found = read_any(path, known, **flags_of(args))
         notes.add(classifier.odd(found, args.up) if classifier else [(text, text) for text in found.notes], f"{path}: ")
         poses = without_absent(found)
-        explained = explain_file(classifier, poses, args) if classifier else None
-        name = path.absolute().relative_to(sources[path].absolute().parent)
-        return make_entry(name, poses, data["skeletons"], args.size, explained=explained)
+        explained = explain_file(classifier, poses) if classifier else None
+        return make_entry(shown(path), poses, data["skeletons"], args.size, explained=explained)
 
-    clips = data["clips"] = [entry for _, entry in read_each([*sources][: args.clips], read, skipped)]
+    clips = data["clips"] = [entry for _, entry in read_each(files[: args.clips], read, skipped)]
     data["title"] = clips[0]["name"] if len(clips) == 1 else f"{len(clips)} recordings"
-    if args.clips < len(sources):
-        data["about"].append(f"the first {args.clips} of {len(sources)} recordings (--clips)")
+    if args.clips < len(files):
+        data["about"].append(f"the first {args.clips} of {len(files)} recordings (--clips)")
     if classifier:
         data["classes"] = [*classifier.names]
         data["about"].append(f"classes by {shown(args.checkpoint)}")
     return 3 if skipped else 0
 
 
-def explain_file(classifier, poses, args):
-    clip, seed = classifier.adapt(poses), 1 if args.seed is None else args.seed
-    logits = classifier.logits(clip, torch.Generator().manual_seed(seed))
-    ids, rng = torch.zeros(classifier.recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(seed)
-    frames = Clips.from_clip(clip).sample_frames(ids, rng, classifier.seg, classifier.recipe.whole_clip)
-    return explain(classifier, poses, logits, frames[0].numpy(), args.window, samples=5)
+def explain_file(classifier, poses):
+    """With the logits of tools/predict.py."""
+    clip, recipe = classifier.adapt(poses), classifier.recipe
+    logits = classifier.logits(clip, torch.Generator().manual_seed(1))
+    ids, rng = torch.zeros(recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(1)
+    frames = Clips.from_clip(clip).sample_frames(ids, rng, classifier.seg, recipe.whole_clip)
+    return explain(classifier, poses, logits, frames[0].numpy(), samples=5)
 
 
 def choose(label, predicted, n):
@@ -220,28 +201,29 @@ def choose(label, predicted, n):
 
 def view_dataset(args, data):
     """As view_files."""
-    path, title, clips, checkpoint = open_data(args)
-    ids = clips.ids(args.split)
-    label = predicted = clips.label[ids].cpu().numpy()
-    data["about"].append(f"{args.split} clips of {shown(path)}")
+    h5, name, clips, checkpoint = open_data(args.dataset, args.case, args.checkpoint)
+    ids = clips.ids("test")
+    label = predicted = clips.label[ids].numpy()
+    data |= {"title": f"{name}, case {args.case}", "classes": [*clips.class_names]}
+    data["about"].append(f"test clips of {shown(h5)}")
     if checkpoint:
         classifier, about = Classifier(checkpoint.path), [f"tested with {shown(checkpoint.path)}"]
-        logits, sampled = predict(checkpoint, clips, ids, args.seed)
+        logits, sampled = predict(checkpoint, clips, ids)
         predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
         data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
         data["about"].append(", that ".join([*about, *checkpoint.differences(clips)]))
     for i in program.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
-        poses = without_absent(Poses(read_frames(path, clips, ids[i].item()), clips.skeleton, clips.axes, True))
-        explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], args.window, samples=1)
-        entry = make_entry(f"{args.split} clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
-        data["clips"].append(entry)
+        poses = without_absent(Poses(read_frames(h5, clips, ids[i].item()), clips.skeleton, clips.axes, True))
+        explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], samples=1)
+        data["clips"].append(
+            make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        )
     if not data["clips"]:
-        raise UserError(f"{path}: no {args.split} clips")
+        raise UserError(f"{h5}: no test clips")
     if len(data["clips"]) < len(ids):
         data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
-    data |= {"title": f"{title}, case {args.case}", "classes": [*clips.class_names]}
     return 0
 
 
@@ -249,30 +231,25 @@ def parse_args(argv=None):
     parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
-    add("--out", type=path_of(".html"), required=True, help="page to write (.html)")
-    add_data(parser)
-    add("--split", choices=("train", "valid", "test"), default="test", help="of the data set (%(default)s)")
+    add("--dataset", help=f"the test clips of {', '.join(DATASETS)}, or of the path of an .h5")
+    add("--case", type=int, default=0, help="protocol of the data set, as in main.py (%(default)s)")
+    add("--checkpoint", type=Path, help="a <case>_best.pth (of a data set: that in results/, else in pretrained/)")
     add("--clips", type=program.positive_int, default=200, help="most clips in the page (%(default)s)")
-    add("--window", type=program.positive_int, help="frames around a moment (about a training clip's length)")
-    add("--fps", type=program.positive_float, default=30.0, help="frames a second, to play (%(default)s)")
+    add("--out", type=path_of(".html"), required=True, help="page to write (.html)")
     recordings.add_arguments(parser)
     args = parser.parse_args(argv)
-    if len(args.files) == 1 and args.files[0].suffix in (".h5", ".hdf5") and not args.dataset:
-        args.dataset, args.files = str(args.files[0]), []
     if bool(args.files) == bool(args.dataset):
         parser.error("give recordings, or a --dataset")
-    needed = dict.fromkeys(OF_FILES, "recordings") if args.dataset else dict.fromkeys(OF_DATASETS, "a --dataset")
-    needed |= {} if args.dataset or args.checkpoint else dict.fromkeys(OF_NETWORKS, "a --checkpoint")
-    for flag, what in needed.items():
+    for flag in ("skeleton", "persons", "axes", "up", "scale", "nan") if args.dataset else ["case"]:
         if getattr(args, flag) != parser.get_default(flag):
-            parser.error(f"--{flag}: only with {what}")
+            parser.error(f"--{flag}: only with {'recordings' if args.dataset else 'a --dataset'}")
     return args
 
 
 def main(argv=None):
     """Returns the exit code."""
     args = parse_args(argv)
-    data = {"title": "", "about": [], "classes": [], "fps": args.fps, "skeletons": [], "clips": [], "matrix": None}
+    data = {"title": "", "about": [], "classes": [], "skeletons": [], "clips": [], "matrix": None}
     code = (view_dataset if args.dataset else view_files)(args, data)
     if any(skeleton["flat"] for skeleton in data["skeletons"]) and not args.size:
         data["about"].append("pictures are taken to be 4:3 (--size)")
