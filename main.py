@@ -28,6 +28,7 @@ from pathlib import Path
 import util
 from safe import arguments, program
 from safe.arguments import nonnegative_float, positive_float, positive_int
+from safe.progress import note
 from util import UserError
 
 if __name__ == "__main__":
@@ -77,7 +78,7 @@ def add_data(add):
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
     add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
-    add("--cache", action="store_true", help="keep the packed clips beside the h5, for a faster start")
+    add("--cache", action="store_true", help="not needed any more: an h5 is read in seconds")
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
 
@@ -167,7 +168,7 @@ def plan(args, config, init, h5, data_sha256):
 
 
 def make_options(args, device, command):
-    return Options(args.cache, device, command, args.resume, args.print_freq, args.tensorboard)
+    return Options(device, command, args.resume, args.print_freq, args.tensorboard)
 
 
 def test(args, run, clips, out):
@@ -208,7 +209,9 @@ def main(argv=None):
     if args.jobs > 1 and distributed.world_size() > 1:
         raise UserError("--jobs: each process of torchrun would start runs of its own; leave out one of the two")
     path, name = distributed.run_on_main(lambda: find_h5(args.dataset, args.case, args.data))
-    clips = runs.read_clips(path, args.cache, device)
+    if args.cache:
+        note("--cache is not needed any more; a .packed.pt beside the h5 can go")
+    clips = runs.read_clips(path, device)
     init = digest = None
     if args.init and args.train:
         from engine import finetune

@@ -229,7 +229,7 @@ def train_and_test(run, options, position=None):
     """
     config, folder = run.config, run.folder
     prepare(config)
-    clips = read_clips(run.h5, options.cache, options.device)
+    clips = read_clips(run.h5, options.device)
     if clips.sha256 != run.data_sha256:
         raise UserError(f"{run.h5}: it has been replaced since this command started; start it again")
     clips = clips.resplit(config.split)

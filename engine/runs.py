@@ -39,7 +39,6 @@ class Run(NamedTuple):
 class Options(NamedTuple):
     """What does not change the result of a run."""
 
-    cache: bool
     device: torch.device
     command: str
     resume: bool
@@ -47,18 +46,14 @@ class Options(NamedTuple):
     tensorboard: bool
 
 
-def read_clips(h5, cache, device):
+def read_clips(h5, device):
     """The Clips of an h5 on a device. Those of the last call are kept: several runs of a process have the same."""
-    return _read_clips(h5, state_of(h5), cache, device)
+    return _read_clips(h5, state_of(h5), device)
 
 
 @lru_cache(maxsize=1)
-def _read_clips(h5, _, cache, device):
-    if not cache:
-        return Clips.read(h5).to(device)
-    from engine.cache import read_cached
-
-    return read_cached(h5).to(device)
+def _read_clips(h5, _, device):
+    return Clips.read(h5).to(device)
 
 
 def prepare(config):

@@ -44,13 +44,11 @@ from clips.recordings import read_any, read_recording
 from clips.skeletons import read_skeleton_file
 from clips.skipped import BadFile
 from data import Clips
-from engine import cache
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
 from safe import arguments, program, progress
-from safe.files import state_of
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record
 from tools import predict
@@ -239,15 +237,13 @@ class Kind(NamedTuple):
 def kinds(folder):
     """{name: Kind} of all readers."""
     write_clips(np.random.default_rng(0), folder / "toy.h5")
-    cache.read_cached(folder / "toy.h5")
     config = Config(dataset="toy", batch_size=4, seg=20, num_classes=3, theta=0.3, epochs=2)
     clips = Clips.read(folder / "toy.h5")
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
     trainer.train_step(trainer.net, trainer.train_ids[:4])
     run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
     checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
-    packed, classifier = (folder / "toy.packed.pt").read_bytes(), Classifier(run.file("best.pth"))
-    packed_from = f"{cache.VERSION}, {state_of(folder / 'toy.h5')}"
+    classifier = Classifier(run.file("best.pth"))
 
     def resume(path):
         """And trains for a step: memory that is not the optimizer's own would be written to."""
@@ -256,17 +252,10 @@ def kinds(folder):
         run.resume(trainer.net, trainer.optimizer)
         trainer.train_step(trainer.net, trainer.train_ids[:4])
 
-    def read_clips(clips):
-        return clips.sample(clips.ids("train", "test"), None)
-
     def read_h5(path):
         clips = Clips.read(path)
         read_class_names(path, len(clips.class_names))
-        return read_clips(clips)
-
-    def read_cache(path):
-        clips = cache.read(path, packed_from)
-        return clips and read_clips(clips)
+        return clips.sample(clips.ids("train", "test"), None)
 
     def read_feed(path):
         args = predict.parse_args(["--live", "--window", "20", "--checkpoint", "a.pth"])
@@ -308,7 +297,6 @@ def kinds(folder):
         "pyskl": Kind(".pkl", "pickle", read_pickle, pyskl, shared),
         "checkpoint": Kind(".pth", "torch", Classifier, lambda rng: checkpoint, shared),
         "state": Kind(".pth", "torch", resume, lambda rng: state, shared),
-        "cache": Kind(".pt", "text", read_cache, lambda rng: packed),
     }
 
 

@@ -1,6 +1,5 @@
 """Clips: from an h5 to packed clips, and from those to samples."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -8,11 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from clips.h5 import AXES_2D, write_h5
+from clips.h5 import write_h5
 from conftest import write_toy
 from data import Clips
-from engine import cache
-from engine.cache import read_cached
 from engine.datasets import find_h5, is_cross_view
 from ntu_text import CLIPS
 from util import UserError
@@ -70,34 +67,6 @@ def test_persons_are_split_as_in_the_golden_clips(tmp_path):
     for block in (1, 3):  # the digest does not depend on the block that is read
         again = Clips.read(tmp_path / "x.h5", block=block)
         assert torch.equal(again.frames, clips.frames) and again.sha256 == clips.sha256
-
-
-def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch):
-    path, packed = tmp_path / "x.h5", tmp_path / "x.packed.pt"
-    write(path, [straight(30), straight(7)], axes=AXES_2D)
-    first = read_cached(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(Clips, "read", None)  # the second time, the h5 is not read
-        again = read_cached(path)
-    for name in ("frames", "start", "length", "label"):
-        assert torch.equal(getattr(first, name), getattr(again, name))
-    for name in ("splits", *cache.HEADER):
-        assert getattr(first, name) == getattr(again, name)
-    stat = path.stat()
-    with h5py.File(path, "a") as file:
-        file["x"][0, 0, 0] = 9
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even with the time of the change hidden
-    assert read_cached(path).frames[0, 0] == 9 and again.frames[0, 0] == 1
-
-    content, made_up = packed.read_bytes(), torch.load(packed, weights_only=True)  # with the right state
-    odd = {"length": torch.tensor([-1, 7, 1]), "label": torch.tensor([0, 7, 0]), "joints": 10**9}
-    for key, value in odd.items():
-        torch.save(made_up | {key: value, "skeleton": {}}, packed)
-        again = read_cached(path)
-        assert (again.length.tolist(), again.label.tolist(), again.joints) == ([30, 7, 1], [0, 1, 0], 25)
-    for damaged in (b"cut", content[:-2000], content[:3000]):
-        packed.write_bytes(damaged)
-        assert read_cached(path).frames[0, 0] == 9
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 39, 40, 85])

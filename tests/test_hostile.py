@@ -3,7 +3,6 @@
 import os
 import pickle
 import re
-import resource
 import struct
 import time
 import zipfile
@@ -18,7 +17,6 @@ from clips import h5 as layout
 from clips.recordings import find_recordings, read_recording
 from conftest import JOINTS, write_toy
 from data import Clips
-from engine.cache import read_cached
 from engine.checkpoint import load_checkpoint
 from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
@@ -107,17 +105,6 @@ def test_an_h5_that_leads_elsewhere_or_asks_for_memory_is_refused(tmp_path, monk
 def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path):
     with pytest.raises(KeyError, match="ours"), open_h5(write_toy(tmp_path / "a.h5")):
         raise KeyError("ours")
-
-
-def test_a_cache_that_cannot_be_written_is_a_note(tmp_path, capsys):
-    path, (_, most) = write_toy(tmp_path / "a.h5"), resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, most))  # as a full disk
-    try:
-        clips = read_cached(path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-    err = capsys.readouterr().err
-    assert len(clips.label) == 74 and "a.packed.pt" in err and err.count("\n") == 1 and os.listdir(tmp_path) == ["a.h5"]
 
 
 # ---- pickles, also as the content of a checkpoint

@@ -70,7 +70,7 @@ def plan(variant, flags):
     if args.dataset != unvaried.dataset:
         raise util.UserError("--vary: a variant is of the same data set; take --datasets")
     h5, name = find_h5(args.dataset, args.case, args.data)
-    clips = read_clips(h5, args.cache, distributed.pick_device(args.device))
+    clips = read_clips(h5, distributed.pick_device(args.device))
     init = finetune.read_init(args.init) if args.init else (None, None)
     config, base = (sgn.make_config(of, clips, name, *init) for of in (args, unvaried))
     if "skeleton-graph" in config.ablate and clips.skeleton.name == "unknown":
