@@ -36,10 +36,9 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 from clips.skeletons import STREAMS
-from engine import answers, distributed, runs
+from engine import distributed, logs, runs
 from engine.checkpoint import SELECT, find_checkpoint
-from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
-from engine.datasets import DATASETS, find_h5, find_odd_training
+from engine.config import DATASETS, RECIPES, choose_recipe, find_h5, find_odd_training, make_config, parse_recipe
 from engine.distributed import print_once, warn_once
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
@@ -180,7 +179,7 @@ def test(args, run, clips, out):
     clips = clips.resplit(config.split)
     checkpoint, scores = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
-    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {answers.in_words(scores)}, {samples}"
+    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {logs.in_words(scores)}, {samples}"
     print_once(*[f"{run.title}:"] * bool(run.title), f"checkpoint {os.path.relpath(path)}", result, sep="\n", file=out)
     warn_once(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
@@ -237,11 +236,11 @@ def main(argv=None):
         runs.prepare(config)
         results = [test(args, run, clips, out) for run in todo]
     several = "splits" if args.splits else "seeds" if args.seeds else None
-    summary = answers.summarize(results, several, out) if several else {}
+    summary = logs.summarize(results, several, out) if several else {}
     if args.json:
         about = {"dataset": name, "case": args.case, "network": config.folder, "data_sha256": clips.sha256}
         content = about | ({"runs": results} | summary if summary else results[0])
-        distributed.run_on_main(lambda: answers.write(content, args.json))
+        distributed.run_on_main(lambda: logs.write_json(content, args.json))
     distributed.shutdown()
 
 

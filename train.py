@@ -8,10 +8,9 @@ from torch.nn import functional as F
 
 from data import augment
 from engine import distributed
-from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
 from engine.distributed import CPU_BATCH, training_step
-from engine.logs import Progress
+from engine.logs import Progress, accuracy, score
 from engine.runs import RunState, prepare, read_clips
 from util import UserError, atomic_write, derive_seed
 
@@ -202,11 +201,10 @@ def test_checkpoint(checkpoint, clips, seed=None, amp=False):
 def test_and_write(path, config, clips, folder, seed=None):
     """Tests the checkpoint in `path`, which must fit the Config and the clips, and writes labels and logits to folder.
 
-    Returns (the Checkpoint, what engine.answers.score says of it). Raises UserError if it does not fit.
+    Returns (the Checkpoint, what engine.logs.score says of it). Raises UserError if it does not fit.
     """
     checkpoint = distributed.run_on_main(lambda: load_checkpoint(path))
-    checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
-    checkpoint.check_config(config)
+    checkpoint.check_fits(clips, config)
     logits, label = test_checkpoint(checkpoint, clips, seed, config.amp)
     distributed.run_on_main(lambda: write_predictions(folder, config.case, label, logits))
     return checkpoint, score(logits, label, clips.class_names)

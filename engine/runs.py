@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from clips import units
 from data import Clips
-from engine import answers, distributed, logs
+from engine import distributed, logs
 from engine.checkpoint import Checkpoint, load_checkpoint
-from engine.config import Config
-from engine.datasets import DATASETS, sample_people
+from engine.config import DATASETS, Config, sample_people
 from safe.files import exclusive_lock, remove_stale_parts, state_of
 from safe.progress import note
 from safe.schema import check_schema
@@ -127,7 +126,7 @@ class RunState:
     """What is known of a run, and its files in `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
 
     log: a row for each epoch; best: the figure of the selected epoch; results: of the finished run, {"epoch",
-    "selected"}, its answers.score, and "last_top1", ... of the last epoch, else {}. Randomness has no state: the seed
+    "selected"}, its logs.score, and "last_top1", ... of the last epoch, else {}. Randomness has no state: the seed
     and the epoch seed every generator.
     """
 
@@ -194,8 +193,8 @@ class RunState:
             return []
         config, results = self.config, self.results
         return [
-            f"last epoch {config.epochs}: {answers.in_words(results, 'last_')}",
-            f"epoch {results['epoch']} ({results['selected']}): {answers.in_words(results)}, "
+            f"last epoch {config.epochs}: {logs.in_words(results, 'last_')}",
+            f"epoch {results['epoch']} ({results['selected']}): {logs.in_words(results)}, "
             f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
         ]
 

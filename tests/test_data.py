@@ -10,7 +10,7 @@ import torch
 from clips.h5 import write_h5
 from conftest import write_toy
 from data import Clips
-from engine.datasets import find_h5, is_cross_view
+from engine.config import find_h5, is_cross_view
 from ntu_text import CLIPS
 from util import UserError
 
@@ -92,16 +92,15 @@ def test_a_sample_has_one_frame_of_each_segment(tmp_path, length):
         assert not torch.equal(clips.sample(torch.ones(2000, dtype=torch.long), generator(1)), x)
 
 
-def test_data_sets_are_found_by_name_alias_and_path_or_a_line_says_why_not(tmp_path):
+def test_data_sets_are_found_by_name_and_path_or_a_line_says_why_not(tmp_path):
     (tmp_path / "NTU_CV.h5").touch()
-    for name in ("ntu", "NTU60"):
-        assert find_h5(name, 1, tmp_path) == (tmp_path / "NTU_CV.h5", "NTU")
+    assert find_h5("ntu", 1, tmp_path) == (tmp_path / "NTU_CV.h5", "NTU")
     mine = write_toy(tmp_path / "mine.h5")
     assert find_h5(str(mine), 0) == (mine, "mine")
-    views = {("ntu60", 0): False, ("NTU", 1): True, ("nucla", 0): True, (str(mine), 0): False}
+    views = {("ntu", 0): False, ("NTU", 1): True, ("nucla", 0): True, (str(mine), 0): False}
     assert all(is_cross_view(*which) == view for which, view in views.items())
     for dataset, case, named in (
-        ("NTU", 7, "--case 7: NTU has 0 .*, 1 "),
+        ("NTU", 7, "--case 7: NTU has .*NTU_CV"),
         ("NUCLA", -1, "--case -1"),
         ("nuclea", 0, "did you mean NUCLA"),
         ("mine.h5", 1, "case 0 only"),

@@ -10,7 +10,7 @@ from scipy.io import savemat
 import main
 import make_sysu
 from data import Clips
-from engine.datasets import find_h5, is_cross_view
+from engine.config import find_h5, is_cross_view
 from made import read
 from make_sysu import make_split, read_all
 from util import UserError

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from engine.datasets import DATASETS
+from engine.config import DATASETS
 from safe import arguments, progress
 from util import UserError, readable
 
@@ -22,7 +22,7 @@ def path_of(*suffixes):
 
 
 def add_dataset(parser, required=True):
-    """Adds the flags that engine.datasets.find_h5 takes."""
+    """Adds the flags that engine.config.find_h5 takes."""
     add = parser.add_argument
     add("--dataset", required=required, help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from clips.checks import is_one_hot
 from clips.h5 import SPLITS, read_header, write_h5
-from engine.datasets import find_h5
+from engine.config import find_h5
 from safe import arguments, program
 from safe.h5 import open_h5
 from tools.common import add_dataset, path_of

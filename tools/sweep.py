@@ -31,10 +31,9 @@ if __name__ == "__main__":
 import main as sgn
 from engine import distributed, finetune
 from engine.accelerate import check_amp
-from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
-from engine.datasets import find_h5
-from engine.logs import provenance, read_log
+from engine.config import find_h5
+from engine.logs import mean_and_std, provenance, read_log, with_spread
 from engine.runs import read_clips, run_all
 from model import ABLATIONS
 from train import train_and_test

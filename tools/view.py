@@ -31,7 +31,7 @@ from clips.skeletons import known_skeleton, unknown_skeleton
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
-from engine.datasets import find_h5
+from engine.config import find_h5
 from engine.distributed import pick_device
 from safe import arguments, program, progress
 from safe.h5 import open_h5
@@ -70,7 +70,7 @@ def open_data(args):
     if not args.checkpoint and not file.is_file():
         return path, name, clips, None
     checkpoint = load_checkpoint(file)
-    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    checkpoint.check_fits(clips)
     return path, name, clips.resplit(checkpoint.split), checkpoint
 
 
