@@ -112,8 +112,6 @@ class Checkpoint:
         size = person_size(sample_people(clips)) if self.person_size else None
         if size and not 1 / 3 < size / self.person_size < 3:
             yield f"was trained on persons about {self.person_size:g} high, those of the h5 are {size:.3g}: other units"
-        if clips.skeleton.name == "unknown" != self.skeleton.name:
-            yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
 
 
 def find_checkpoint(results, dataset, network, case):

@@ -2,12 +2,11 @@
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
     clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
-    logits = classifier.logits(clip, torch.Generator().manual_seed(1))
-    classifier.top(logits.softmax(-1).numpy())                          # [{"label": 8, "name": "throw", ...}, ...]
+    classifier.top(classifier.probabilities(clip, rng))                 # [{"label": 8, "name": "throw", ...}, ...]
 
     live = LiveClassifier(classifier)
     for joints in camera:                                               # (20, 3), or (persons, 20, 3), metres
-        for probabilities in live.step(joints).values():                # of nobody until the window is full
+        for probabilities in live.step(joints).values():                # none until the window is full
             print(classifier.names[probabilities.argmax()])
 
 Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
@@ -190,11 +189,9 @@ class LiveClassifier:
         with np.errstate(over="ignore"):
             frame = full[:0] if joints is None else np.asarray(joints).astype(np.float32)
         frame = frame[None] if frame.ndim == 2 else frame
-        if frame.shape[1:] != full.shape[1:] or len(frame) > len(full):
-            expected = f"{full.shape[1:]}, or that of up to {len(full)} persons"
-            raise ValueError(f"a frame of shape {np.shape(joints)}, not {expected}")
-        if not np.isfinite(frame).all():
-            raise ValueError("NaN or infinity in a frame; an absent person is zeros")
+        if frame.shape[1:] != full.shape[1:] or len(frame) > len(full) or not np.isfinite(frame).all():
+            wanted = f"finite numbers, {full.shape[1:]} of each of up to {len(full)} persons"
+            raise ValueError(f"a frame of shape {np.shape(joints)}: expected are {wanted}")
         full[: len(frame)] = frame
         self.last.append(full)
         self.frames += 1

@@ -149,22 +149,22 @@ def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
 
 
 def test_a_checkpoint_refuses_data_of_another_skeleton(state, path):
-    v2, openpose = SKELETONS["kinect_v2"], SKELETONS["openpose25"]
-    same = read_skeleton({"parents": list(v2.parents), "flip_pairs": list(v2.pairs)}, 25)
+    v2, openpose, unknown = SKELETONS["kinect_v2"], SKELETONS["openpose25"], unknown_skeleton(25)
     own = {"parents": [0] * 25, "flip_pairs": [1, 0, *range(2, 25)]}
+    other = own | {"flip_pairs": list(range(25))}
 
-    def clips_of(skeleton, joints=25, classes=60):
-        return SimpleNamespace(skeleton=skeleton, joints=joints, class_names=["a"] * classes)
+    def check(skeleton, joints=25, classes=60):
+        clips = SimpleNamespace(skeleton=skeleton, joints=joints, class_names=["a"] * classes)
+        load_checkpoint(path).check_fits(clips)
 
     for kept, fit, others in (
-        (v2.to_attributes(), (v2, unknown_skeleton(25), same), (openpose, read_skeleton(own, 25))),
-        (own, (), [read_skeleton(own | {"flip_pairs": list(range(25))}, 25)]),
+        (v2.to_attributes(), (v2, unknown), (openpose, read_skeleton(own, 25))),
+        (own, (unknown,), [read_skeleton(other, 25)]),
         ({}, [openpose], ()),  # written from data of an unknown skeleton
     ):
         torch.save({"state_dict": state, "class_names": [], "skeleton": kept}, path)
-        checkpoint = load_checkpoint(path)
         for skeleton in fit:
-            checkpoint.check_fits(clips_of(skeleton))
-        for clips in (*map(clips_of, others), clips_of(v2, joints=24), clips_of(v2, classes=61)):
+            check(skeleton)
+        for wrong in (*({"skeleton": skeleton} for skeleton in others), {"joints": 24}, {"classes": 61}):
             with pytest.raises(UserError, match="its (skeleton|number of)"):
-                checkpoint.check_fits(clips)
+                check(**{"skeleton": unknown} | wrong)
