@@ -5,7 +5,7 @@
 
 All clips are packed into one tensor, and a batch is a few tensor operations on it: no workers, no collate function, no
 padding. The 56,578 clips of NTU RGB+D take about 2 GB. (The folder data/ has the scripts that write the h5;
-engine/datasets.py knows the data sets by name.)
+engine/config.py knows the data sets by name.)
 """
 
 import hashlib

@@ -27,22 +27,20 @@ from pathlib import Path
 
 import util
 from safe import program
-from safe.program import nonnegative_float, positive_float, positive_int
+from safe.program import nonnegative_float, note, positive_float, positive_int
 from util import UserError
 
 if __name__ == "__main__":
     program.let_threads_sleep()
 
 from clips.skeletons import STREAMS
-from engine import answers, runs
+from engine import logs, runs
 from engine.checkpoint import SELECT, find_checkpoint
-from engine.config import RECIPES, choose_recipe, make_config, parse_recipe
-from engine.datasets import DATASETS, find_h5, find_odd_training
+from engine.config import DATASETS, RECIPES, choose_recipe, find_h5, find_odd_training, make_config, parse_recipe
 from engine.device import check_amp, pick_device
 from engine.logs import check_tensorboard
 from engine.runs import Options, Run
 from model import ABLATIONS, VARIANTS, parse_ablations
-from safe.program import note
 from train import test_and_write, test_checkpoint, train_and_test, write_predictions
 
 NAMES = "names for --ablate, one or several with commas between:\n{}\n\nfor --variant:\n{}\n\nfor --stream:\n{}"
@@ -77,7 +75,7 @@ def add_data(add):
     add("--case", type=int, default=0, help="protocol; of NTU, 0 is cross-subject and 1 cross-view (%(default)s)")
     add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
-    add("--cache", action="store_true", help="keep the packed clips beside the h5, for a faster start")
+    add("--cache", action="store_true", help="not needed any more: an h5 is read in seconds")
     add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
 
@@ -167,7 +165,7 @@ def plan(args, config, init, h5, data_sha256):
 
 
 def make_options(args, device, command):
-    return Options(args.cache, device, command, args.resume, args.print_freq, args.tensorboard)
+    return Options(device, command, args.resume, args.print_freq, args.tensorboard)
 
 
 def test(args, run, clips, out):
@@ -179,7 +177,7 @@ def test(args, run, clips, out):
     clips = clips.resplit(config.split)
     checkpoint, scores = test_and_write(path, config, clips, run.folder, args.seed)
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
-    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {answers.in_words(scores)}, {samples}"
+    result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {logs.in_words(scores)}, {samples}"
     title = [f"{run.title}:"] * bool(run.title)
     print(*title, util.readable(f"checkpoint {os.path.relpath(path)}"), result, sep="\n", file=out)
     note(f"tested in {time.perf_counter() - start:.1f} s")
@@ -207,7 +205,9 @@ def main(argv=None):
     out = sys.stderr if args.json == "-" else sys.stdout
     device = pick_device(args.device)
     path, name = find_h5(args.dataset, args.case, args.data)
-    clips = runs.read_clips(path, args.cache, device)
+    if args.cache:
+        note("--cache is not needed any more; a .packed.pt beside the h5 can go")
+    clips = runs.read_clips(path, device)
     init = digest = None
     if args.init and args.train:
         from engine import finetune
@@ -231,11 +231,11 @@ def main(argv=None):
         runs.prepare(config)
         results = [test(args, run, clips, out) for run in todo]
     several = "splits" if args.splits else "seeds" if args.seeds else None
-    summary = answers.summarize(results, several, out) if several else {}
+    summary = logs.summarize(results, several, out) if several else {}
     if args.json:
         about = {"dataset": name, "case": args.case, "network": config.folder, "data_sha256": clips.sha256}
         content = about | ({"runs": results} | summary if summary else results[0])
-        answers.write(content, args.json)
+        logs.write_json(content, args.json)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,9 @@ import torch
 from torch.nn import functional as F
 
 from data import augment
-from engine.answers import accuracy, score
 from engine.checkpoint import check_size, load_checkpoint
 from engine.device import CPU_BATCH, try_compile
-from engine.logs import Progress
+from engine.logs import Progress, accuracy, score
 from engine.runs import RunState, prepare, read_clips
 from safe.program import note
 from util import UserError, atomic_write, derive_seed
@@ -211,11 +210,10 @@ def test_checkpoint(checkpoint, clips, seed=None, amp=False):
 def test_and_write(path, config, clips, folder, seed=None):
     """Tests the checkpoint in `path`, which must fit the Config and the clips, and writes labels and logits to folder.
 
-    Returns (the Checkpoint, what engine.answers.score says of it). Raises UserError if it does not fit.
+    Returns (the Checkpoint, what engine.logs.score says of it). Raises UserError if it does not fit.
     """
     checkpoint = load_checkpoint(path)
-    checkpoint.check_fits(clips.joints, config.num_classes or len(clips.class_names), clips.skeleton)
-    checkpoint.check_config(config)
+    checkpoint.check_fits(clips, config)
     logits, label = test_checkpoint(checkpoint, clips, seed, config.amp)
     write_predictions(folder, config.case, label, logits)
     return checkpoint, score(logits, label, clips.class_names)
@@ -238,7 +236,7 @@ def train_and_test(run, options, position=None):
     """
     config, folder = run.config, run.folder
     prepare(config)
-    clips = read_clips(run.h5, options.cache, options.device)
+    clips = read_clips(run.h5, options.device)
     if clips.sha256 != run.data_sha256:
         raise UserError(f"{run.h5}: it has been replaced since this command started; start it again")
     clips = clips.resplit(config.split)

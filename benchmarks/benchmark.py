@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clips.skeletons import KINECT_V1, KINECT_V2
 from data import augment
-from engine import answers
+from engine import logs
 from engine.config import PAPER, Config
 from engine.device import keep_freed_memory, pick_device, timed
 from engine.folded import Folded
@@ -200,7 +200,7 @@ def main(argv=None):
             print(f"| {what} | {n} | {release:.2f} | {ours:.2f} | {release / ours:.2f} |", flush=True)
             result["rows"].append({"what": what, "clips": n, "release_ms": release, "ours_ms": ours})
     if args.json:
-        answers.write(result, args.json)
+        logs.write_json(result, args.json)
 
 
 if __name__ == "__main__":

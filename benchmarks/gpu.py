@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from benchmark import CLASSES, SILENT, in_turns, make_trainer, testing, training
 from clips.skeletons import KINECT_V2
-from engine import answers
+from engine import logs
 from engine.config import RECIPES
 from engine.device import keep_freed_memory, pick_device, use_tf32
 from engine.graphed import graph_step
@@ -208,7 +208,7 @@ def nucla(args, device, report):
             took, ours = time.perf_counter() - start, [run["last_top1"] for run in json.loads(done.stdout)["runs"]]
             texts = [(util.ROOT / "pretrained/NUCLA/logs" / log.format(n)).read_text("utf-8") for n in (1, 2, 3)]
             cpu = [float(re.search(r"last epoch \d+: top-1 ([\d.]+)%", text)[1]) for text in texts]
-            here, there = (answers.with_spread(*answers.mean_and_std(values)) for values in (ours, cpu))
+            here, there = (logs.with_spread(*logs.mean_and_std(values)) for values in (ours, cpu))
             report.add("N-UCLA, top-1 of the last epoch", recipe=name, device=here, cpu=there, seconds=took)
 
 
@@ -287,7 +287,7 @@ def main(argv=None):
         if "Machine" not in report:  # without a device there is nothing to show
             raise util.UserError(report["Not measured"][0]["error"].removeprefix("UserError: "))
         report.setdefault("Parts", []).append({"part": name, "seconds": time.monotonic() - began})
-        answers.write(report, args.out / "gpu.json")
+        logs.write_json(report, args.out / "gpu.json")
         with util.atomic_write(args.out / "gpu.md") as part:
             part.write_text(to_markdown(report), encoding="utf-8")
     print(to_markdown(report), end="")

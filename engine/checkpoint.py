@@ -17,20 +17,20 @@ import torch
 
 from clips.checks import FARTHEST, person_size
 from clips.skeletons import KINECT_V2, STREAMS, Skeleton, read_skeleton
-from engine.config import Recipe, parse_recipe
-from engine.datasets import DATASETS, OTHER, sample_people
+from engine.config import Recipe, parse_recipe, sample_people
 from model import SGN
 from safe.pickles import check_schema
 from safe.torch_files import read_torch_file
 from util import ROOT, UserError, readable, shorten
 
-LARGEST = 2**26  # numbers between two layers for one clip, 256 MB; 20 segments of 25 joints have 128,000
+LARGEST = 2**26  # numbers between two layers for one clip, or in a layer, 256 MB; 20 segments of 25 joints have 128,000
 # Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
 HOLDERS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
-# Forms (check_schema) of what a file may say besides the weights
-FORMS = {"skeleton": {str: object}, "about": {str: str}} | dict.fromkeys(("epoch", "seed", "origin"), int)
-FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str) | dict.fromkeys(("ablate", "class_names"), [str])
+# Forms (safe.schema) of what a file may say besides the weights
+FORMS = dict.fromkeys(("epoch", "seed", "origin", "seg"), int)
+FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str)
+FORMS |= {"ablate": [str], "class_names": [str], "skeleton": {str: object}, "about": {str: str}}
 # How the epoch of a checkpoint was selected, by --select
 SELECT = {
     "test": "best on the test clips, one sample each",
@@ -78,18 +78,26 @@ class Checkpoint:
         """The axis from feet to heads in the clips that it was trained on, as of checks.towards."""
         return self.about.get("up", "y")
 
-    def check_fits(self, joints, classes, skeleton=None):
-        """Raises UserError if the network does not fit data of so many joints and classes, or of another skeleton.
+    def check_fits(self, clips, config=None, starts=False):
+        """Raises UserError if the network does not fit these Clips, or was not trained as a Config says.
 
-        classes: None if any number will do.
+        starts: training starts from it, perhaps for other classes, and by another recipe.
         """
-        net = self.net
-        if skeleton and skeleton.is_another(self.skeleton):
-            theirs = "another one" if skeleton.name == self.skeleton.name else skeleton.name
-            raise UserError(f"{self.path}: made for the skeleton {self.skeleton.name}, the data has {theirs}")
-        for what, ours, theirs in (("joints", net.num_joint, joints), ("classes", net.num_classes, classes)):
-            if theirs not in (None, ours):
-                raise UserError(f"{self.path}: made for {ours} {what}, the data has {theirs}")
+        net, pairs = self.net, {"number of joints": (self.net.num_joint, clips.joints)}
+        if self.skeleton.is_another(clips.skeleton):
+            pairs["skeleton"] = (self.skeleton.name, f"another, {clips.skeleton.name}")
+        if not starts:
+            pairs["number of classes"] = (net.num_classes, config.num_classes if config else len(clips.class_names))
+        if config:
+            pairs["--ablate"] = (",".join(net.ablate), ",".join(config.ablate))
+            pairs |= {"--stream": (self.stream, config.stream), "--seg": (net.seg, config.seg or net.seg)}
+        if config and not starts:
+            pairs |= {"--variant": (net.variant, config.variant), "--recipe": (self.recipe.name, config.recipe.name)}
+            if self.split and config.split:
+                pairs["random split"] = (self.split, config.split)
+        for what, (its, here) in pairs.items():
+            if its != here:
+                raise UserError(f"{self.path}: its {what} is {its or 'none'}, and here {here or 'none'}")
 
     def has_other_classes(self, clips):
         """Whether its classes have other names than those of these Clips, as far as both are known."""
@@ -100,32 +108,10 @@ class Checkpoint:
         if self.about.get("data_sha256", clips.sha256) != clips.sha256:
             yield "was trained on another h5 than this one"
         if self.has_other_classes(clips):
-            pairs = zip(self.class_names, clips.class_names, strict=False)
-            i, (ours, theirs) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-            yield f"has other classes: its {i} is {shorten(ours)}, the h5's {shorten(theirs)}"
+            yield "has classes of other names than the h5, or in another order"
         size = person_size(sample_people(clips)) if self.person_size else None
         if size and not 1 / 3 < size / self.person_size < 3:
             yield f"was trained on persons about {self.person_size:g} high, those of the h5 are {size:.3g}: other units"
-        if clips.skeleton.name == "unknown" != self.skeleton.name:
-            yield f"was made for {self.skeleton.name}; the h5 does not state its skeleton"
-
-    def check_config(self, config, testing=True):
-        """Raises UserError if it was trained with other ablations, stream or segments than those of a Config.
-
-        testing: also with another variant, recipe or random split.
-        """
-        pairs = [("--ablate", ",".join(self.net.ablate), ",".join(config.ablate))]
-        pairs.append(("--stream", self.stream, config.stream))
-        if testing:
-            pairs.append(("--variant", self.net.variant, config.variant))
-            pairs.append(("--recipe", self.recipe.name, config.recipe.name))
-            if config.split is not None and self.split not in (None, config.split):
-                raise UserError(f"{self.path}: trained on split {self.split}, not on split {config.split}")
-        for flag, ours, theirs in pairs:
-            if ours != theirs:
-                raise UserError(f"{self.path}: trained with {f'{flag} {ours}' if ours else f'no {flag}'}; use the same")
-        if config.seg not in (None, self.net.seg):
-            raise UserError(f"--seg {config.seg}: {self.path} was trained with {self.net.seg}")
 
 
 def find_checkpoint(results, dataset, network, case):
@@ -151,8 +137,7 @@ def load_checkpoint(path):
         said = {key: value for key, value in said.items() if value is not None}
         for key in FORMS.keys() & said.keys():
             check_schema(said[key], FORMS[key], f"its {key}")
-        net = build(find_weights(said), said, os.path.getsize(path))
-        return Checkpoint(path=Path(path), net=net, **read_metadata(said, net))
+        return describe(Path(path), build(find_weights(said), said, os.path.getsize(path)), said)
     except (ValueError, KeyError) as error:
         raise UserError(f"{path}: not a checkpoint of SGN ({shorten(error, 200)})") from None
 
@@ -176,54 +161,49 @@ def build(weights, said, largest):
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     try:
         config = SGN.config_of(shapes, said.get("ablate", ()), said.get("seg"), said.get("variant"))
-        check_schema(config["seg"], int, "seg")  # of an ablated network it is not read off the weights
-        if min(sizes := [config[key] for key in ("num_classes", "num_joint", "seg")]) < 1:
-            raise ValueError(f"its classes, joints and segments are {sizes}")
-        with torch.device("meta"):  # takes no memory, whatever sizes the file states
-            _Undrawn(**config).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
-    except (IndexError, RuntimeError, OverflowError, TypeError) as error:
+        check_size(config["seg"], config["num_joint"], config["num_classes"])
+        with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+            net = SGN(**config).eval()
+        net.load_state_dict(weights)
+    except (IndexError, RuntimeError, TypeError) as error:
         raise ValueError(f"its weights have other shapes: {error}") from None
-    check_size(config["seg"], config["num_joint"])
-    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
-        net = SGN(**config).eval()
-    net.load_state_dict(weights)
     for name, tensor in net.state_dict().items():
         if not tensor.isfinite().all() or (name.endswith("running_var") and (tensor < 0).any()):
             raise ValueError(f"{name} is not finite, or negative")
     return net
 
 
-# Its first weights are not drawn: for that, on the meta device, PyTorch imports its compiler for seconds
-_Undrawn = type("SGN", (SGN,), {"_initialise": lambda net: None})
-
-
-def read_metadata(said, net):
-    """What a file says of its network, as fields of Checkpoint. Raises ValueError."""
+def describe(path, net, said):
+    """The Checkpoint of a network and what its file says. Raises ValueError."""
     about = {readable(key): readable(value) for key, value in said.get("about", {}).items()}
-    names, of_release = said.get("class_names", []), not said.keys() & {"class_names", "about"}
-    if of_release and "seg" not in said and net.seg != 20:
-        raise ValueError(f"{net.seg} segments, which the release pools to 20: docs/reproduction.md")
-    if of_release and net.num_joint == 25 and net.num_classes in (60, 120):
-        names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
+    names, skeleton = said.get("class_names", []), said.get("skeleton", {})
+    if not said.keys() & {"class_names", "about"}:  # the release's
+        if "seg" not in said and net.seg != 20:
+            raise ValueError(f"{net.seg} segments, which the release pools to 20: docs/reproduction.md")
+        if net.num_joint == 25:
+            skeleton = skeleton or KINECT_V2.to_attributes()
+            if net.num_classes in (60, 120):
+                names = (ROOT / "data/ntu/actions.txt").read_text(encoding="utf-8").splitlines()[: net.num_classes]
     try:
-        skeleton = read_skeleton(said.get("skeleton", {}), net.num_joint)
+        skeleton = read_skeleton(skeleton, net.num_joint)
     except TypeError as error:  # values of other types
         raise ValueError(f"its skeleton: {error}") from None
-    if "skeleton" not in said:
-        known = KINECT_V2 if of_release else DATASETS.get(about.get("dataset"), OTHER).skeleton or skeleton
-        skeleton = known if len(known.joints) == net.num_joint else skeleton
     if (stream := said.get("stream", "joint")) not in STREAMS or (stream == "joint") != (net.stream is None):
         raise ValueError(f"its stream is {shorten(stream)}")
     for key, end in (("epoch", 2**31), ("seed", 2**32), ("origin", net.num_joint + 1)):
         if not 0 <= said.get(key, 0) < end:
             raise ValueError(f"its {key} is {shorten(said[key])}")
     names = tuple(map(readable, names)) if len(names) == net.num_classes else ()
-    plain = {"epoch": None, "seed": 1, "select": "", "recipe": "paper", "origin": None}
-    fields = {key: said.get(key, default) for key, default in plain.items()} | {"stream": stream, "about": about}
-    return fields | {"recipe": parse_recipe(fields["recipe"]), "class_names": names, "skeleton": skeleton}
+    recipe = parse_recipe(said.get("recipe", "paper"))
+    defaults = {"select": "", "epoch": None, "seed": 1, "origin": None}
+    how = {key: said.get(key, default) for key, default in defaults.items()}
+    return Checkpoint(path, net, **how, recipe=recipe, stream=stream, class_names=names, skeleton=skeleton, about=about)
 
 
-def check_size(seg, joints):
-    """Raises UserError if a clip of so many segments and joints would take more memory than any skeleton needs."""
-    if seg * joints * max(joints, 256) > LARGEST:  # numbers of the graph G, or of a graph convolution
-        raise UserError(f"{seg:,} segments of {joints:,} joints are more than SGN can take")
+def check_size(seg, joints, classes=1):
+    """Raises UserError if a network of so many segments, joints and classes would take more memory than any needs."""
+    if min(seg, joints, classes) < 1:
+        raise UserError(f"{seg} segments, {joints} joints and {classes} classes: each must be 1 or more")
+    # Numbers of the graph G, of a graph convolution, and in the last layer
+    if max(seg * joints * max(joints, 256), classes * 512) > LARGEST:
+        raise UserError(f"{seg:,} segments of {joints:,} joints, or {classes:,} classes, are more than SGN can take")

@@ -2,14 +2,12 @@
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
     clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
-    logits = classifier.logits(clip, torch.Generator().manual_seed(1))
-    classifier.top(logits.softmax(-1).numpy())                          # [{"label": 8, "name": "throw", ...}, ...]
+    classifier.top(classifier.probabilities(clip, rng))                 # [{"label": 8, "name": "throw", ...}, ...]
 
-    live = LiveClassifier("results/NTU/SGN/0_best.pth")
-    for joints in camera:                                               # (25, 3), or (persons, 25, 3), metres
-        probabilities = live.update(joints)
-        if probabilities is not None:
-            print(live.names[probabilities.argmax()])
+    live = LiveClassifier(classifier)
+    for joints in camera:                                               # (20, 3), or (persons, 20, 3), metres
+        for probabilities in live.step(joints).values():                # none until the window is full
+            print(classifier.names[probabilities.argmax()])
 
 Both run on the CPU, as one clip is too little for a GPU. tools/predict.py is their command line.
 """
@@ -29,7 +27,7 @@ from clips.protocols import read_lines
 from clips.recordings import default_origin, odd_clip
 from data import Clips
 from engine.checkpoint import load_checkpoint
-from engine.datasets import DATASETS, OTHER
+from engine.config import DATASETS, OTHER
 from engine.folded import fast_form
 from safe.files import open_h5
 from util import UserError, readable
@@ -157,58 +155,49 @@ def read_class_names(path, n):
 class LiveClassifier:
     """Classifies a live feed of frames: the last `window` frames are taken for a clip.
 
-    checkpoint: a path or a Classifier. window: frames, at RATE at least the network's segments; by default those of a
-    training clip, so that as much time passes between sampled frames. stride: frames between predictions, None for a
-    quarter window. persons: most persons in a frame. samples: of frames of the window, whose logits are averaged;
-    random, from `seed`: evenly spaced frames of two people, which alternate, could all be one person's. origin, fps: as
-    in Classifier.adapt. per_person: `step` takes each person alone. Raises UserError for arguments that do not fit.
+    window: frames, at RATE at least the network's segments; by default those of a training clip, so that as much time
+    passes between sampled frames. stride: frames between predictions, None for a quarter window. persons: most persons
+    in a frame. samples: of frames of the window, whose logits are averaged; random, from `seed`: evenly spaced frames
+    of two people, which alternate, could all be one person's. origin, fps: as in Classifier.adapt. per_person: takes
+    each person alone. Raises UserError for arguments that do not fit.
     """
 
     def __init__(
-        self, checkpoint, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, fps=None, per_person=False
+        self, classifier, window=None, stride=1, samples=1, persons=2, origin=None, seed=1, fps=None, per_person=False
     ):
-        self.classifier = checkpoint if isinstance(checkpoint, Classifier) else Classifier(checkpoint)
-        self.names, self.fps, self.per_person = self.classifier.names, fps, per_person
+        self.classifier, self.samples, self.fps, self.per_person = classifier, samples, fps, per_person
         speed = (fps or RATE) / RATE
-        self.window = window or math.ceil(self.classifier.window * speed)
-        self.stride = stride or max(1, self.window // 4)
-        least = math.ceil(self.classifier.seg * speed)
+        self.window, least = window or math.ceil(classifier.window * speed), math.ceil(classifier.seg * speed)
         if not least <= self.window <= LONGEST:
             raise UserError(f"a window of {self.window} frames: at least {least} are needed, at most {LONGEST:,}")
-        self.samples, self.origin = samples, self.classifier.origin(origin)
+        self.stride, self.origin = stride or max(1, self.window // 4), classifier.origin(origin)
         self.rng = torch.Generator().manual_seed(seed)
         self.frames = 0  # seen so far
-        self.shape = (persons, self.classifier.joints, 3)
-        self.last = deque(maxlen=self.window)
+        self.last = deque([np.zeros((persons, classifier.joints, 3), np.float32)], maxlen=self.window)
 
-    def update(self, joints):
-        """Takes the next frame. Returns probabilities of the classes, (classes,) float32; None until the window is
-        full, between strides, and while fewer of its frames than the network samples show somebody.
+    def step(self, joints):
+        """Takes the next frame. Returns {person from 1, or None for all: probabilities of the classes, (classes,)
+        float32}: {} until the window is full, between strides, and while fewer of its frames than the network samples
+        show somebody.
 
         joints: (joints, 3) or (persons, joints, 3), metres in the camera's frame, zeros for an absent person; None for
         an empty frame. Raises ValueError, and ignores the frame, for a wrong shape, NaN or infinity; UserError if the
         logits of a window are not finite.
         """
-        return self.step(joints).get(None)
-
-    def step(self, joints):
-        """As `update`, with per_person too: {person from 1, or None for all: probabilities}, {} for None."""
-        persons, *skeleton = self.shape
+        full = np.zeros_like(self.last[-1])  # of all persons
         with np.errstate(over="ignore"):
-            frame = np.zeros((0, *skeleton)) if joints is None else np.asarray(joints).astype(np.float32)
+            frame = full[:0] if joints is None else np.asarray(joints).astype(np.float32)
         frame = frame[None] if frame.ndim == 2 else frame
-        if frame.ndim != 3 or list(frame.shape[1:]) != skeleton or len(frame) > persons:
-            expected = f"({skeleton[0]}, 3), or that of up to {persons} persons"
-            raise ValueError(f"a frame of shape {np.shape(joints)}, not {expected}")
-        if not np.isfinite(frame).all():
-            raise ValueError("NaN or infinity in a frame; an absent person is zeros")
-        self.last.append(np.zeros(self.shape, np.float32))
-        self.last[-1][: len(frame)] = frame
+        if frame.shape[1:] != full.shape[1:] or len(frame) > len(full) or not np.isfinite(frame).all():
+            wanted = f"finite numbers, {full.shape[1:]} of each of up to {len(full)} persons"
+            raise ValueError(f"a frame of shape {np.shape(joints)}: expected are {wanted}")
+        full[: len(frame)] = frame
+        self.last.append(full)
         self.frames += 1
         if self.frames < self.window or (self.frames - self.window) % self.stride:
             return {}
         clip = resample(np.stack(self.last), self.fps)
-        clips = {i + 1: clip[:, [i]] for i in range(persons)} if self.per_person else {None: clip}
+        clips = {i + 1: clip[:, [i]] for i in range(len(full))} if self.per_person else {None: clip}
         clips = {i: trim_and_center(clip, self.origin) for i, clip in clips.items()}
         enough = {i: clip for i, clip in clips.items() if len(clip) >= self.classifier.seg}
         return {i: self.classifier.probabilities(clip, self.rng, self.samples) for i, clip in enough.items()}
@@ -233,7 +222,7 @@ def find_stretches(live, clip, unknown=0.0):
     if live.stride > live.window:
         raise UserError(f"a stride of {live.stride} frames leaves some between windows of {live.window} out")
     frames, n = len(clip), math.ceil(len(clip) / live.stride)
-    sums = defaultdict(lambda: np.zeros((n, len(live.names))))  # of the windows, for each person
+    sums = defaultdict(lambda: np.zeros((n, len(live.classifier.names))))  # of the windows, for each person
     for end, frame in enumerate(clip, 1):
         for person, probabilities in live.step(frame).items():
             stop = n if end + live.stride > frames else math.ceil(end / live.stride)

@@ -7,33 +7,10 @@ Each network is tested in its own way (its stream, its recipe's samples, its see
 
 import math
 
-from engine import answers
+from engine import logs
 from engine.checkpoint import load_checkpoint
 from safe.program import note
 from util import UserError
-
-
-def score_all(checkpoints, logits, mean, label, class_names):
-    """As answers.score of the averaged scores, and {"parameters", "members": [{"checkpoint", "top1"}]}."""
-    pairs = zip(checkpoints, logits, strict=True)
-    members = [{"checkpoint": str(one.path), "top1": answers.accuracy(own, label)} for one, own in pairs]
-    parameters = sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
-    return answers.score(mean, label, class_names) | {"parameters": parameters, "members": members}
-
-
-def lines(result, clips):
-    """What is printed of a result of so many clips."""
-    share, members = result["top1"] / 100, result["members"]
-    error = 100 * math.sqrt(share * (1 - share) / clips)
-    about = f"ensemble of {len(members)}, {result['parameters']:,} parameters: {answers.in_words(result)}"
-    each = [f"{member['checkpoint']}: top-1 {member['top1']:.2f}%" for member in members]
-    return [*each, f"{about} of {clips} test clips, binomial standard error of top-1 {error:.2f}"]
-
-
-def add_scores(logits, weights):
-    """The weighted mean of the networks' softmax scores: [(clips, classes)] and [float] -> (clips, classes)."""
-    total = sum(weights)
-    return sum(weight / total * one.softmax(dim=1) for weight, one in zip(weights, logits, strict=True))
 
 
 def read_members(paths, weights, clips):
@@ -46,11 +23,33 @@ def read_members(paths, weights, clips):
         raise UserError(f"--weights: {len(paths)} numbers are needed, whose sum is above 0, and finite")
     first, *_ = checkpoints = [load_checkpoint(path) for path in paths]
     for other in checkpoints:
-        other.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+        other.check_fits(clips)
+        both = f"{first.path} and {other.path}"
         if other.split != first.split:
-            raise UserError(f"--ensemble: {first.path} and {other.path} are of other splits, and other test clips")
+            raise UserError(f"--ensemble: {both} are of other splits, and other test clips")
         if first.class_names and other.class_names and first.class_names != other.class_names:
-            raise UserError(f"--ensemble: {first.path} and {other.path} have other classes")
+            raise UserError(f"--ensemble: {both} have other classes")
         if first.about.get("data_sha256") != other.about.get("data_sha256"):
-            note(f"{first.path} and {other.path} were trained on different h5 files")
+            note(f"{both} were trained on different h5 files")
     return checkpoints, weights
+
+
+def add_scores(logits, weights):
+    """The weighted mean of the networks' softmax scores: [(clips, classes)] and [float] -> (clips, classes)."""
+    total = sum(weights)
+    return sum(weight / total * one.softmax(dim=1) for weight, one in zip(weights, logits, strict=True))
+
+
+def score_all(checkpoints, logits, mean, label, class_names):
+    """As logs.score of the averaged scores, and {"parameters", "members": [{"checkpoint", "top1"}]}."""
+    pairs = zip(checkpoints, logits, strict=True)
+    members = [{"checkpoint": str(one.path), "top1": logs.accuracy(own, label)} for one, own in pairs]
+    parameters = sum(p.numel() for checkpoint in checkpoints for p in checkpoint.net.parameters())
+    return logs.score(mean, label, class_names) | {"parameters": parameters, "members": members}
+
+
+def lines(result, clips):
+    """What is printed of a result of so many clips."""
+    each = [f"{member['checkpoint']}: top-1 {member['top1']:.2f}%" for member in result["members"]]
+    about = f"ensemble of {len(each)}, {result['parameters']:,} parameters: {logs.in_words(result)}"
+    return [*each, f"{about} of {clips} test clips"]

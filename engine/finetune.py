@@ -37,19 +37,13 @@ def report(checkpoint, clips, runs):
     if path.resolve() in [(run.folder / f"{config.case}_best.pth").resolve() for run in runs]:
         raise UserError(f"--init {path}: this run would overwrite it; copy it, or choose other --results")
     net = config.make_network(clips)
-    new, ours, theirs = (
-        sorted({name.split(".")[0] for name in names})
-        for names in (new_weights(checkpoint, net, clips), net.state_dict(), checkpoint.net.state_dict())
-    )
-    words = [f"starts from the weights of {path}"]
-    if new:
-        words.append(f"with new weights in {', '.join(new)}" + f" for {config.num_classes} classes" * ("fc" in new))
-    if config.freeze and (random := [name for name in new if name != "fc"]):
+    new = {name.split(".")[0] for name in new_weights(checkpoint, net, clips)}
+    gone = {name.split(".")[0] for name in checkpoint.net.state_dict().keys() - net.state_dict().keys()}
+    if config.freeze and (random := sorted(new - {"fc"})):
         raise UserError(f"--freeze: {', '.join(random)} would stay random; leave out --freeze, or --variant")
-    if gone := [name for name in theirs if name not in ours]:
-        words.append(f"without its {', '.join(gone)}")
-    note(", ".join(words))
+    others = ", ".join(sorted(new | gone))
+    note(f"starts from the weights of {path}" + f", but for {others}" * bool(others))
     about = {key: checkpoint.about.get(key) for key in ("dataset", "case", "split")}
-    same_data = about["dataset"] == config.dataset
-    if same_data and any(about[key] != str(getattr(run.config, key)) for run in runs for key in about):
+    changed = any(about[key] != str(getattr(run.config, key)) for run in runs for key in about)
+    if about["dataset"] == config.dataset and changed:
         note(f"{path} was trained on another split of {config.dataset}: it may have seen these test clips")

@@ -13,10 +13,9 @@ from tqdm import tqdm
 
 from clips import checks
 from data import Clips
-from engine import answers, logs
+from engine import logs
 from engine.checkpoint import Checkpoint, load_checkpoint
-from engine.config import Config
-from engine.datasets import DATASETS, sample_people
+from engine.config import DATASETS, Config, sample_people
 from engine.device import keep_freed_memory, use_tf32
 from safe.files import exclusive_lock, remove_stale_parts, state_of
 from safe.pickles import check_schema
@@ -40,7 +39,6 @@ class Run(NamedTuple):
 class Options(NamedTuple):
     """What does not change the result of a run."""
 
-    cache: bool
     device: torch.device
     command: str
     resume: bool
@@ -48,18 +46,14 @@ class Options(NamedTuple):
     tensorboard: bool
 
 
-def read_clips(h5, cache, device):
+def read_clips(h5, device):
     """The Clips of an h5 on a device. Those of the last call are kept: several runs of a process have the same."""
-    return _read_clips(h5, state_of(h5), cache, device)
+    return _read_clips(h5, state_of(h5), device)
 
 
 @lru_cache(maxsize=1)
-def _read_clips(h5, _, cache, device):
-    if not cache:
-        return Clips.read(h5).to(device)
-    from engine.cache import read_cached
-
-    return read_cached(h5).to(device)
+def _read_clips(h5, _, device):
+    return Clips.read(h5).to(device)
 
 
 def prepare(config):
@@ -131,7 +125,7 @@ class RunState:
     """What is known of a run, and its files in `folder`: <case>_best.pth, <case>_log.csv and <case>_state.pth.
 
     log: a row for each epoch; best: the figure of the selected epoch; results: of the finished run, {"epoch",
-    "selected"}, its answers.score, and "last_top1", ... of the last epoch, else {}. Randomness has no state: the seed
+    "selected"}, its logs.score, and "last_top1", ... of the last epoch, else {}. Randomness has no state: the seed
     and the epoch seed every generator.
     """
 
@@ -193,8 +187,8 @@ class RunState:
             return []
         config, results = self.config, self.results
         return [
-            f"last epoch {config.epochs}: {answers.in_words(results, 'last_')}",
-            f"epoch {results['epoch']} ({results['selected']}): {answers.in_words(results)}, "
+            f"last epoch {config.epochs}: {logs.in_words(results, 'last_')}",
+            f"epoch {results['epoch']} ({results['selected']}): {logs.in_words(results)}, "
             f"{config.recipe.test_samples} samples of each of the {len(self.clips.splits['test'])} test clips",
         ]
 

@@ -1,8 +1,6 @@
 """Reads and writes files of torch.save: tensors and plain values, of which nothing is run and nothing is believed."""
 
 import io
-import mmap
-import struct
 import sys
 import zipfile
 from collections import namedtuple
@@ -20,15 +18,15 @@ OTHERS |= {"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128}
 MAGIC = 0x1950A86A20F9469CFC6C  # of files before PyTorch 1.6
 
 
-def read_torch_file(path, mapped=False):
+def read_torch_file(path):
     """What torch.load gives for tensors and plain values, on the CPU. Anything else in the file is refused: UserError.
 
     Returns dicts, lists, tuples and tensors that have no attributes of their own. What is no dense tensor of a type of
-    READ becomes None. mapped: large tensors are read from the disk as they are needed, their bits not tested.
+    READ becomes None.
     """
     try:
         with pickles.File(regular(path)) as file:
-            content, storages = (_read_zip if zipfile.is_zipfile(file) else _read_old)(file, mapped)
+            content, storages = (_read_zip if zipfile.is_zipfile(file) else _read_old)(file)
             return storages.plain(content, {})
     except FileNotFoundError:
         raise UserError(f"{path}: no such checkpoint; main.py writes one when it trains") from None
@@ -40,7 +38,7 @@ def read_torch_file(path, mapped=False):
         raise UserError(f"{path}: cannot be read safely ({shorten(why, 150)})") from None
 
 
-def _read_zip(file, mapped):
+def _read_zip(file):
     archive = zipfile.ZipFile(file)
     parts = {part.filename: part for part in archive.infolist()}
     if sum(part.file_size for part in parts.values()) > file.size:
@@ -48,20 +46,11 @@ def _read_zip(file, mapped):
     root = next(name for name in parts if name.endswith("/data.pkl")).removesuffix("data.pkl")
     if f"{root}byteorder" in parts and archive.read(f"{root}byteorder") != b"little":
         raise pickles.Refused("written by a big-endian machine")
-    on_disk = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if mapped else None
-
-    def read(key):
-        part = parts[f"{root}data/{key}"]
-        if not mapped or part.file_size < 2**20 or part.compress_type != zipfile.ZIP_STORED:
-            return bytearray(archive.read(part))
-        names = struct.unpack_from("<HH", on_disk, part.header_offset + 26)  # lengths of what follows the header
-        return memoryview(on_disk)[part.header_offset + 30 + sum(names) :][: part.file_size]
-
-    storages = _Storages(read)
+    storages = _Storages(lambda key: bytearray(archive.read(parts[f"{root}data/{key}"])))
     return storages.unpickle(io.BytesIO(archive.read(f"{root}data.pkl"))), storages
 
 
-def _read_old(file, _):
+def _read_old(file):
     """Five pickles, last the content and the keys of its storages; then the length and the numbers of each of these."""
     file.seek(0)
     numbers = {}

@@ -45,14 +45,12 @@ from clips.skeletons import read_skeleton_file
 from clips.skipped import BadFile
 from conftest import BONES, toy_clips
 from data import Clips
-from engine import cache
 from engine.classifier import Classifier, read_class_names
 from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
 from made import read_recording
 from safe import program
-from safe.files import state_of
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record
 from tools import predict
@@ -211,13 +209,12 @@ def kinds(folder):
     toy, header = folder / "toy.h5", dict(frames=60, joints=5, persons=1, class_names="abcd", protocol="", made_by="")
     write_h5(toy, dict.fromkeys(SPLITS, toy_clips(9, 0)), **header, origin=1, axes="x, y, z", **BONES)
     config = Config(dataset="toy", batch_size=4, seg=20, num_classes=4, theta=0.3, epochs=2)
-    clips = cache.read_cached(toy)
+    clips = Clips.read(toy)
     trainer, run = Trainer(config, clips), RunState(config, clips, folder)
     trainer.train_step(trainer.train_ids[:4])
     run.add_epoch(trainer.net, trainer.optimizer, 1.0, 50.0, 1.0, 50.0, 0.001)
     checkpoint, state = (read_torch_file(run.file(name)) for name in ("best.pth", "state.pth"))
-    packed, classifier = (folder / "toy.packed.pt").read_bytes(), Classifier(run.file("best.pth"))
-    packed_from = f"{cache.VERSION}, {state_of(toy)}"
+    classifier = Classifier(run.file("best.pth"))
 
     def resume(path):
         """And trains for a step: memory that is not the optimizer's own would be written to."""
@@ -226,17 +223,10 @@ def kinds(folder):
         run.resume(trainer.net, trainer.optimizer)
         trainer.train_step(trainer.train_ids[:4])
 
-    def read_clips(clips):
-        return clips.sample(clips.ids("train", "test"), None)
-
     def read_h5(path):
         clips = Clips.read(path)
         read_class_names(path, len(clips.class_names))
-        return read_clips(clips)
-
-    def read_cache(path):
-        clips = cache.read(path, packed_from)
-        return clips and read_clips(clips)
+        return clips.sample(clips.ids("train", "test"), None)
 
     def read_feed(path):
         args = predict.parse_args(["--live", "--window", "20", "--checkpoint", "a.pth"])
@@ -289,7 +279,6 @@ def kinds(folder):
         "pyskl": Kind(".pkl", "pickle", read_pickle, [pyskl], shared),
         "checkpoint": Kind(".pth", "torch", Classifier, [checkpoint], shared),
         "state": Kind(".pth", "torch", resume, [state], shared),
-        "cache": Kind(".pt", "text", read_cache, [packed]),
     }
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from conftest import CLASSES, run, weights, write_toy
+from conftest import run, weights
 from engine.checkpoint import load_checkpoint
 from engine.folded import Folded
 from model import ABLATIONS, CONTRADICTIONS, SGN, VARIANTS, parse_ablations
@@ -57,6 +57,7 @@ def test_what_a_network_cannot_tell_apart():
     for names, change, same in (
         ("", "joints", False),
         ("joint-type", "joints", True),
+        ("early-max", "joints", True),
         ("position-only", "frames", False),
         ("frame-index", "frames", False),  # the velocity knows the order as well
         ("position-only frame-index", "frames", True),
@@ -102,19 +103,6 @@ def test_the_fixed_graph_by_hand():
     g = network("skeleton-graph", joints=3, edges=[(0, 1), (1, 2)]).compute_g1.g
     by_hand = [[1 / 2, 1 / 2, 0], [1 / 3, 1 / 3, 1 / 3], [0, 1 / 2, 1 / 2]]
     torch.testing.assert_close(g, torch.tensor(by_hand, dtype=torch.float64), rtol=0, atol=1e-7)
-    assert torch.equal(network("identity-graph").compute_g1.g, torch.eye(JOINTS, dtype=torch.float64))
-    for wrong in ({"ablate": ["skeleton-graph"]}, {"edges": [(0, 1)]}):
-        with pytest.raises(ValueError, match="edges are for skeleton-graph"):
-            SGN(**wrong)
-
-
-def test_early_max_is_over_the_dynamics():
-    net, x, given = network("early-max"), clips(), []
-    p, v = (output_of(part, net, x).view(2 * SEG, JOINTS, 64) for part in (net.joint_embed, net.dif_embed))
-    net.gcn1.register_forward_pre_hook(lambda _, args: given.extend(args))
-    net(x)
-    torch.testing.assert_close(given[0], (p + v).amax(1, keepdim=True))
-    assert given[1].tolist() == [[1]]  # one node, and no joint type
 
 
 def test_late_max_is_over_joints_and_frames_together():
@@ -122,9 +110,6 @@ def test_late_max_is_over_joints_and_frames_together():
     tokens = output_of(net.gcn3, net, x).unflatten(0, (2, SEG)) + net.tem_embed.all_types()[:, None]
     joint_by_joint = torch.stack([net.cnn(tokens[:, :, [joint]]) for joint in range(JOINTS)])
     torch.testing.assert_close(output_of(net.cnn, net, x), joint_by_joint.amax(0))
-    net.train().cnn.dropout.p = 0.5
-    dropped = (output_of(net.cnn.dropout, net, x) == 0).all(dim=2)  # a channel in all joints and frames
-    assert 0.4 < dropped.float().mean() < 0.6
 
 
 @pytest.mark.parametrize("name", [*ABLATIONS, *VARIANTS])
@@ -141,37 +126,20 @@ def test_a_checkpoint_says_what_the_network_is_and_all_that_is_built_is_used(nam
     assert all(p.grad is not None for p in net.parameters())
 
 
-def test_names():
-    assert parse_ablations(["one-gcn", "joint-type", "one-gcn"]) == ("joint-type", "one-gcn")
+def test_names_of_what_cannot_be():
     for wrong in (["gcn"], *CONTRADICTIONS):
         with pytest.raises(ValueError, match="is not one of|exclude each other"):
             parse_ablations(wrong)
 
 
-def test_an_ablated_run(tmp_path, capsys):
-    toy = write_toy(tmp_path / "toy.h5", joints=20, skeleton="kinect_v1")
-    ablate = "--ablate", "skeleton-graph,joint-type"
-    run(toy, tmp_path, *ablate, epochs=1)
-    path = tmp_path / "toy" / "SGN-joint-type+skeleton-graph" / "0_best.pth"
-    net = load_checkpoint(path).net
-    assert (net.num_classes, net.ablate) == (CLASSES, ("joint-type", "skeleton-graph"))
-    assert (net.compute_g1.g > 0).sum() == 20 + 2 * 19  # the data's skeleton, a tree
-    figure = capsys.readouterr().out.splitlines()[-1]
-    run(toy, tmp_path, *ablate, "--train", "0")
-    assert figure in capsys.readouterr().out
-    with pytest.raises(UserError, match="does not state its skeleton"):
-        run(write_toy(tmp_path / "no.h5"), tmp_path, "--ablate", "skeleton-graph", epochs=1)
-
-
 def test_a_variant_starts_from_the_plain_network_and_the_other_way(toy, trained, tmp_path, capsys):
     init, variant = ("--init", trained / "0_best.pth"), ("--variant", "acceleration")
     run(toy, tmp_path, *variant, *init, "--lr", "1e-12", epochs=1)
-    assert "with new weights in acc_embed" in capsys.readouterr().err
+    assert "but for acc_embed" in capsys.readouterr().err
     folder = tmp_path / "toy" / "SGN-acceleration-init"
     ours, before = weights(folder), weights(trained)
-    for name in ("joint_embed.cnn.1.cnn.weight", "gcn1.w.cnn.weight", "fc.bias"):
-        torch.testing.assert_close(ours[name], before[name])
+    torch.testing.assert_close(ours["gcn1.w.cnn.weight"], before["gcn1.w.cnn.weight"])
     with pytest.raises(UserError, match="acc_embed would stay random"):
         run(toy, tmp_path, *variant, *init, "--freeze")
     run(toy, tmp_path, "--init", folder / "0_best.pth", epochs=1)
-    assert "without its acc_embed" in capsys.readouterr().err
+    assert "but for acc_embed" in capsys.readouterr().err

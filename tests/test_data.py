@@ -1,6 +1,5 @@
 """Clips: from an h5 to packed clips, and from those to samples."""
 
-import os
 from pathlib import Path
 
 import h5py
@@ -8,12 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from clips.h5 import AXES_2D, write_h5
+from clips.h5 import write_h5
 from conftest import write_toy
 from data import Clips
-from engine import cache
-from engine.cache import read_cached
-from engine.datasets import find_h5, is_cross_view
+from engine.config import find_h5, is_cross_view
 from ntu_text import CLIPS
 from util import UserError
 
@@ -72,70 +69,15 @@ def test_persons_are_split_as_in_the_golden_clips(tmp_path):
         assert torch.equal(again.frames, clips.frames) and again.sha256 == clips.sha256
 
 
-def test_the_cache_gives_the_same_clips_and_is_never_stale(tmp_path, monkeypatch, capsys):
-    path, packed = tmp_path / "x.h5", tmp_path / "x.packed.pt"
-    write(path, [straight(30), straight(7)], axes=AXES_2D)
-    first = read_cached(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(Clips, "read", None)  # the second time, the h5 is not read
-        again = read_cached(path)
-    for name in ("frames", "start", "length", "label"):
-        assert torch.equal(getattr(first, name), getattr(again, name))
-    for name in ("splits", *cache.HEADER):
-        assert getattr(first, name) == getattr(again, name)
-    stat = path.stat()
-    with h5py.File(path, "a") as file:
-        file["x"][0, 0, 0] = 9
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # not even with the time of the change hidden
-    assert read_cached(path).frames[0, 0] == 9 and again.frames[0, 0] == 1
-
-    content, made_up = packed.read_bytes(), torch.load(packed, weights_only=True)  # with the right state
-    odd = {"length": torch.tensor([-1, 7, 1]), "label": torch.tensor([0, 7, 0]), "joints": 10**9}
-    for key, value in odd.items():
-        torch.save(made_up | {key: value, "skeleton": {}}, packed)
-        again = read_cached(path)
-        assert (again.length.tolist(), again.label.tolist(), again.joints) == ([30, 7, 1], [0, 1, 0], 25)
-    for damaged in (b"cut", content[:-2000]):
-        packed.write_bytes(damaged)
-        assert read_cached(path).frames[0, 0] == 9
-    packed.unlink()
-    packed.mkdir()  # it cannot be written
-    assert read_cached(path).frames[0, 0] == 9 and "x.packed.pt: not written" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("length", [0, 1, 20, 39, 40, 85])
-def test_a_sample_has_one_frame_of_each_segment(tmp_path, length):
-    clips = write(tmp_path / "x.h5", [straight(50), straight(length or 1) * bool(length)])  # 0: of empty frames
-    x = clips.sample(torch.ones(2000, dtype=torch.long), generator())
-    assert x.shape == (2000, SEG, 75)
-    frames = x[:, :, 0] - 1  # -1: a frame of zeros at the end
-    if length <= SEG:
-        expected = torch.cat([torch.arange(length), torch.full((SEG - length,), -1)]).float()
-        assert torch.equal(frames, expected.expand(2000, SEG))
-        return
-    a = length // SEG
-    offset = frames - a * torch.arange(SEG)
-    assert (offset.min(), offset.max()) == (0, a - 1)
-    assert frames.max() == SEG * a - 1  # the last L - 20a frames are never sampled
-    # Uniform, and independent in each segment of each clip
-    counts = torch.stack([(offset == i).float().mean(dim=0) for i in range(a)])
-    assert (counts - 1 / a).abs().max() < 0.05
-    if a > 1:
-        assert (torch.corrcoef(offset.t()) - torch.eye(SEG)).abs().max() < 0.1
-        assert torch.equal(clips.sample(torch.ones(2000, dtype=torch.long), generator()), x)
-        assert not torch.equal(clips.sample(torch.ones(2000, dtype=torch.long), generator(1)), x)
-
-
-def test_data_sets_are_found_by_name_alias_and_path_or_a_line_says_why_not(tmp_path):
+def test_data_sets_are_found_by_name_and_path_or_a_line_says_why_not(tmp_path):
     (tmp_path / "NTU_CV.h5").touch()
-    for name in ("ntu", "NTU60"):
-        assert find_h5(name, 1, tmp_path) == (tmp_path / "NTU_CV.h5", "NTU")
+    assert find_h5("ntu", 1, tmp_path) == (tmp_path / "NTU_CV.h5", "NTU")
     mine = write_toy(tmp_path / "mine.h5")
     assert find_h5(str(mine), 0) == (mine, "mine")
-    views = {("ntu60", 0): False, ("NTU", 1): True, ("nucla", 0): True, (str(mine), 0): False}
+    views = {("ntu", 0): False, ("NTU", 1): True, ("nucla", 0): True, (str(mine), 0): False}
     assert all(is_cross_view(*which) == view for which, view in views.items())
     for dataset, case, named in (
-        ("NTU", 7, "--case 7: NTU has 0 .*, 1 "),
+        ("NTU", 7, "--case 7: NTU has .*NTU_CV"),
         ("NUCLA", -1, "--case -1"),
         ("nuclea", 0, "did you mean NUCLA"),
         ("mine.h5", 1, "case 0 only"),

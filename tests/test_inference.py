@@ -1,6 +1,5 @@
 """Frames that arrive live, of which each prediction is that of its window; long recordings; lines of --live."""
 
-import json
 import re
 
 import numpy as np
@@ -17,70 +16,66 @@ SEG, WINDOW = 4, 6
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    return save(tmp_path_factory.mktemp("small") / "small.pth", 3, 5, SEG)
+    return Classifier(save(tmp_path_factory.mktemp("small") / "small.pth", 3, 5, SEG))
 
 
 def frames(n, persons=1):
     return np.random.default_rng(0).normal(size=(n, persons, 5, 3)).astype(np.float32)
 
 
-def expected(small, clips):
-    """Probabilities of each window, in turn."""
-    classifier, rng = Classifier(small), torch.Generator().manual_seed(1)
-    return np.array([classifier.probabilities(trim_and_center(clip), rng, 1) for clip in clips])
+def predictions(live, given):
+    """{number of the last frame: probabilities}."""
+    found = [live.step(frame).get(None) for frame in given]
+    return {end: one for end, one in enumerate(found, 1) if one is not None}
 
 
-@pytest.mark.parametrize("persons, stride", [(1, 1), (2, 4)])
-def test_each_prediction_is_of_the_last_window(small, persons, stride):
-    given, live = frames(20, persons), LiveClassifier(small, WINDOW, stride)
-    said = [live.update(frame[0] if persons == 1 else frame) for frame in given]
-    ends = [end for end in range(WINDOW, 21) if (end - WINDOW) % stride == 0]
-    assert [i + 1 for i, one in enumerate(said) if one is not None] == ends
-    windows = expected(small, [given[end - WINDOW : end] for end in ends])
-    assert np.array_equal([one for one in said if one is not None], windows)
-    assert np.ptp(windows, axis=0).max() > 1e-4
-    np.testing.assert_allclose(windows.sum(axis=1), 1, rtol=1e-5)
+def expected(small, windows):
+    """The same of windows, {number of the last frame: clip}."""
+    rng = torch.Generator().manual_seed(1)
+    return {end: small.probabilities(trim_and_center(clip), rng, 1) for end, clip in windows.items()}
 
 
-def test_nobody_is_no_frame_and_an_old_person_leaves_the_window(small):
-    given, live = frames(30, 2), LiveClassifier(small, WINDOW)
+def assert_same(ours, wanted):
+    assert list(ours) == list(wanted) and np.array_equal([*ours.values()], [*wanted.values()])
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_each_prediction_is_of_the_last_window_without_frames_of_nobody(small, stride):
+    given = frames(30, 2)
     given[6:8] = 0
     given[10:13] = 0  # three of a window of six: fewer than the four segments are left
     given[15:, 1] = 0
-    said = [live.update(None if not frame.any() else frame[0] if not frame[1].any() else frame) for frame in given]
-    windows = {end: given[end - WINDOW : end] for end in range(WINDOW, 31)}
+    sent = [None if not frame.any() else frame[0] if not frame[1].any() else frame for frame in given]
+    windows = {end: given[end - WINDOW : end] for end in range(WINDOW, 31, stride)}
     enough = {end: clip for end, clip in windows.items() if clip.any(axis=(1, 2, 3)).sum() >= SEG}
-    assert [i + 1 for i, one in enumerate(said) if one is not None] == list(enough) and len(enough) < len(windows)
-    assert np.array_equal([one for one in said if one is not None], expected(small, enough.values()))
+    said = predictions(LiveClassifier(small, WINDOW, stride), sent)
+    assert len(enough) < len(windows) and np.ptp([*said.values()], axis=0).max() > 1e-4
+    assert_same(said, expected(small, enough))
 
 
 def test_a_frame_that_is_refused_has_not_come(small):
-    live, other = LiveClassifier(small, WINDOW), LiveClassifier(small, WINDOW)
-    for frame in frames(8):
+    live, given = LiveClassifier(small, WINDOW), frames(8)
+    for frame in given:
         large = frame.astype(float) * 1e39
         for wrong in (frame[0, :4], frame[0].ravel(), np.repeat(frame, 3, 0), frame * np.nan, large, ["a"]):
             with pytest.raises(ValueError):
-                live.update(wrong)
-        one, right = live.update(frame), other.update(frame)
-        assert one is right is None or np.array_equal(one, right)
+                live.step(wrong)
+        last = live.step(frame)
+    assert_same(last, {None: predictions(LiveClassifier(small, WINDOW), given)[8]})
     for wrong in (dict(window=3), dict(window=6, fps=60), dict(window=10**18), dict(origin=6), dict(origin=-1)):
         with pytest.raises(UserError):
             LiveClassifier(small, **wrong)
 
 
 def test_the_default_window_is_as_long_as_the_mean_clip_in_whole_segments(tmp_path):
-    for name, seg, fps, window in (
-        ("NTU", 5, None, 80),
-        ("NUCLA", 5, None, 40),
-        ("mine", 5, None, 80),
-        ("NTU", 30, None, 60),
-        ("NTU", 100, None, 100),
-        ("NUCLA", 5, 15, 20),
-        ("NUCLA", 5, 24, 32),
-        ("NUCLA", 5, 60, 80),
+    for name, seg, windows in (
+        ("NTU", 5, {None: 80}),
+        ("NUCLA", 5, {None: 40, 15: 20, 24: 32, 60: 80}),  # of other rates as many seconds
+        ("mine", 30, {None: 60}),
+        ("NTU", 100, {None: 100}),
     ):
-        path = save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name})
-        assert LiveClassifier(path, fps=fps).window == window
+        classifier = Classifier(save(tmp_path / "a.pth", 13, 5, seg, about={"dataset": name}))
+        assert {fps: LiveClassifier(classifier, fps=fps).window for fps in windows} == windows
 
 
 # ---- other rates, and long recordings
@@ -107,8 +102,7 @@ class Known:
         return np.float32([0.1, 0.9] if clip.mean() > 0 else [0.9, 0.1])
 
 
-def test_a_long_recording_is_stretches_of_one_answer(monkeypatch):
-    monkeypatch.setattr("engine.classifier.Classifier", Known)
+def test_a_long_recording_is_stretches_of_one_answer():
     clip = np.ones((43, 2, 3, 3)) * [1, 1, -2] + [0, 0, 1.9]  # up
     clip[:20] *= -1
     clip[30:, 1] = 0  # person 2 leaves
@@ -130,30 +124,15 @@ def test_a_long_recording_is_stretches_of_one_answer(monkeypatch):
 
 
 def as_lines(given, form=" "):
-    if form == "json":
-        return [json.dumps(frame.tolist()).encode() for frame in given]
     return [form.join(f"{value:.9g}" for value in frame.ravel()).encode() + b"\r\n" for frame in given]
 
 
-def test_live_lines_in_every_form(small, capsys):
-    flags = ("--checkpoint", small, "--window", WINDOW, "--origin", 2, "--json", "--top", 3)
-    given, said = frames(9, 2), []
-    for form in (" ", ",", " , ", "json"):
-        code, out, err = run(capsys, "--live", *flags, lines=as_lines(given, form))
-        assert (code, err) == (0, [])
-        said.append([json.loads(line) for line in out])
-    assert said.count(said[0]) == 4
-    windows = expected(small, [given[end - WINDOW : end] for end in range(WINDOW, 10)])
-    assert [row["frame"] for row in said[0]] == [6, 7, 8, 9]
-    for row, right in zip(said[0], windows, strict=True):
-        assert [one["probability"] for one in row["top"]] == pytest.approx(sorted(right)[::-1], abs=1e-6)
-        assert row["top"][0]["label"] == right.argmax()
-
-
 def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, capsys):
-    flags, good = ("--live", "--checkpoint", small, "--window", WINDOW, "--top", 1), as_lines(frames(9))
-    right = [line.split(None, 1)[1] for line in run(capsys, *flags, lines=good)[1]]
-    for wrong, named in {
+    flags, good = ("--live", "--checkpoint", small.path, "--window", WINDOW, "--top", 1), as_lines(frames(9))
+    code, out, err = run(capsys, *flags, lines=good)
+    assert (code, len(out), err) == (0, 4, []) and run(capsys, *flags, lines=as_lines(frames(9), " , "))[1] == out
+    right = [line.split(None, 1)[1] for line in out]
+    wrong = {
         b"nan " * 15: "NaN",
         b"1 2 three": "three",
         b"1 2 3": "3 numbers",
@@ -161,12 +140,13 @@ def test_a_bad_line_is_named_and_skipped_but_a_bad_first_one_ends_it(small, caps
         b"[1, 2": "JSON",
         b'{"people": [{"pose_keypoints_2d": [0.1, 0.1, 1]}]}': "OpenPose",
         b"\xff\xfe": "numbers",
-    }.items():
-        code, out, err = run(capsys, *flags, lines=[*good[:2], wrong, *good[2:]])
-        assert code == 3 and len(err) == 2 and re.match(f"skipped: line 3: .*{named}", err[0])
-        assert [line.split(None, 1)[1] for line in out] == right
-        with pytest.raises(UserError, match=f"standard input, line 1: .*{named}"):
-            run(capsys, *flags, lines=[wrong, *good])
+    }
+    code, out, err = run(capsys, *flags, lines=[*good[:2], *wrong, *good[2:]])
+    assert code == 3 and [line.split(None, 1)[1] for line in out] == right
+    for i, (line, named) in enumerate(zip(err[:-1], wrong.values(), strict=True), 3):
+        assert re.match(f"skipped: line {i}: .*{named}", line)
+    with pytest.raises(UserError, match="standard input, line 1: .*NaN"):
+        run(capsys, *flags, lines=[*wrong, *good])
     for few in ([], good[:5], [b"\n"] * 50):
         with pytest.raises(UserError, match="window"):
             run(capsys, *flags, lines=few)

@@ -57,12 +57,12 @@ def test_a_network_of_a_kinect_takes_mediapipe_s_joints_mapped_and_centered(tmp_
         json.dumps([dict(zip("xyz", joint, strict=True)) for joint in frame]).encode() for frame in written.tolist()
     ]
     np.save(tmp_path / "a.npy", written)
-    checkpoint = save(tmp_path / "a.pth", 5, 20, about={"dataset": "NUCLA"})
+    checkpoint = save(tmp_path / "a.pth", 5, 20, skeleton={"skeleton": "kinect_v1"})
     classifier = Classifier(checkpoint)
     mapped = map_joints(clip, "mediapipe33", "kinect_v1")[:, None]
     of_file = classifier.logits(trim_and_center(mapped), torch.Generator().manual_seed(1)).softmax(-1).numpy()
     live = LiveClassifier(classifier, window=30, samples=5)
-    of_live = [live.update(frame) for frame in mapped][-1]
+    of_live = [live.step(frame) for frame in mapped][-1][None]
     for words, given, p in (
         ((tmp_path / "a.npy", "--skeleton", "mediapipe33"), None, of_file),
         (("--live", "--window", 30, "--samples", 5), lines, of_live),

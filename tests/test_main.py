@@ -14,7 +14,6 @@ import torch
 
 import main
 import train
-from clips.h5 import AXES_2D
 from conftest import CLASSES, JOINTS, flags, interrupted, run, same, weights, write_toy
 from data import Clips
 from engine import checkpoint
@@ -47,7 +46,7 @@ def test_a_run_learns_and_writes_its_files(toy, trained):
 
     about = dict(comment.split(": ", 1) for comment in comments if ": " in comment)
     assert shlex.split(about["command"]) == ["main.py", *flags(toy, trained.parents[1], epochs=12)]  # spaces in it
-    assert (about["epochs"], about["recipe"], about["theta"]) == ("12", "paper", "0.3")
+    assert (about["epochs"], about["theta"]) == ("12", "0.3")
 
 
 def test_the_same_seed_gives_the_same_bytes_alone_and_as_one_of_several(toy, tmp_path, monkeypatch, capsys):
@@ -60,14 +59,10 @@ def test_the_same_seed_gives_the_same_bytes_alone_and_as_one_of_several(toy, tmp
         assert (alone / name).read_bytes() == (several / "seed1" / name).read_bytes()
     assert not same(weights(alone), weights(several / "seed2"))
 
-    text = capsys.readouterr().out
-    result = json.loads(text)
+    result = json.loads(capsys.readouterr().out)
     top1 = [one["last_top1"] for one in result["runs"]]
     assert result["last_top1_mean"] == pytest.approx(statistics.mean(top1))
     assert result["last_top1_std"] == pytest.approx(statistics.stdev(top1))
-    monkeypatch.setattr(train.Trainer, "train", None)  # finished runs are not trained again
-    run(toy, tmp_path / "several", "--seeds", "1,2", "--json", "--resume", epochs=2)
-    assert capsys.readouterr().out == text
 
 
 def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trained, tmp_path, monkeypatch, capsys):
@@ -79,8 +74,7 @@ def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trai
     for path in (shipped, folder / "0_best.pth"):
         run(toy, tmp_path / "results", "--train", "0", "--json")
         result = json.loads(capsys.readouterr().out)
-        assert result["checkpoint"] == str(path)
-        assert (result["dataset"], result["case"], result["network"]) == ("toy", 0, "SGN")
+        assert result["checkpoint"] == str(path) and result["network"] == "SGN"
         assert (folder / "0_pred.txt").read_bytes() == (trained / "0_pred.txt").read_bytes()
         assert result["top1"] == pytest.approx(top1_of(folder))
         shutil.copy(shipped, folder)
@@ -88,9 +82,7 @@ def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trai
 
 
 @pytest.mark.parametrize("select", ["last", "val"])
-def test_clips_are_shuffled_and_those_for_validation_and_the_last_incomplete_batch_left_out(
-    toy, tmp_path, monkeypatch, select
-):
+def test_clips_are_shuffled_and_the_last_incomplete_batch_left_out(toy, tmp_path, monkeypatch, select):
     seen, step = [], train.Trainer.train_step
 
     def watched(trainer, batch):
@@ -119,12 +111,6 @@ def test_every_epoch_is_judged_on_the_same_frames_and_another_seed_on_others(toy
     assert one.evaluate(1) == one.evaluate(2) != other.evaluate(1)
 
 
-def test_a_2d_data_set_is_not_rotated(tmp_path, capsys):
-    folder = run(write_toy(tmp_path / "flat.h5", axes=AXES_2D), tmp_path, "--theta", "1", epochs=1)
-    assert re.search("^note: .* not rotated", capsys.readouterr().err, re.M)
-    assert "theta: 0.0" in read_log(folder / "0_log.csv")[0]
-
-
 def test_a_checkpoint_of_another_origin_is_not_replaced(trained, tmp_path, capsys):
     h5, path = write_toy(tmp_path / "toy.h5", test=17), tmp_path / "toy" / "SGN" / "0_best.pth"
     path.parent.mkdir(parents=True)
@@ -132,10 +118,8 @@ def test_a_checkpoint_of_another_origin_is_not_replaced(trained, tmp_path, capsy
     ours = torch.load(trained / "0_best.pth", weights_only=True)
     for content, why in ((of_release, "not by main.py"), ([1], "not by main.py"), (ours, "another h5 of this name")):
         torch.save(content, path)
-        before = path.read_bytes()
         with pytest.raises(UserError, match=f"0_best.pth: .*{why}"):
             run(h5, tmp_path)
-        assert path.read_bytes() == before
     run(h5, tmp_path, "--train", "0")
     assert re.search("^note: .*0_best.pth was trained on another h5", capsys.readouterr().err, re.M)
 
@@ -172,29 +156,25 @@ def test_an_h5_or_a_folder_that_another_uses_stops_the_command(tmp_path, monkeyp
 @pytest.mark.parametrize(
     "command, named",
     [
-        ("--case 0.5", "--case"),
-        ("--batch-size 0", "--batch-size"),
-        ("--lr nan", "nan"),
         ("--seeds 2,2", "2,2"),
         ("--epoch 3", "did you mean --epochs"),
         ("--max-epochs 0", "--epochs/--max-epochs/--max-epoches"),  # the release's names
         ("--workers 4", "--workers: not needed"),  # the release's
         ("--ablate one-gcn,two-gcn", "exclude each other"),
         ("--resume --train 0", "--resume"),
-        ("--class-weights balanced --train 0", "--class-weights"),
         ("--seed 3 --seeds 2", "--seeds and --seed"),
         ("--jobs 2", "--jobs"),
         ("--freeze", "--init"),
         ("--ensemble a.pth", "--train 0"),
-        ("--train 0 --weights 1,2", "--ensemble"),
-        ("--recipe paper,rotate_xz=0.3 --theta 0.2", "--theta 0.2"),
-        ("--dataset NUCLA --recipe plus --lr-factor 0.2", "--lr-factor 0.2"),
+        ("--recipe paper,rotate_xz=0.3 --theta 0.2", "--theta"),
+        ("--dataset NUCLA --recipe plus --lr-factor 0.2", "--lr-factor"),
         # What does not fit the data
         ("--data {tmp}", "NTU_CS.h5 is missing"),
         ("--dataset {toy} -b 57", "56 training clips"),
         ("--dataset {toy} --num-classes 3", "4 classes"),
         ("--dataset {toy} --train 0", "0_best.pth: no such checkpoint"),
-        ("--dataset {toy} --seg 1000000", "59 frames"),
+        ("--dataset NTU60", "did you mean NTU"),
+        ("--dataset {toy} -b 16 --seg 1000000", "1,000,000 segments"),
         ("--dataset {toy} --device meta", "--device meta: not available"),
         ("--dataset {toy} --device cuda", "built for the CPU only"),
         ("--dataset {toy} --tf32", "--tf32"),

@@ -10,8 +10,7 @@ from scipy.io import savemat
 import main
 import make_sysu
 from data import Clips
-from engine.cache import read_cached
-from engine.datasets import find_h5
+from engine.config import find_h5
 from made import read
 from make_sysu import make_split, read_all
 from util import UserError
@@ -64,12 +63,12 @@ def test_each_split_is_what_its_protocol_says():
 
 
 @pytest.mark.parametrize("case, name", [(0, "CS"), (1, "SS")])
-def test_every_split_of_the_h5_has_the_right_clips_also_from_the_cache(folder, case, name):
+def test_every_split_of_the_h5_has_the_right_clips(folder, case, name):
     path, found = find_h5("SYSU", case, folder)
     made, clips = read(path), Clips.read(path)
     assert (found, made.sizes, made.class_names) == ("SYSU", [34, 2, 36], make_sysu.ACTIONS)
     given = list(read_all([mat_of(folder, *which) for which in zip(PERFORMERS, LABELS, strict=True)]))
-    for number, source in (1, clips), (2, read_cached(path)), (30, read_cached(path).resplit(1)):
+    for number, source in (1, clips), (2, clips), (30, clips.resplit(1)):
         split, parts = source.resplit(number), make_split(name, PERFORMERS, LABELS, number)
         for key, ids in zip(("train", "valid", "test"), parts, strict=True):
             start, length, label = (array[split.ids(key)] for array in (split.start, split.length, split.label))

@@ -226,7 +226,7 @@ def classify_live(args, classifier, file):
 def choose_unknown(args, classifier):
     """Prints the --unknown at which KEPT of the validation clips that are right stay. Returns the exit code."""
     checkpoint, clips = classifier.checkpoint, Clips.read(args.choose_unknown)
-    checkpoint.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    checkpoint.check_fits(clips)
     if checkpoint.select != "val" and checkpoint.about.get("data_sha256") == clips.sha256:
         program.note("it was trained on these clips: --unknown is too high; train with --select val")
     clips = clips.resplit(checkpoint.split)

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's ro
 import util
 from clips.h5 import SPLITS, read_header, write_h5
 from data import Clips
-from engine.datasets import DATASETS, find_h5
+from engine.config import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
 from tools.common import path_of

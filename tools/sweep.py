@@ -27,12 +27,11 @@ if __name__ == "__main__":
     program.let_threads_sleep()
 
 import main as sgn
-from engine.answers import mean_and_std, with_spread
 from engine.checkpoint import load_checkpoint
-from engine.datasets import find_h5
+from engine.config import find_h5
 from engine.device import check_amp, pick_device
 from engine.finetune import read_init
-from engine.logs import provenance, read_log
+from engine.logs import mean_and_std, provenance, read_log, with_spread
 from engine.runs import read_clips, run_all
 from model import ABLATIONS
 from train import train_and_test

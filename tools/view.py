@@ -30,7 +30,7 @@ from clips.skeletons import known_skeleton, unknown_skeleton
 from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
-from engine.datasets import DATASETS, find_h5
+from engine.config import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
 from tools.common import Notes, named_or_own, path_of, read_each
