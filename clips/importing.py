@@ -162,7 +162,9 @@ def convert(argv, doc, out, read, class_names):
         clip = h5.trim_and_center(joints[:, None])
         if len(clip):
             rows.append((subject, label, clip))
-            crossed += [name] * bool(has_crossed_legs(clip[:, 0]))
+            pose = np.median(clip[:, 0], axis=0)  # in which each knee should be nearer to its own hip
+            own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
+            crossed += [name] * bool(own > other)
         else:
             empty.append(name)
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
@@ -181,10 +183,3 @@ def convert(argv, doc, out, read, class_names):
     )
     if crossed:
         note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
-
-
-def has_crossed_legs(clip):
-    """Whether in the median frame each knee is nearer to the other hip than to its own. clip: (frames, 20, 3)."""
-    pose = np.median(clip, axis=0)
-    own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
-    return own > other
