@@ -60,8 +60,7 @@ def count_from_0(labels, args, path):
     """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
     labels, first = np.asarray(labels, np.int64), args.first_label
     if not first <= labels.min() <= labels.max() < 10_000:
-        why = f"not {first} to 9,999" + "; leave out --first-label if they count from 0" * first
-        raise UserError(f"{path}: labels are {labels.min()} to {labels.max()}, {why}")
+        raise UserError(f"{path}: labels are {labels.min()} to {labels.max()}, not {first} to 9,999 (--first-label)")
     if labels.min() == 1 and not first:
         note(f"{path}: no clip has the label 0: labels seem to count from 1; then use --first-label 1")
     return labels - first

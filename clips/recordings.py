@@ -1,4 +1,4 @@
-"""Reads recordings that are in no data set.
+"""Reads recordings that are in no data set, and judges whether their numbers are those of persons.
 
 poses = read_any("S001C001P001R001A010.skeleton")          # of its clip: (frames, persons, 25, 3) float32, metres
 poses = read_any("walk.json", size=(1280, 720))            # of a pose tool
