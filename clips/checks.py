@@ -129,8 +129,9 @@ def check_values(file, splits, header, step=lambda clips: None):
             trained.update(compress(digests, filled))
             classes.update(label.tolist())
         if not any(array.endswith("x") for array, _ in wrong):
-            for at in range(-i % (every := max(1, len(file[f"{split}x"]) // SAMPLE)), len(x), every):
-                people += pick(x[at].reshape(len(x[at]), -1, header["joints"], 3))
+            every = max(1, len(file[f"{split}x"]) // SAMPLE)
+            for clip in x[-i % every :: every]:
+                people += pick(clip.reshape(len(clip), -1, header["joints"], 3))
         step(len(x))
     return [*describe(bad)], [*describe(odd), *describe_empty(classes, header["class_names"])], people
 

@@ -80,7 +80,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
             missing[split] = np.ones(len(y), bool)
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
-        header, problems = _read_attributes(file)
+        header, problems = _read_layout(file, shapes=False)
         if problems:
             raise util.UserError(problems[0])
 
@@ -211,16 +211,11 @@ def validate(file, step=lambda clips: None, notes=None):
     return problems
 
 
-def _read_layout(file):
-    """The header, and what is wrong with the file but for the values of its arrays."""
-    problems = [*check_shapes(file, SPLITS)]
-    return ({}, problems) if problems else _read_attributes(file)
-
-
-def _read_attributes(file):
-    """As `_read_layout`, of a file whose x and y have correct shapes."""
+def _read_layout(file, shapes=True):
+    """The header, and what is wrong with the file but for the values of its arrays. shapes: whether to check these."""
+    problems = [*check_shapes(file, SPLITS)] if shapes else []
     try:
-        return _header(file), [*check_resplits(file, SPLITS)]
+        return ({}, problems) if problems else (_header(file), [*check_resplits(file, SPLITS)])
     except ValueError as error:
         return {}, [f"attributes: {util.shorten(error, 200)}"]
 

@@ -59,8 +59,7 @@ def count_from_0(labels, args, path):
     """Labels by --first-label as class indices, with a note if they seem to count from 1. Raises UserError."""
     labels, first = np.asarray(labels, np.int64), args.first_label
     if not first <= labels.min() <= labels.max() < 10_000:
-        why = f"not {first} to 9,999" + "; leave out --first-label if they count from 0" * first
-        raise UserError(f"{path}: labels are {labels.min()} to {labels.max()}, {why}")
+        raise UserError(f"{path}: labels are {labels.min()} to {labels.max()}, not {first} to 9,999 (--first-label)")
     if labels.min() == 1 and not first:
         note(f"{path}: no clip has the label 0: labels seem to count from 1; then use --first-label 1")
     return labels - first
@@ -161,7 +160,9 @@ def convert(argv, doc, out, read, class_names):
         clip = h5.trim_and_center(joints[:, None])
         if len(clip):
             rows.append((subject, label, clip))
-            crossed += [name] * bool(has_crossed_legs(clip[:, 0]))
+            pose = np.median(clip[:, 0], axis=0)  # in which each knee should be nearer to its own hip
+            own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
+            crossed += [name] * bool(own > other)
         else:
             empty.append(name)
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
@@ -180,10 +181,3 @@ def convert(argv, doc, out, read, class_names):
     )
     if crossed:
         note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")
-
-
-def has_crossed_legs(clip):
-    """Whether in the median frame each knee is nearer to the other hip than to its own. clip: (frames, 20, 3)."""
-    pose = np.median(clip, axis=0)
-    own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
-    return own > other

@@ -79,10 +79,8 @@ def find_bodies(lines):
             starts.append(at + 2)
             at += 2 + JOINTS
         valid += bodies > 0
-    if at > len(lines):
-        raise BadFile(len(lines), "cut short in the joints of a body")
-    if at < len(lines):
-        raise BadFile(at + 1, "more lines after the last frame")
+    if at != len(lines):
+        raise BadFile(min(at + 1, len(lines)), "cut short, or more lines after the last frame")
     if not valid:
         raise BadFile(None, "nobody is in any frame")
     return valid, ids, frames, starts

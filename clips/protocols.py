@@ -28,11 +28,8 @@ CHUNK = 2**16  # bytes of a column
 # The order of the performers is the order of the clips in the h5
 CS_TRAIN = (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
 CS_TEST = tuple(sorted(set(range(1, 41)) - set(CS_TRAIN)))
-CSUB_TRAIN = (
-    *CS_TRAIN,
-    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89),
-    *(91, 92, 93, 94, 95, 97, 98, 100, 103),
-)
+CSUB_TRAIN = (*CS_TRAIN, 45, 46, 47, 49, 50, *range(52, 60), 70, 74, 78, *range(80, 87), 89)
+CSUB_TRAIN += (*range(91, 96), 97, 98, 100, 103)
 CSUB_TEST = tuple(sorted(set(range(1, 107)) - set(CSUB_TRAIN)))
 
 
@@ -135,7 +132,6 @@ def made_by(path, script):
 def write_columns(path, groups):
     """Writes an h5 for the next script: the arrays of each group of clips, {name: array}, behind those of the group
     before. The file appears when it is complete. The groups have the same names and dtypes."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_parts(path.parent)
     with atomic_write(path) as part, h5py.File(part, "w") as file:
         for arrays in groups:

@@ -1,4 +1,4 @@
-"""Reads recordings that are in no data set.
+"""Reads recordings that are in no data set, and judges whether their numbers are those of persons.
 
 poses = read_any("S001C001P001R001A010.skeleton")          # of its clip: (frames, persons, 25, 3) float32, metres
 poses = read_any("walk.json", size=(1280, 720))            # of a pose tool
@@ -145,15 +145,12 @@ def find_recordings(source):
         try:
             if not path.is_dir() or is_folder_of_frames(path):
                 found.append(path)
-            else:
-                todo += [entry for entry in sorted(path.iterdir(), reverse=True) if _may_be_recording(entry)]
+                continue
+            shown = [entry for entry in sorted(path.iterdir(), reverse=True) if not entry.name.startswith(".")]
+            todo += [one for one in shown if one.suffix in SUFFIXES or one.is_dir() and not one.is_symlink()]
         except OSError:  # whoever reads it says why
             found.append(path)
     return found or [source]
-
-
-def _may_be_recording(entry):
-    return not entry.name.startswith(".") and (entry.suffix in SUFFIXES or entry.is_dir() and not entry.is_symlink())
 
 
 # ---- numbers as persons

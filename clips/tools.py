@@ -69,7 +69,7 @@ PERSONS = tuple(dict.fromkeys(key for tool in TOOLS for key in tool.persons))
 
 
 def recognise(person):
-    """(the Tool that wrote a person, as in JSON, and a function that gives its joints, an array); None if none did."""
+    """The Tool that wrote a person, as in JSON, and a function that gives its joints, an array; None if none did."""
     match person:
         case {"pose_keypoints_2d": values}:
             return OPENPOSE, lambda: _joints(values)
@@ -89,6 +89,7 @@ def recognise(person):
             return AZURE, lambda: _joints(points)
         case {"keypoint": points}:
             return ZED, lambda: _joints(points)
+    return None, None
 
 
 def _joints(values, axes=3):
@@ -102,8 +103,7 @@ def _joints(values, axes=3):
 
 def tool_of(person):
     """The Tool that wrote a person, as in JSON; None if none is known to."""
-    found = recognise(person)
-    return found and found[0]
+    return recognise(person)[0]
 
 
 def identity_of(tool, person):
@@ -119,10 +119,10 @@ def read_person(person, nan=None):
 
     nan: of poses.Flags. Raises ValueError, and what Python raises for a dict or list that lacks something.
     """
-    if not (found := recognise(person)):
+    tool, read = recognise(person)
+    if not tool:
         what = shorten(", ".join(person) if isinstance(person, dict) else type(person).__name__)
         raise ValueError(f"{', '.join(tool.name for tool in TOOLS)} write no person with {what}")
-    tool, read = found
     pose = read()
     if len(pose) not in tool.skeletons:
         raise ValueError(f"{len(pose)} joints of {tool.name}, not {' or '.join(map(str, tool.skeletons))}")

@@ -1,6 +1,5 @@
 """from_arrays.py: whole sets as CTR-GCN (.npz) and ST-GCN (.npy, .pkl) write them; and the orders of axes of arrays."""
 
-import json
 import pickle
 from contextlib import nullcontext
 
@@ -77,19 +76,17 @@ def test_the_same_set_from_the_files_of_st_gcn_in_any_order_of_axes(tmp_path, ca
     assert ("MTVC" in capsys.readouterr().err) == (order == "NMTVC")  # taken from its sizes
 
 
-def test_a_skeleton_of_ones_own_in_millimetres_with_z_up_labels_from_1_and_one_nan(tmp_path, capsys, convert):
+def test_millimetres_with_z_up_labels_from_1_and_one_nan(capsys, convert):
     given = arrays()
-    skeleton = {"joints": [f"j{i}" for i in range(25)], "parents": [max(0, i - 1) for i in range(25)]}
-    (tmp_path / "mine.json").write_text(json.dumps(skeleton))
     x = given["x_train"].reshape(24, 60, 2, 25, 3)[..., [0, 2, 1]] * np.float32([1024, -1024, 1024])
     x[0, 1, 0, 7] = np.nan
     given = {"x_train": x.reshape(24, 60, 150), "y_train": 1 + given["y_train"].argmax(axis=1)}
     given |= {"x_test": given["x_train"][:6], "y_test": given["y_train"][:6]}
-    flags = ["--skeleton", tmp_path / "mine.json", "--scale", 1 / 1024, "--up", "z", "--nan", "absent"]
+    flags = ["--scale", 1 / 1024, "--up", "z", "--nan", "absent"]
     convert(given, *flags)
     assert "--first-label 1" in capsys.readouterr().err
     made = convert(given, *flags, "--first-label", "1")
-    assert (len(made.class_names), made.skeleton.joints[3], made.origin) == (12, "j3", 2)
+    assert len(made.class_names) == 12
     wanted = arrays()["x_train"][0].reshape(60, 2, 25, 3)
     wanted[1, 0, 7] = wanted[[0, 2], 0, 7].mean(axis=0)  # between where it was and where it will be
     np.testing.assert_allclose(made.x["test_"][0].reshape(60, 2, 25, 3), wanted, atol=1e-6)

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.io import savemat
 
 import from_pyskl
 from clips.arrays import fill_absent
@@ -34,6 +35,10 @@ def write(path, content):
     elif path.suffix == ".csv":
         names = ",".join(f"{axis}{i}" for i in range(33) for axis in "xyz")
         np.savetxt(path, content.reshape(len(content), -1), delimiter=",", header=names, comments="")
+    elif path.suffix == ".txt":
+        np.savetxt(path, content)
+    elif path.suffix == ".mat":
+        savemat(path, {"d_skel": content})
     else:
         path.write_text(json.dumps(content.tolist() if isinstance(content, np.ndarray) else content))
     return path
@@ -46,6 +51,8 @@ READ = [  # suffix, content, skeleton, flags, the clip; and a word of a note
     ("json", LANDMARKS, "kinect_v2", {}, KINECT, None),  # 33 joints are none of Kinect's
     ("npy", np.pad(LANDMARKS, ((0, 0), (0, 0), (0, 1))), "kinect_v2", {}, KINECT, "fourth"),
     ("csv", LANDMARKS, "mediapipe33", {}, KINECT, "TVC"),  # names of columns above the numbers
+    ("txt", np.c_[range(9, 39), LANDMARKS.reshape(30, -1)], "mediapipe33", {}, KINECT, "first column"),  # UTKinect's
+    ("mat", LANDMARKS.transpose(1, 2, 0), "mediapipe33", {}, KINECT, "VCT"),  # UTD-MHAD's
     ("npy", TWO, "kinect_v2", {}, TWO, None),
     ("npy", TWO.transpose(3, 0, 2, 1), "kinect_v2", {}, TWO, "CTVM"),  # ST-GCN's
     ("npy", TWO.transpose(1, 0, 2, 3), "kinect_v2", {"axes": "MTVC"}, TWO, None),  # pyskl's

@@ -30,18 +30,14 @@ BODY = {f"right {name}": place for name, place in RIGHT.items()}
 BODY |= {f"left {name}": (-x, y, z) for name, (x, y, z) in RIGHT.items()}
 V1 = {"hip centre": (0, 10, 0), "spine": (0, 11, 0), "shoulder centre": (0, 16.125, 0), "head": (0, 18, 0)}
 V1 |= {"left hand": (-4, 9, 0), "right foot": (1, 1, -1.5)}
-TRUNK = {"pelvis": 9, "spine at the navel": 10, "spine at the chest": 12, "neck": 16, "head": 17}
-TRUNK |= {"left clavicle": 15, "right clavicle": 15}
-TRUNK_V2 = {"base of the spine": 9, "middle of the spine": 11, "spine at the shoulders": 15, "neck": 16, "head": 17}
-BY_HAND = [  # skeleton and places of its joints, or heights; the same of another
-    ("mediapipe33", BODY, "kinect_v1", V1),
-    ("azure_kinect", TRUNK, "kinect_v2", TRUNK_V2),
-    ("azure_kinect", TRUNK, "kinect_v1", {"hip centre": 10, "spine": 11, "shoulder centre": 15.75, "head": 17}),
-]
+AZURE = {"pelvis": 9, "spine at the navel": 10, "spine at the chest": 12, "left clavicle": 15, "right clavicle": 15}
+AZURE_V2 = {"base of the spine": 9, "middle of the spine": 11, "spine at the shoulders": 15}
+BY_HAND = [("mediapipe33", BODY, "kinect_v1", V1), ("azure_kinect", AZURE, "kinect_v2", AZURE_V2)]
 
 
 @pytest.mark.parametrize("source, places, target, expected", BY_HAND)
 def test_joints_by_hand(source, places, target, expected):
+    """places: of joints, or their heights."""
     points = [np.broadcast_to(places.get(name, 0), 3) for name in SKELETONS[source].joints]
     mapped = map_joints(np.array(points, float), source, target)
     for name, place in expected.items():
