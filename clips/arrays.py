@@ -23,23 +23,30 @@ ABSENT = "joints that are absent (NaN) are put where they are in the frames arou
 
 def read_array(path):
     """The array in a .npy, in a .mat, or in a .txt or .csv: a row a line, numbers parted by blanks or commas, perhaps
-    after a line of names. Raises BadFile, OSError."""
+    after a line of names; and these names of columns. Raises BadFile, OSError."""
     try:
-        if regular(path).suffix == ".npy":  # mapped: no memory is allocated by the header alone
-            return np.lib.format.open_memmap(path, mode="r")
-        if path.suffix == ".mat":
+        if (suffix := regular(path).suffix.lower()) == ".npy":  # mapped: no memory is allocated by the header alone
+            return np.lib.format.open_memmap(path, mode="r"), ()
+        if suffix == ".mat":
             found = {name: array for name, array in read_mat(path, path.read_bytes()).items() if array.size > 1}
             if len(found) != 1:
                 raise ValueError(f"arrays of numbers in it: {', '.join(found) or 'none'}; one is wanted")
-            return next(iter(found.values()))
+            return next(iter(found.values())), ()
         lines = read_bytes(path, LARGEST).decode("utf-8-sig").replace(",", " ").splitlines()
-        names = lines and re.search("[a-z]", re.sub("nan|inf|e", "", lines[0].lower()))  # of columns
-        return np.loadtxt(lines, ndmin=2, skiprows=int(bool(names)))
+        names = lines[0].split() if lines and _is_heading(lines[0]) else ()
+        return np.loadtxt(lines, ndmin=2, skiprows=int(bool(names))), names
     except (OSError, MemoryError, BadFile):
         raise
     except Exception as error:  # NumPy raises many types for a damaged header
         why = shorten(str(error).removeprefix(f"{path}: "), 150)
         raise BadFile(None, f"not an array of numbers ({why})") from None
+
+
+def _is_heading(line):
+    """Whether a line is of names of columns, or of their numbers from 0 or 1, as pandas writes them."""
+    fields = line.split()
+    numbers = [[str(first + i) for i in range(len(fields))] for first in (0, 1)]
+    return len(fields) > 4 and fields in numbers or bool(re.search("[a-z]", re.sub("nan|inf|e", "", line.lower())))
 
 
 def arrange(array, joints=None, axes=None):

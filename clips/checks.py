@@ -14,7 +14,7 @@ from math import prod
 import h5py
 import numpy as np
 
-from clips.skeletons import SKELETONS
+from clips.skeletons import SKELETONS, known_skeleton
 
 BLOCK = 2**24  # bytes of x, or of y, in memory at a time
 LARGEST, CLASSES = 2**28, 100_000  # bytes of a clip or a chunk; classes
@@ -174,6 +174,19 @@ def find_up(clip, skeleton):
     return np.median(people[:, ends[0]] - people[:, ends[1]], axis=0) if len(people) else None
 
 
+def find_lost(clip):
+    """Which joints were not found, and put at 0, 0, 0: (frames, persons, joints, 3) -> (frames, persons, joints) bool.
+
+    One joint that is there amid the others of its person is the origin, and so is each that always is.
+    """
+    zero = (clip == 0).all(axis=3) & clip.any(axis=(2, 3))[..., None]
+    absent = (zero | np.isnan(clip).any(axis=3))[..., None]
+    low, high = np.where(absent, np.inf, clip).min(axis=2), np.where(absent, -np.inf, clip).max(axis=2)
+    is_far = np.maximum(low, -high).max(axis=2) > (high - low).max(axis=2) / 2
+    several = (zero.sum(axis=2, keepdims=True) > 1) & ~(zero | ~clip.any(axis=(2, 3))[..., None]).all(axis=0)
+    return zero & (is_far[..., None] | several)
+
+
 def towards(way):
     """The axis along which a way, (3,), is longest: "y", "-z"."""
     axis = np.abs(way).argmax()
@@ -189,6 +202,31 @@ def scale_by(height, wanted):
 def show_height(height):
     unit = {0.01: ", as in centimetres", 0.001: ", as in millimetres"}.get(scale_by(height, USUAL), "")
     return f"{height:{',.0f' if height > 10 else '.2g'}} high{unit}"
+
+
+def _odd_in_picture(up):
+    """Yields a line if up, as of find_up, is no way from feet to heads in a picture, where y points down."""
+    if up is not None and (way := towards(up * [1, 1, 0])) != "-y":
+        yield f"heads lie towards {way} from the feet, not -y, in pictures, if people stand: is each joint x, y, score?"
+
+
+def odd_clip(clip, skeleton, flag=None, trained="y"):
+    """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
+
+    flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes. trained: the
+    way up of the clips that a network was trained on, as of `towards`.
+    """
+    if not (known := known_skeleton(skeleton)):
+        return
+    up = find_up(clip, known)
+    if known.is_2d:
+        yield from (("up", line) for line in _odd_in_picture(up))
+        return
+    if up is not None and towards(up) != trained:
+        name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
+        use = "" if flag or trained != "y" else f"; use --up={name}"
+        yield "up", f"heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
+    yield from (("order", line) for line in find_odd_order(pick(clip), known))
 
 
 # ---- a set of clips. people: of a sample of them, as from `pick`. skeleton: a Skeleton
@@ -212,9 +250,7 @@ def find_odd(people, skeleton, is_2d=False):
     if is_2d:
         if extent[1] > 10:
             odd.append(f"persons are about {extent[1]:,.0f} high: expected are parts of the picture, not pixels")
-        if up is not None and up[1] > 0:
-            odd.append("heads are above feet, as if y pointed up; in pictures it points down")
-        return odd
+        return [*odd, *_odd_in_picture(up)]
     height, (lowest, highest) = max(extent), HEIGHTS if up is not None else (0, 10)
     if not lowest <= height <= highest:
         odd.append(f"persons are about {show_height(height)}: expected are metres (importers: --scale)")

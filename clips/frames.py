@@ -16,12 +16,13 @@ import numpy as np
 
 from clips.skeletons import SKELETONS
 from clips.skipped import BadFile, Skipped, read_bytes
-from clips.tools import PERSONS, PICTURE, Tool, identity_of, read_person, tool_of
+from clips.tools import PERSONS, PICTURE, Tool, identity_of, persons_of, read_person, tool_of
 from util import shorten
 
 LARGEST = 2**28  # bytes of a file, or of the files in a folder
 LONGEST = 100_000  # frames of a clip: an hour
 CROWD = 20  # persons of a frame that are tracked: those of the highest mean score
+NUMBERS = ("image_id", "frame_id", "frame_index", "frame")  # keys by which persons name their picture or frame
 HOLDERS = ("instance_info", "frames", "data", "annotations")  # keys of lists of frames, or of persons with pictures
 FOLDER = "each file of the folder is taken for a frame, and its list for persons; if each is a clip, name the files"
 WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
@@ -33,7 +34,7 @@ WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowEr
 def load_json(path):
     """The content of a file; of a .jsonl, a list of its lines, None for an empty one. Raises BadFile, OSError."""
     text = read_bytes(path, LARGEST)
-    if path.suffix == ".jsonl":
+    if path.suffix.lower() == ".jsonl":
         return [_parse(line, i) for i, line in enumerate(text.rstrip().splitlines(), 1)]
     return _parse(text)
 
@@ -53,8 +54,8 @@ def is_folder_of_frames(folder):
             content = load_json(path)
         except (BadFile, OSError):  # which read_folder names, if the others are frames
             continue
-        if isinstance(content, list) and _name_pictures(content):
-            return len({str(person["image_id"]) for person in content}) == 1
+        if key := numbering(content):
+            return len({str(person[key]) for person in content}) == 1
         if isinstance(content, dict) or content:
             return _is_frame(content)
     return False
@@ -62,13 +63,32 @@ def is_folder_of_frames(folder):
 
 def _is_frame(content):
     if isinstance(content, dict):
-        return not content.keys().isdisjoint({*PERSONS, *PICTURE}) or tool_of(content) is not None
+        is_frame = not content.keys().isdisjoint({*PERSONS, *PICTURE}) or persons_of(content) is not None
+        return is_frame or tool_of(content) is not None
     persons = isinstance(content, list) and content and isinstance(content[0], dict)
     return bool(persons) and (tool_of(content) or tool_of(content[0])) is not None
 
 
-def _name_pictures(persons):
-    return bool(persons) and all(isinstance(person, dict) and "image_id" in person for person in persons)
+def numbering(persons):
+    """The key by which all in a list of persons name their picture or frame; None if there is none, or no such list."""
+    if isinstance(persons, list) and persons and all(isinstance(one, dict) and tool_of(one) for one in persons):
+        return next((key for key in NUMBERS if all(key in person for person in persons)), None)
+    return None
+
+
+def joint_names(content):
+    """The names of joints in a file's content: of COCO's categories or in MMPose's meta_info; none if it has none."""
+    try:
+        if "categories" in content:
+            return [str(name) for name in content["categories"][0]["keypoints"]]
+        return [str(name) for name in content["meta_info"]["keypoint_id2name"].values()]
+    except WRONG:
+        return []
+
+
+def _most(frames):
+    """Of how many persons the longest list of frames is."""
+    return max((len(frame) for frame in frames if isinstance(frame, list) and not tool_of(frame)), default=0)
 
 
 def read_folder(folder):
@@ -87,8 +107,7 @@ def read_folder(folder):
             raise BadFile(None, f"its files are larger than {LARGEST >> 20} MB")
     if not frames:
         raise BadFile(None, "a folder with no .json of a frame in it")
-    lists = [len(frame) for frame in frames.values() if isinstance(frame, list) and not tool_of(frame)]
-    return list(frames.items()), (FOLDER,) * (max(lists, default=0) >= max(len(frames), 2))
+    return list(frames.items()), (FOLDER,) * (_most(frames.values()) >= max(len(frames), 2))
 
 
 def split(content, axes, are_frames):
@@ -99,14 +118,17 @@ def split(content, axes, are_frames):
         if not key and not _is_frame(content):
             if not all(re.search("[0-9.]", name) for name in content):
                 raise BadFile(None, f"none of its keys names a frame, or holds frames: {shorten(', '.join(content))}")
+            if (most := _most(content.values())) > max(len(content), 2):
+                how = "if these are frames of a person or video, save one list, of a list of persons for each frame"
+                raise BadFile(None, f"{most} persons in a frame, of {len(content)} frames: {how}")
             return _by_name(content)
         content = content[key] if key else [content]
     if not isinstance(content, list):
         raise BadFile(None, "not a list of frames")
-    if _name_pictures(content):
+    if key := numbering(content):
         pictures = defaultdict(list)
         for person in content:
-            pictures[str(person["image_id"])].append(person)
+            pictures[str(person[key])].append(person)
         return _by_name(pictures)
     notes = ()
     if tool_of(content):
@@ -205,6 +227,8 @@ def _persons(frame):
         frame = json.loads(frame)
     if not frame:
         return []
+    if (persons := persons_of(frame)) is not None:
+        return persons
     if isinstance(frame, dict) and (key := next((key for key in PERSONS if key in frame), None)):
         return _persons(frame[key])
     if isinstance(frame, dict) and not frame.keys().isdisjoint(PICTURE):

@@ -1,5 +1,6 @@
 """What importers share: what numbers mean, the h5 of a data set, and the table at the end."""
 
+import hashlib
 import re
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from clips.recordings import add_units, as_poses, check_size, default_origin
 from clips.skeletons import known_skeleton
 from clips.skipped import named
 from safe.files import remove_stale_parts
-from safe.program import ArgumentParser, note, progress
+from safe.program import ArgumentParser, Notes, note, progress
 from util import UserError, __version__, readable, shorten
 
 
@@ -34,7 +35,9 @@ def to_metres(clip, args, what, stated=False):
     clip. stated: that they are in metres is certain. Raises UserError."""
     with named(what):
         clip = absent_if_nan(np.asarray(clip, np.promote_types(clip.dtype, np.float32)), args.nan)
-        clip = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None)).clip
+        poses = as_poses(clip, args.skeleton, args.up, args.scale, getattr(args, "size", None), args.nan)
+        vars(args).setdefault("notes", Notes()).add(zip(poses.notes, poses.notes, strict=True), f"{what}: ")
+        clip = poses.clip
         if clip.any() and not stated:
             check_size(clip, args.skeleton, args.scale)
     return clip
@@ -106,12 +109,18 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
     places = [(split, k, int(i)) for split, ids in sides.items() for k, i in enumerate(ids)]
     frames, of_splits = np.zeros(len(labels), np.int64), {split: labels[ids] for split, ids in sides.items()}
+    digests = {split: {} for split in sides}  # of clips, by number
     remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_splits, class_names=class_names, **header) as write:
         for split, k, i in progress(places, desc=path.name, unit="clip", position=position):
             clip = read(i)
             write(split, k, clip.reshape(len(clip), -1), what(i))
             frames[i] = len(clip)
+            if clip.any():
+                digests[split][i] = hashlib.blake2b(np.ascontiguousarray(clip), digest_size=16).digest()
+    known = {*digests[""].values(), *digests["valid_"].values()}
+    if both := [i for i, digest in digests["test_"].items() if digest in known]:
+        note(f"{len(both):,} test clips are also training or validation clips, for example {what(both[0])}")
     print_table(path, class_names, labels, frames, [np.asarray(sides[split], int) for split in NAMES], dropped)
 
 

@@ -1,6 +1,7 @@
 """NTU RGB+D: from the text of a .skeleton file to a clip of one or two actors, as in the release's three scripts."""
 
 import warnings
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ def read_skeleton(data):
 
     Valid frames are those with a body. Raises BadFile with the line. The counts in the text allocate no memory.
     """
-    lines = data.decode("ascii", "replace").rstrip().split("\n")
+    lines = data.removeprefix(BOM_UTF8).decode("ascii", "replace").rstrip().split("\n")
     valid, ids, frames, starts = find_bodies(lines)
     joints = read_joints(lines, starts)
     order = {}

@@ -17,8 +17,9 @@ from typing import NamedTuple
 import numpy as np
 
 from clips.arrays import ABSENT, fill_absent
-from clips.frames import find_persons, load_json, read_folder, split
+from clips.frames import find_persons, joint_names, load_json, numbering, read_folder, split
 from clips.h5 import AXES_2D, AXES_3D
+from clips.skeletons import SKELETONS
 from clips.skipped import BadFile, named
 from clips.tools import to_kinect
 from clips.tracking import Places, assign_persons
@@ -26,6 +27,7 @@ from util import shorten
 
 SAME = "persons are told apart by their poses, as {} is missing for some, or the same for two in a frame"
 KEPT = "more persons are found: of all those seen most are kept, --persons says how many"
+OUTSIDE = 0.1  # of the joints that were found may lie outside of the picture, where tools guess
 
 
 class Flags(NamedTuple):
@@ -61,10 +63,14 @@ def read_poses(path, size=None, persons=2, content=None, **flags):
             frames, notes = read_folder(path)
         else:
             content = load_json(path) if content is None else content
-            frames, notes = split(content, flags.axes, path.suffix == ".jsonl")
+            frames, notes = split(content, flags.axes, path.suffix.lower() == ".jsonl")
         if not (located := _locate(find_persons(frames, flags.nan), flags)):
             raise BadFile(None, "nobody is in it")
         found, values, points, seen = located
+        if odd := SKELETONS[found.tool.skeletons[found.joints]].odd_name(joint_names(content)):
+            raise BadFile(None, odd)
+        if (shown := len({*found.frame})) * 10 < found.frames:
+            notes = *notes, f"{shown} of {found.frames:,} frames show somebody: is it of several videos?"
         identities = found.identities()
         if identities is None and np.isfinite(found.identity).any():
             notes = *notes, SAME.format(found.tool.identity)
@@ -88,7 +94,7 @@ class LivePoses:
 
         Raises ValueError, and ignores the frame, if it is none of a tool that is known, or another's.
         """
-        picture = frame.get("image_id") if isinstance(frame, dict) else None
+        picture = frame[key] if (key := numbering([frame])) else None
         if picture is not None and picture == self.picture:
             raise ValueError(f"a second line of the picture {shorten(picture)}; a line is a list of a frame's persons")
         self.picture = picture
@@ -150,6 +156,13 @@ def normalize(values, seen, size):
     return np.where(seen[..., None], values, 0)
 
 
+def outside(clip):
+    """A note in a tuple if many joints of x - 0.5, y - 0.5, score, (..., joints, 3), lie outside of the picture."""
+    found = clip[is_seen(clip)][:, :2]
+    share = (np.abs(found) > 0.5).any(axis=1).mean() if len(found) else 0
+    return (f"{share:.0%} of the joints lie outside of the picture: is its size right?",) * bool(share > OUTSIDE)
+
+
 def _to_poses(found, frames, frame, person, values, flags, notes):
     """Poses of so many frames from the frame, the person (-1: none) and the values of each of the Found, with notes on
     how they were understood."""
@@ -163,6 +176,8 @@ def _to_poses(found, frames, frame, person, values, flags, notes):
         notes = *notes, "no scores of joints are in the file, or all are 1: each joint that was found has 1"
     if tool.is_2d and score.max(initial=0) > 1.5:
         notes = *notes, f"scores of joints are up to {score.max():.3g}, expected are 0...1: are they scores?"
+    if tool.is_2d:
+        notes = *notes, *outside(clip)
     if stated and (flags.up or flags.scale != 1):
         notes = *notes, f"--up and --scale are not for {tool.name}, whose form says what joints are"
     if np.isnan(clip).any():

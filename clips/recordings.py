@@ -11,16 +11,17 @@ import numpy as np
 
 from clips import kinetics
 from clips.arrays import ABSENT, LETTERS, absent_if_nan, fill_absent, order_axes, read_array
-from clips.checks import FARTHEST, USUAL, find_extent, find_odd_order, find_up, pick, scale_by, show_height, towards
+from clips.checks import FARTHEST, USUAL, find_extent, find_lost, scale_by, show_height
 from clips.frames import is_folder_of_frames, load_json
 from clips.h5 import AXES_2D, AXES_3D, ORIGIN
 from clips.ntu import actors, center_clip, read_file
 from clips.nucla import read_json
-from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, read_poses
+from clips.poses import Flags, Poses, is_numbers, is_seen, normalize, outside, read_poses
 from clips.skeletons import SKELETONS, known_skeleton, named_skeleton
 from clips.skipped import BadFile, named
 from clips.tools import UP, from_mediapipe, to_kinect
-from safe.program import argument_type, positive_float, whole
+from safe.program import argument_type, note, positive_float, whole
+from util import shorten
 
 SUFFIXES = (".skeleton", ".json", ".jsonl", ".npy", ".mat")  # that a recording is known by
 ARRAYS = (".npy", ".mat", ".txt", ".csv")
@@ -90,12 +91,13 @@ def read_any(path, default="unknown", trained=None, **flags):
     path, flags = Path(path), Flags(**flags)
     skeleton = flags.skeleton or default
     with named(path):
-        if path.suffix in ARRAYS:
-            poses = _read_array(read_array(path), skeleton, flags)
-        elif path.suffix == ".skeleton":
+        suffix = path.suffix.lower()
+        if suffix in ARRAYS:
+            poses = _read_array(*read_array(path), skeleton, flags)
+        elif suffix == ".skeleton":
             clip = center_clip(actors(*read_file(path)))
             poses = Poses(clip.reshape(len(clip), -1, 25, 3), "kinect_v2", AXES_3D, centered=True)
-        elif path.suffix in (".json", ".jsonl") or path.is_dir():
+        elif suffix in (".json", ".jsonl") or path.is_dir():
             poses = _read_json(path, skeleton, flags)
         else:
             path.stat()
@@ -117,13 +119,13 @@ def _read_json(path, skeleton, flags):
         return Poses(kinetics.parse(content, flags.nan), "openpose18", AXES_2D, centered=True)
     if is_numbers(content):
         try:
-            return _read_array(np.array(content), skeleton, flags)
+            return _read_array(np.array(content), (), skeleton, flags)
         except ValueError:
             raise BadFile(None, "lists of numbers of different lengths") from None
     return read_poses(path, content=content, **flags._asdict())
 
 
-def _read_array(array, skeleton, flags):
+def _read_array(array, names, skeleton, flags):
     if skeleton is None:
         raise BadFile(None, "say which skeleton arrays have, with --skeleton NAME or FILE.json")
     if array.ndim < 2 or 0 in array.shape or array.dtype.kind not in "fiu":
@@ -133,7 +135,15 @@ def _read_array(array, skeleton, flags):
     if array.nbytes > LARGEST_CLIP:
         raise BadFile(None, f"{array.nbytes / 2**30:.1f} GB of numbers; at most {LARGEST_CLIP >> 30} can be one clip")
     clip, notes = order_axes(array, known_skeleton(skeleton), flags.axes)
-    poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size)
+    poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size, flags.nan)
+    values, first = divmod(len(names), clip.shape[1] * clip.shape[2])  # of a joint; and columns before the joints
+    if (
+        names
+        and not flags.axes
+        and (known := known_skeleton(poses.skeleton))
+        and (odd := known.odd_name(names[first :: values or 1]))
+    ):
+        raise BadFile(None, odd)
     return poses._replace(notes=(*notes, *poses.notes))
 
 
@@ -147,7 +157,9 @@ def find_recordings(source):
                 found.append(path)
                 continue
             shown = [entry for entry in sorted(path.iterdir(), reverse=True) if not entry.name.startswith(".")]
-            todo += [one for one in shown if one.suffix in SUFFIXES or one.is_dir() and not one.is_symlink()]
+            todo += [one for one in shown if one.suffix.lower() in SUFFIXES or one.is_dir() and not one.is_symlink()]
+            if texts := [one.name for one in shown if one.suffix.lower() in (".txt", ".csv")]:
+                note(f"{path}: {len(texts)} .txt and .csv files are left out, unless named: {shorten(texts[-1])}")
         except OSError:  # whoever reads it says why
             found.append(path)
     return found or [source]
@@ -156,13 +168,13 @@ def find_recordings(source):
 # ---- numbers as persons
 
 
-def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
+def as_poses(clip, skeleton, up=None, scale=1.0, size=None, nan=None):
     """Numbers that do not say of what they are, (frames, persons, joints, 3), as Poses.
 
     skeleton: its name, a Skeleton, or "unknown". Those of "mediapipe33" are MediaPipe's world landmarks, unless `up` is
     given, and so are those with 33 joints where the skeleton has another number. up: the axis that points up, one of
     UP. scale: factor from their unit to metres. size: of the picture in pixels, if 2D joints are. A joint of NaN is
-    absent. Raises BadFile if they do not fit the skeleton.
+    absent; nan: of Flags, whether those at 0 are, too. Raises BadFile if they do not fit the skeleton.
     """
     clip = np.array(clip, np.promote_types(clip.dtype, np.float32))
     joints, known = clip.shape[2], known_skeleton(skeleton)
@@ -175,8 +187,14 @@ def as_poses(clip, skeleton, up=None, scale=1.0, size=None):
             raise BadFile(None, f"{known.name} has no unit and no axis that points up: leave out --up and --scale")
         clip, what = _in_picture(fill_absent(clip, known), known.name, size)
         taken = f"{known.name} is 2D, so the values of a joint are taken for {what} and its score"
-        return Poses(clip, skeleton, AXES_2D, stated=False, notes=(taken,))
-    notes = (ABSENT,) * bool(np.isnan(clip).any())
+        return Poses(clip, skeleton, AXES_2D, stated=False, notes=(taken, *outside(clip)))
+    lost, notes = find_lost(clip), ()
+    if nan:
+        clip[lost] = np.nan
+    elif lost.any():
+        where = f"{lost.sum():,} of {clip.any(axis=3).sum() + lost.sum():,} joints are at 0, 0, 0, as if not found"
+        notes = (f"{where}; --nan absent takes them for absent",)
+    notes += (ABSENT,) * bool(np.isnan(clip).any())
     if skeleton == "mediapipe33" and not up:
         clip = from_mediapipe(clip)
     clip = fill_absent(to_kinect(clip, up, scale), skeleton)
@@ -238,20 +256,3 @@ def check_size(clip, skeleton, scale=None, trained=None):
     if factor := scale_by(height, trained or USUAL):
         why += f"; use --scale {scale * factor:.6g}" if scale else f"; multiply the numbers in the file by {factor:g}"
     raise BadFile(None, f"persons are about {show_height(height)}: {why}")
-
-
-def odd_clip(clip, skeleton, flag=None, trained="y"):
-    """Yields what is odd about a clip of numbers that do not say of what they are: ("up" or "order", a line).
-
-    flag: the --up that it was turned by, or None; a clip of MediaPipe's is then turned to Kinect's axes. trained: the
-    way up of the clips that a network was trained on, as of `towards`.
-    """
-    known = known_skeleton(skeleton)
-    if not known or known.is_2d:
-        return
-    up = find_up(clip, known)
-    if up is not None and towards(up) != trained:
-        name = towards(up * [-1, -1, 1] if skeleton == "mediapipe33" and not flag else up)
-        use = "" if flag or trained != "y" else f"; use --up={name}"
-        yield "up", f"heads lie towards {name} from the feet, not {trained}{use}, if people stand in most clips"
-    yield from (("order", line) for line in find_odd_order(pick(clip), known))

@@ -50,6 +50,15 @@ class Skeleton:
         wanted = [_words(name) for name in names]
         return next((i for i, joint in enumerate(self.joints) if _words(joint) in wanted), None)
 
+    def odd_name(self, names):
+        """A line if a file's names of its joints, in their order, say left and right of others than these; or None."""
+        its, own = ([{"left", "right"} & {*_words(name)} for name in some] for some in (names, self.joints))
+        at = next((i for i, sides in enumerate(zip(its, own, strict=False)) if sides[0] != sides[1]), None)
+        if at is not None and any(its):
+            name = f"joint {at + 1} is {shorten(names[at])}, but in {self.name} {self.joints[at]}"
+            return f"{name}: these are joints of another skeleton (--skeleton), or in another order"
+        return None
+
     def stream(self, name, has_score=False):
         """The linear map of the joints for a stream of STREAMS: (3, joints, joints) float32, one matrix for each
         coordinate; None for "joint". has_score: the third value of a joint is a score, which stays as it is. Raises

@@ -54,7 +54,7 @@ def from_mediapipe(landmarks):
 
 
 COCO = dict.fromkeys((17, 26, 133, 136), "coco17")  # COCO, Halpe's bodies, COCO-WholeBody, Halpe
-WORLD = ("worldLandmarks", "pose_world_landmarks", "poseWorldLandmarks")
+WORLD = ("worldLandmarks", "world_landmarks", "pose_world_landmarks", "poseWorldLandmarks")
 PICTURE = {"landmarks", "pose_landmarks", "poseLandmarks"}  # of MediaPipe, which are no metres
 OPENPOSE = Tool("OpenPose", {18: "openpose18", 25: "openpose25"}, ("people",), "person_id")
 MMPOSE, MMPOSE_3D = Tool("MMPose", COCO, ("instances",), "track_id"), Tool("MMPose 3D", {17: "h36m17"}, (), "track_id")
@@ -103,7 +103,16 @@ def _joints(values, axes=3):
 
 def tool_of(person):
     """The Tool that wrote a person, as in JSON; None if none is known to."""
-    return recognise(person)[0]
+    return None if persons_of(person) is not None else recognise(person)[0]
+
+
+def persons_of(frame):
+    """The persons of a frame as rtmlib has it, with one array of all; None of any other."""
+    match frame:
+        case {"keypoints": [] | [[[*_], *_], *_] as points, "keypoint_scores": [*scores]}:
+            pairs = zip(points, scores, strict=True)
+            return [{"keypoints": pose, "keypoint_scores": score} for pose, score in pairs]
+    return None
 
 
 def identity_of(tool, person):

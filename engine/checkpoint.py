@@ -138,7 +138,7 @@ def load_checkpoint(path):
         for key in FORMS.keys() & said.keys():
             check_schema(said[key], FORMS[key], f"its {key}")
         return describe(Path(path), build(find_weights(said), said, os.path.getsize(path)), said)
-    except (ValueError, KeyError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: not a checkpoint of SGN ({shorten(error, 200)})") from None
 
 
@@ -165,6 +165,8 @@ def build(weights, said, largest):
         with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
             net = SGN(**config).eval()
         net.load_state_dict(weights)
+    except KeyError as error:
+        raise ValueError(f"no {error.args[0]} among its keys: {', '.join(map(readable, weights))}") from None
     except (IndexError, RuntimeError, TypeError) as error:
         raise ValueError(f"its weights have other shapes: {error}") from None
     for name, tensor in net.state_dict().items():

@@ -21,10 +21,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from clips.checks import odd_clip
 from clips.h5 import AXES_2D, read_header, trim_and_center
 from clips.joint_map import MAPS, map_joints
 from clips.protocols import read_lines
-from clips.recordings import default_origin, odd_clip
+from clips.recordings import default_origin
 from data import Clips
 from engine.checkpoint import load_checkpoint
 from engine.config import DATASETS, OTHER

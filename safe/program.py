@@ -194,6 +194,24 @@ def print_above_bars(line, file):
     tqdm.write("\x1b[2K" * file.isatty() + line, file=file)
 
 
+class Notes:
+    """What a user should know of recordings: each kind is said once."""
+
+    def __init__(self):
+        self.said = set()
+
+    def add(self, notes, where=""):
+        """notes: (kind, text), as from Classifier.odd."""
+        for kind, text in notes:
+            if (kind := without_numbers(kind)) not in self.said:
+                self.said.add(kind)
+                note(f"{where}{text}")
+
+
+def without_numbers(text):
+    return re.sub(r"\d[\d,.]*", "", text)
+
+
 def note(text):
     """A line on standard error about what is odd, or what was taken for what."""
     print(readable(f"note: {text}"), file=sys.stderr)

@@ -78,6 +78,7 @@ WRONG = [  # content, made of the weights; and a word of the line that refuses i
     (lambda _: [1, 2], ""),
     (lambda _: {"weights": {"fc.weight": torch.zeros(3)}, "epoch": 3}, "among its keys: weights, epoch"),
     (lambda _: {"model": {"conv.weight": torch.zeros(3)}}, "among its keys: conv.weight"),
+    (lambda w: {name: w[name] for name in ("fc.weight", "fc.bias")}, "among its keys: fc.weight, fc.bias"),
     (lambda _: SGN(60, 25, seg=30).state_dict(), "30 segments"),  # which the release pools to 20
     (lambda w: {name: w[name] for name in w if name != "gcn2.w.cnn.weight"}, "gcn2.w.cnn.weight"),
     (lambda w: w | {"another": torch.zeros(3)}, "another"),

@@ -68,14 +68,16 @@ def test_lines_say_which_axis_is_up_and_the_unit(tmp_path, capsys):
         np.save(path, 1024 * clip @ np.array(UP["-z"]))  # the inverse rotation
 
     folder = write_tree(tmp_path, write, "npy", train=2)
-    (folder / "valid").symlink_to(folder / "train")
+    (folder / "val").symlink_to(folder / "train")
+    (folder / "unused").mkdir()
     flags = ["--skeleton", "kinect_v2", "--origin", 1, "--scale", 1 / 1024]
     for wrong, keyword in ((), "--skeleton"), (["--skeleton", "kinect_v1"], "20 joints"), (flags[:2], "--scale 0.001"):
         with pytest.raises(UserError, match=keyword):
             make(folder, *wrong)
     for up in ([], ["--up=-z"]):
         make(folder, *flags, *up)
-        assert ("towards -z from the feet" in capsys.readouterr().err) == (not up)
+        err = capsys.readouterr().err
+        assert ("towards -z from the feet" in err) == (not up) and "unused" in err and "also training" in err
     made = read(tmp_path / "my.h5")
     assert (made.sizes, made.skeleton.name, made.axes, made.origin) == ([6, 6, 6], "kinect_v2", "x, y, z", 1)
     feet = made.x["test_"][0, :20].reshape(20, 25, 3)[:, 0]
@@ -103,7 +105,7 @@ def test_arrays_of_a_skeleton_of_ones_own_come_out_the_same_and_2_is_before_10(t
     np.testing.assert_allclose(made.x["test_"][7, :21].reshape(-1, 5, 3), wanted + [0, 0.8, 0], atol=1e-6)
 
 
-def test_bad_clips_are_skipped_and_listed(tmp_path):
+def test_bad_clips_are_skipped_and_listed(tmp_path, capsys):
     folder = write_tree(tmp_path, write_mmpose, "json")
     bad = ["test/clip.json", "train/sit/bad.json", "train/sit/notes.txt"]
     for name in (*bad, "train/.hidden"):
@@ -113,6 +115,11 @@ def test_bad_clips_are_skipped_and_listed(tmp_path):
         assert [row[0] for row in csv.reader(file)][1:] == bad
     with pytest.raises(UserError, match="train/sit/bad.json"):
         make(folder, *SIZE, "--strict")
+    (folder / "train/wave").rename(folder / "other")
+    capsys.readouterr()
+    with pytest.raises(UserError, match="wave"):
+        make(folder, *SIZE)
+    assert "train/sit/bad.json" in capsys.readouterr().out
 
 
 WRONG = [  # a folder that gets another name, flags, keyword

@@ -17,7 +17,7 @@ def body(seed):
 GOOD = text([[(72057594037930001, body(i))] for i in range(3)])
 
 
-@pytest.mark.parametrize("data", [GOOD.replace(b"\n", b"\r\n"), GOOD.rstrip(), GOOD.replace(b" ", b"  ")])
+@pytest.mark.parametrize("data", [b"\xef\xbb\xbf" + GOOD, GOOD.replace(b"\n", b"\r\n"), GOOD.replace(b" ", b"  ")])
 def test_one_body_whatever_the_line_ends_and_blanks(data):
     valid, [found] = read_skeleton(data)
     assert (valid, found.id, found.first, found.joints.dtype) == (3, b"72057594037930001", 0, np.float32)

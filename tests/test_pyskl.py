@@ -32,10 +32,10 @@ def standing(frames, joints=25):
     return np.linspace(-0.75, 0.95, joints)[:, None] * [0, 1, 0] + np.zeros((1, frames, 1, 1))
 
 
-V = [annotation(f"v{i}", i % 2, **pose()) for i in range(12)]
+V = [annotation(f"v{i}", i % 2, **pose(frames=5 + i)) for i in range(12)]
 NAMES = [clip["frame_dir"] for clip in V]
 NTU = [f"S001C{c:03}P{p:03}R001A{a:03}" for c in (1, 2, 3) for p in (1, 2, 3) for a in (1, 2)]
-NTU_CLIPS = [annotation(name, protocols.action(name) - 1, standing(4)) for name in NTU]
+NTU_CLIPS = [annotation(name, protocols.action(name) - 1, standing(4 + i)) for i, name in enumerate(NTU)]
 
 
 def content(clips=V, **split):
@@ -151,7 +151,7 @@ ODD = {  # content, the beginning of the note, an example
     "names of no clip": (content(train=NAMES[:9] + [f"x{i}" for i in range(501)], val=NAMES[9:]), 501, "x0"),
     "another list of NTU's": (content(NTU_CLIPS, xsub_train=NTU[:1]), 11, NTU[1]),
     "a picture of (width, height)": (content(changed(V, img_shape=lambda shape: (640, 300))), 12, "v0"),
-    "test clips that train": (content(train=NAMES, val=NAMES[9:]), "of the 3 test", "v10"),
+    "test clips that train": (content(train=NAMES, val=NAMES[9:]), 3, "v9"),
 }
 
 
@@ -192,8 +192,10 @@ class Code:
 WRONG = {
     "code": (content([V[0] | {"label": Code()}]), "builtin"),
     "nan": (content(changed(V, keypoint=lambda values: values * np.float16(np.nan))), "NaN"),
+    "frames before persons": (content(changed(V, keypoint=lambda values: values.swapaxes(0, 1))), "total_frames"),
     "twice": ([V[0], V[0]], "one name"),
-    "joints unknown": (content(changed(V, keypoint=lambda values: np.ones((1, 5, 21, 3)))), "--skeleton"),
+    "joints unknown": (content(changed(V, keypoint=lambda values: np.ones((*values.shape[:2], 21, 3)))), "--skeleton"),
+    "a score within": (content(changed(V, keypoint=lambda xy: np.ones((*xy.shape[:3], 3)))), "keypoint_score"),
     "no picture": (content(changed(V, img_shape=lambda shape: None)), "v0"),
     "no lists": (V, "--test"),
     "one class": (content(changed(V, label=lambda label: 0)), "two classes"),

@@ -46,17 +46,3 @@ def read_each(files, read, skipped):
 def named_or_own(skeleton):
     """What recordings.read_any takes for a Skeleton: its name, or itself if it is of one's own."""
     return skeleton if skeleton.name == "custom" else skeleton.name
-
-
-class Notes:
-    """What a user should know of recordings: each kind is said once."""
-
-    def __init__(self):
-        self.said = set()
-
-    def add(self, notes, where=""):
-        """notes: (kind, text), as from Classifier.odd."""
-        for kind, text in notes:
-            if kind not in self.said:
-                self.said.add(kind)
-                program.note(f"{where}{text}")

@@ -40,7 +40,7 @@ from clips.skipped import BadFile
 from data import Clips
 from engine.classifier import LONGEST, RATE, Classifier, LiveClassifier, Stretch, find_stretches, people
 from safe import program
-from tools.common import Notes, named_or_own, read_each
+from tools.common import named_or_own, read_each
 from train import predict_logits
 from util import UserError, readable, shorten
 
@@ -95,7 +95,7 @@ class Inputs:
     def __init__(self, args, classifier):
         self.args, self.classifier, self.trained = args, classifier, classifier.checkpoint.person_size
         self.skeleton = args.skeleton or named_or_own(classifier.skeleton)  # of numbers
-        self.live, self.notes, self.judged = LivePoses(**flags_of(args)), Notes(), False
+        self.live, self.notes, self.judged = LivePoses(**flags_of(args)), program.Notes(), False
 
     def read(self, path):
         """A recording, as Poses. Raises UserError or OSError."""
@@ -139,7 +139,7 @@ class Inputs:
             wanted = f"{3 * joints} numbers for each person, ({joints}, 3) or (persons, {joints}, 3)"
             raise ValueError(f"neither {wanted}, nor a frame of a pose tool") from None
         clip = absent_if_nan(clip, self.args.nan)
-        poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size)
+        poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size, self.args.nan)
         return poses._replace(clip=poses.clip[0])
 
 

@@ -33,7 +33,7 @@ from engine.classifier import Classifier
 from engine.config import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
-from tools.common import Notes, named_or_own, path_of, read_each
+from tools.common import named_or_own, path_of, read_each
 from train import predict_logits
 from util import UserError, readable
 
@@ -160,7 +160,7 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
 
 def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
-    classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), Notes(), []
+    classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), program.Notes(), []
     known = named_or_own(classifier.skeleton) if classifier else "unknown"
     files = [path for source in args.files for path in find_recordings(source)]
 

@@ -67,7 +67,7 @@ def find_files(folder):
 
 def read_numbers(path):
     """The array of a .npy, which stays on the disk. Raises BadFile."""
-    array = read_array(path)
+    array, _ = read_array(path)
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub" or not array.ndim:
         raise BadFile(None, "not an array of numbers, clip by clip")
     return array

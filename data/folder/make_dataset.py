@@ -25,10 +25,10 @@ from clips.poses import Poses
 from clips.recordings import add_arguments, flags_of, read_any
 from clips.skeletons import known_skeleton
 from clips.skipped import EXIT_CODES, Skipped, report_skipped
-from safe.program import ArgumentParser, exit_on_error, note, progress
-from util import UserError
+from safe.program import ArgumentParser, exit_on_error, note, progress, without_numbers
+from util import UserError, shorten
 
-SPLITS = {"train": "", "valid": "valid_", "test": "test_"}  # folder: split of the h5
+SPLITS = {"train": "", "valid": "valid_", "val": "valid_", "test": "test_"}  # folder: split of the h5
 
 
 class Clip(NamedTuple):
@@ -65,7 +65,7 @@ def find_clips(folder):
     """Yields (path, split, class) of what is in the folders of classes; class None of what is beside them."""
     for side, split in SPLITS.items():
         if not (folder / side).is_dir():
-            if side == "valid":
+            if split == "valid_":
                 continue
             raise UserError(f"{folder / side}: no such folder; {folder} must have train/<class>/ and test/<class>/")
         for entry in entries(folder / side):
@@ -77,7 +77,9 @@ def find_clips(folder):
 
 def read_all(folder, args):
     """[Clip] of those that can be read, and [Skipped]. Raises UserError with --strict."""
-    clips, skipped, noted = [], [], {}
+    clips, skipped, noted = [], [], {}  # {kind of note: (text, names of clips)}
+    if others := [path.name for path in entries(folder) if path.is_dir() and path.name not in SPLITS]:
+        note(f"{folder}: left out are the folders {shorten(', '.join(others), 100)}, which are not {', '.join(SPLITS)}")
     for path, split, label in progress([*find_clips(folder)], desc="reading", unit="clip"):
         name = path.relative_to(folder).as_posix()
         try:
@@ -92,10 +94,10 @@ def read_all(folder, args):
             continue
         clips.append(Clip(path, split, label, poses.clip.shape[:3], poses._replace(clip=None)))
         for text in poses.notes:
-            noted.setdefault(text, []).append(name)
+            noted.setdefault(without_numbers(text), (text, []))[1].append(name)
     if not clips:
         raise UserError(f"{folder}: no clip that can be read{f' ({skipped[0]})' if skipped else ''}")
-    for text, names in noted.items():
+    for text, names in noted.values():
         note(f"{len(names)} clips, such as {names[0]}: {text}")
     return clips, skipped
 
@@ -164,9 +166,10 @@ def main(argv=None):
     if args.out.suffix not in (".h5", ".hdf5"):
         raise UserError(f"--out {args.out}: must end in .h5")
     clips, skipped = read_all(args.folder, args)
+    code = report_skipped(skipped, args.out.with_name(f"{args.out.stem}_skipped.csv"))
     check(clips, args.folder, args)
     write(clips, args.folder, args)
-    return report_skipped(skipped, args.out.with_name(f"{args.out.stem}_skipped.csv"))
+    return code
 
 
 if __name__ == "__main__":

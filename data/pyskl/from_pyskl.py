@@ -28,6 +28,7 @@ from clips.arrays import absent_if_nan
 from clips.checks import FARTHEST, SAMPLE, pick
 from clips.importing import add_arguments, count_from_0, name_classes, origin_of, place, to_metres, write_set
 from clips.ntu import center_clip
+from clips.poses import outside
 from clips.recordings import check_size
 from clips.skeletons import known_skeleton
 from clips.skipped import BadFile, named
@@ -41,7 +42,6 @@ NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}  # o
 ENDING = re.compile(
     r"(_rgb)?\.(skeleton|avi|mp4|m4v|mkv|mov|wmv|flv|webm|mpe?g|npy|npz|json|pkl|mat|txt|csv)$", re.IGNORECASE
 )
-OUTSIDE = 0.1  # of a clip's joints may lie outside of the picture, where estimators guess
 
 
 class Clip(NamedTuple):
@@ -55,8 +55,7 @@ class Clip(NamedTuple):
 
     def is_outside(self):
         """Whether many of the joints that were found, in 2D, are outside of the picture."""
-        found = self.values[self.values[..., 2] > 0][:, :2]
-        return ((found < 0) | (found > self.size)).any(axis=1).mean() > OUTSIDE
+        return bool(outside(self.values / [*self.size, 1] - [0.5, 0.5, 0]))
 
     def read(self, args):
         """What the h5 holds: (frames, persons, joints, 3) float32, at most two persons. Raises UserError."""
@@ -112,6 +111,9 @@ def read_clip(annotation, nan):
         found = f"label {show(label)}, keypoint of shape {getattr(values, 'shape', None)}"
         wanted = "a text frame_dir, a label from 0, and a keypoint of numbers (persons, frames, joints, 2 or 3)"
         raise BadFile(None, f"{found}, where {wanted} are needed")
+    if (total := annotation.get("total_frames", values.shape[1])) != values.shape[1]:
+        why = f"total_frames is {show(total)}, but keypoint of shape {values.shape} has {values.shape[1]} frames"
+        raise BadFile(None, f"{why}: is it (persons, frames, joints, values)?")
     if values.shape[3] == 3:
         size = None
     else:
@@ -144,7 +146,9 @@ def choose_skeleton(clips, args):
     args.skeleton = args.skeleton or usual
     known = known_skeleton(args.skeleton)
     if not known or known.is_2d != is_2d or joints != len(known.joints) and known.name != usual:
-        raise UserError(f"{args.pickle}: {found}: say which skeleton, with --skeleton NAME or FILE.json")
+        how = "say which skeleton, with --skeleton NAME or FILE.json"
+        how += "; in 2D x and y alone are in keypoint, and scores in keypoint_score" * (not is_2d)
+        raise UserError(f"{args.pickle}: {found}: {how}")
     if joints > len(known.joints):
         note(f"of {joints} joints the first {len(known.joints)} are taken, COCO's; --skeleton FILE.json takes all")
     is_placed = args.origin is not None or args.up or args.scale != 1
@@ -252,8 +256,7 @@ def convert(clips, splits, args):
         parts = split_by_lists(lists, names, path)
     classes = dataset.classes if dataset and not args.classes else name_classes(1 + labels.max(), args)
     for name, words, train, test in parts:
-        both, unlisted = np.intersect1d(train, test), np.setdiff1d(range(len(names)), [*train, *test])
-        note_some([names[i] for i in both], f"of the {len(test):,} test clips of {name} train too ({words})")
+        unlisted = np.setdiff1d(range(len(names)), [*train, *test])
         dropped = (empty, "nobody is in them"), (missing, "they are known to lack skeletons")
         write_set(
             args.out / f"{name}.h5",
@@ -261,7 +264,7 @@ def convert(clips, splits, args):
             labels,
             {"": train, "test_": test},
             classes,
-            (*dropped, ([names[i] for i in unlisted], "they are in no list")),
+            (*dropped, ([names[i] for i in unlisted], f"they neither train nor test ({words})")),
             lambda i: f"{path}: {shorten(names[i])}",
             frames=max(clip.values.shape[1] for clip in clips),
             persons=2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips)),
