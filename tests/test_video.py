@@ -38,7 +38,7 @@ def convert(source, *flags, frames=(), end=None):
 
 
 def test_npy_and_json_lines_are_what_predict_reads(tmp_path, capsys):
-    frames, checkpoint = landmarks(), save(tmp_path / "a.pth", about={"dataset": "NTU"})
+    frames, checkpoint = landmarks(), save(tmp_path / "a.pth", skeleton={"skeleton": "kinect_v2"})
     convert("walk.mp4", frames=frames)
     lines = capsys.readouterr().out.splitlines()
     (tmp_path / "a.jsonl").write_text("\n".join(lines))

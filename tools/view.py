@@ -55,7 +55,7 @@ def open_data(dataset, case=0, checkpoint=None):
     if not (checkpoint or file.is_file()):
         return h5, name, clips, None
     found = load_checkpoint(file)
-    found.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    found.check_fits(clips)
     return h5, name, clips.resplit(found.split), found
 
 
