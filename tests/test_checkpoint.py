@@ -97,14 +97,13 @@ WRONG = [  # content, made of the weights; and a word of the line that refuses i
 ]
 META = {  # what a file says besides its weights
     "seed": ("abc", 2**70),
-    "select": ([1],),
     "epoch": ("x\ny",),
     "about": (5, {"dataset": ["NTU"]}),
     "class_names": ([1, 2],),
-    "recipe": (5, "minus", "paper," + "y" * 10**5),
-    "ablate": ("one-gcn", [["one-gcn"]], ["gcn"], ["one-gcn", "two-gcn"], ["frame-index"]),
-    "variant": (5, "wide", "acceleration"),
-    "stream": (["bone"], "bone", "limb"),
+    "recipe": ("minus", "paper," + "y" * 10**5),
+    "ablate": ("one-gcn", ["gcn"], ["one-gcn", "two-gcn"], ["frame-index"]),
+    "variant": ("wide", "acceleration"),
+    "stream": ("bone", "limb"),
     "skeleton": ([1], {"skeleton": ["kinect_v2"]}, {"parents": [[0]] * 25}),
 }
 WRONG += [(lambda w, more={key: v}: {"state_dict": w, **more}, "") for key in META for v in META[key]]

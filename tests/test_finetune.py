@@ -97,26 +97,20 @@ def test_clips_that_were_trained_on_and_now_test_are_said_once(init, tmp_path, c
 
 
 def test_what_does_not_fit_is_one_line(toy, init, tmp_path):
-    six = write_toy(tmp_path / "six.h5", joints=6)
+    six, own = write_toy(tmp_path / "six.h5", joints=6), tmp_path / "toy" / "SGN-init" / "0_best.pth"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(init.read_bytes())
     for h5, path, more, named in (
         (toy, "gone.pth", [], "gone.pth: no such checkpoint"),
         (toy, init, ["--seg", "12"], "--seg is 8"),
         (toy, init, ["--ablate", "one-gcn"], "--ablate is none"),
         (six, init, [], "joints is 5"),
+        (toy, own, [], "would overwrite it"),
     ):
         with pytest.raises(UserError, match=named):
             run(h5, tmp_path, "--init", tmp_path / path, *more)
-        assert not (tmp_path / h5.stem).exists()
-
-
-def test_segments_are_the_checkpoint_s_and_a_run_does_not_overwrite_its_start(toy, init, tmp_path):
     config = main.make_config(main.parse_args(["--epochs", "1"]), Clips.read(toy), "toy", load_checkpoint(init))
-    assert config.seg == SEG
-    own = tmp_path / "toy" / "SGN-init" / "0_best.pth"
-    own.parent.mkdir(parents=True)
-    own.write_bytes(init.read_bytes())
-    with pytest.raises(UserError, match="would overwrite it"):
-        run(toy, tmp_path, "--init", own)
+    assert config.seg == SEG  # the checkpoint's
 
 
 # ---- tools/subset_h5.py
