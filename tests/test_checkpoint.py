@@ -147,23 +147,16 @@ def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
             run(toy, tmp_path, "--train", "0", *more)
 
 
-def test_a_checkpoint_refuses_data_of_another_skeleton(state, path):
+def test_a_checkpoint_refuses_data_of_another_skeleton_and_size(state, path):
     v2, openpose, unknown = SKELETONS["kinect_v2"], SKELETONS["openpose25"], unknown_skeleton(25)
-    own = {"parents": [0] * 25, "flip_pairs": [1, 0, *range(2, 25)]}
-    other = own | {"flip_pairs": list(range(25))}
-
-    def check(skeleton, joints=25, classes=60):
-        clips = SimpleNamespace(skeleton=skeleton, joints=joints, class_names=["a"] * classes)
-        load_checkpoint(path).check_fits(clips)
-
-    for kept, fit, others in (
-        (v2.to_attributes(), (v2, unknown), (openpose, read_skeleton(own, 25))),
-        (own, (unknown,), [read_skeleton(other, 25)]),
-        ({}, [openpose], ()),  # written from data of an unknown skeleton
-    ):
-        torch.save({"state_dict": state, "class_names": [], "skeleton": kept}, path)
+    same = read_skeleton({"parents": list(v2.parents), "flip_pairs": list(v2.pairs)}, 25)
+    mirrored = read_skeleton({"parents": list(v2.parents), "flip_pairs": list(range(25))}, 25)
+    data = {"skeleton": v2, "joints": 25, "class_names": range(60)}
+    for kept, fit, others in ((v2, (v2, unknown, same), (openpose, mirrored)), (unknown, (openpose,), ())):
+        torch.save({"state_dict": state, "class_names": [], "skeleton": kept.to_attributes()}, path)
+        checkpoint = load_checkpoint(path)
         for skeleton in fit:
-            check(skeleton)
-        for wrong in (*({"skeleton": skeleton} for skeleton in others), {"joints": 24}, {"classes": 61}):
+            checkpoint.check_fits(SimpleNamespace(**data | {"skeleton": skeleton}))
+        for wrong in (*({"skeleton": skeleton} for skeleton in others), {"joints": 24}, {"class_names": range(61)}):
             with pytest.raises(UserError, match="its (skeleton|number of)"):
-                check(**{"skeleton": unknown} | wrong)
+                checkpoint.check_fits(SimpleNamespace(**data | wrong))
