@@ -7,8 +7,7 @@
 
 Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
-kinect_v1 and 18 for openpose18, and a note says so. 2D joints are x - 0.5, y - 0.5 (or pixels, with --size) and a
-score. Frames without a person are dropped, 3D clips centered. 5% of the training clips are for validation. A .npz is
+kinect_v1 and 18 for openpose18, and a note says so. Frames without a person are dropped, 3D clips centered. A .npz is
 unpacked beside the h5 while it is read. Nothing is run that is in the files.
 """
 

@@ -2,12 +2,10 @@
 
     python data/kinetics/make_kinetics.py kinetics-skeleton              # the folder that contains the two
 
-The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. A clip is {"data": [a
-frame: {"frame_index": 1, "skeleton": [a person: {"pose": [x0, y0, x1, y1, ...], "score": [s0, s1, ...]}, ...]}, ...],
-"label": text, "label_index": 0...399}, with OpenPose's 18 joints, x and y in 0...1 of the picture, and at most 300
-frames (Yan et al., AAAI 2018). The h5 has x - 0.5, y - 0.5 and the score, zeros for a joint of score 0, of the two
-persons of the highest mean score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A
-temporary file beside the h5 needs as much room as it.
+The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. The h5 has x - 0.5,
+y - 0.5 and the score of OpenPose's 18 joints, zeros for a joint of score 0, of the two persons of the highest mean
+score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A temporary file beside the h5
+needs as much room as it.
 """
 
 import sys
