@@ -142,6 +142,8 @@ def convert(files, args):
     if ntu:
         note(f"{classes} classes of Kinect v2's joints are taken for those of {ntu}; --classes names others")
 
+    about = {"protocol": f"as in {source.name}", "skeleton": args.skeleton, "origin": origin_of(args.skeleton, args)}
+    about |= {"frames": sizes["T"], "persons": sizes["M"], "joints": sizes["V"]}
     n, nobody = len(train), np.zeros((1, 1, sizes["V"], 3), np.float32)
 
     def read(i):
@@ -149,19 +151,9 @@ def convert(files, args):
         clip = place(arrange(rows[k], sizes["V"], args.axes)[0], args, f"{source}: {path.name} clip {k}")
         return clip if len(clip) else nobody
 
-    write_set(
-        args.out,
-        read,
-        labels,
-        {"": np.arange(n), "test_": np.arange(n, len(labels))},
-        protocols.dataset(ntu).classes if ntu else name_classes(classes, args),
-        frames=sizes["T"],
-        joints=sizes["V"],
-        persons=sizes["M"],
-        skeleton=args.skeleton,
-        origin=origin_of(args.skeleton, args),
-        protocol=f"as in {source.name}",
-    )
+    sides = {"": np.arange(n), "test_": np.arange(n, len(labels))}
+    class_names = protocols.dataset(ntu).classes if ntu else name_classes(classes, args)
+    write_set(args.out, read, labels, sides, class_names, **about)
 
 
 def main(argv=None):

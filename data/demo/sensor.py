@@ -56,12 +56,11 @@ def measure(joints, hidden, rng):
     return seen
 
 
-def in_front(bodies):
-    """For each body (n,) bool: the trunk of another body is between its own and the camera."""
-    trunks = np.stack([body[:, 1] for body in bodies])
-    rays = trunks[..., :2] / trunks[..., 2:]
-    close = np.linalg.norm(rays[:, None] - rays[None], axis=-1) < 0.12
-    return (close & (trunks[None, ..., 2] < trunks[:, None, :, 2] - 0.2)).any(1)
+def hides(other, body):
+    """(n,) bool: the trunk of another body is between a body's own and the camera."""
+    other, own = other[:, 1], body[:, 1]
+    apart = np.linalg.norm(other[:, :2] / other[:, 2:] - own[:, :2] / own[:, 2:], axis=1)
+    return (apart < 0.12) & (other[:, 2] < own[:, 2] - 0.2)
 
 
 def record(bodies, rng):
@@ -72,10 +71,10 @@ def record(bodies, rng):
     without any body.
     """
     n, tracks = len(bodies[0]), []
-    frame = np.arange(n)
+    frame, lost = np.arange(n), np.zeros(n, bool)
     ids = FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16))
-    for body, hidden in zip(bodies, in_front(bodies), strict=True):
-        seen, present = measure(body, hidden, rng), frame >= 0
+    for body, other in zip(bodies, bodies[::-1], strict=True):
+        seen, present = measure(body, hides(other, body), rng), frame >= 0
         cut, gap, chance = rng.integers(19, n - 14), rng.integers(1, 8), rng.random()
         if chance < 0.06:  # its ID changes
             tracks.append((frame < cut, seen))
@@ -98,7 +97,6 @@ def record(bodies, rng):
         length = rng.integers(12, n // 2 + 1)
         start = rng.integers(n - length + 1)
         tracks.append(((frame >= start) & (frame < start + length), ghost))
-    lost = np.zeros(n, dtype=bool)
     for start, length in ((0, 4), (n - 5, 5), (rng.integers(5, n - 8), 3)):
         if rng.random() < 0.08:  # nobody is found
             lost[start : start + rng.integers(1, length + 1)] = True

@@ -125,25 +125,18 @@ def name_of(skeleton, joints=None):
 
 def write(clips, folder, args):
     """Writes the h5."""
-    classes, about = sorted({clip.label for clip in clips}, key=natural), clips[0].poses
+    classes, one = sorted({clip.label for clip in clips}, key=natural), clips[0].poses
     sides = [split for side, split in SPLITS.items() if (folder / side).is_dir()]
-    known, origin = known_skeleton(about.skeleton), origin_of(about.skeleton, args)
+    ids = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides}
+    known, origin = known_skeleton(one.skeleton), origin_of(one.skeleton, args)
     frames, persons, (joints, *_), _ = zip(*(clip.poses.clip.shape for clip in clips), strict=True)
-    write_set(
-        args.out,
-        lambda i: clips[i].poses.clip,
-        [classes.index(clip.label) for clip in clips],
-        {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides},
-        classes,
-        what=lambda i: clips[i].path,
-        frames=max(frames),
-        joints=joints,
-        persons=max(persons),
-        protocol=f"train/ trains, test/ tests, {'valid/' if 'valid_' in sides else '5% of train/'} is for validation",
-        skeleton=about.skeleton,
-        origin=origin,
-    )
-    if origin and known and not about.centered:
+    about = {"frames": max(frames), "persons": max(persons), "joints": joints}
+    about |= {"skeleton": one.skeleton, "origin": origin}
+    validation = "valid/" if "valid_" in sides else "5% of train/"
+    about["protocol"] = f"train/ trains, test/ tests, {validation} is for validation"
+    labels = [classes.index(clip.label) for clip in clips]
+    write_set(args.out, lambda i: clips[i].poses.clip, labels, ids, classes, what=lambda i: clips[i].path, **about)
+    if origin and known and not one.centered:
         print(f"  joint {origin}, {known.joints[origin - 1]}, is the origin of each clip; --origin takes another")
 
 

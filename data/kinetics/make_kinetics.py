@@ -23,7 +23,7 @@ from safe.program import exit_on_error
 from util import UserError, name_file_in_errors
 
 HERE = Path(__file__).resolve().parent
-SIDES = ("kinetics_train", "kinetics_val")
+SIDES, PROTOCOL = ("kinetics_train", "kinetics_val"), "kinetics_train trains, kinetics_val tests"
 GROUP = 64  # clips that a worker reads at a time
 
 
@@ -70,19 +70,15 @@ def main(argv=None):
         end, there = np.cumsum(frames), np.array(frames, bool)
         train = np.array([name.startswith(SIDES[0]) for name in names], bool)
         rows = np.memmap(store, np.float32, "r").reshape(-1, PERSONS * JOINTS * 3) if any(frames) else None
-        write_set(
-            path,
-            lambda i: rows[end[i] - frames[i] : end[i]],
-            labels,
-            {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
-            [class_names.get(label, f"class {label}") for label in range(CLASSES)],
-            [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")],
-            names.__getitem__,
-            frames=FRAMES,
-            persons=PERSONS,
-            skeleton="openpose18",
-            protocol="kinetics_train trains, kinetics_val tests",
-        )
+        class_names = [class_names.get(label, f"class {label}") for label in range(CLASSES)]
+        sides = {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)}
+        dropped = [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")]
+        about = {"frames": FRAMES, "persons": PERSONS, "skeleton": "openpose18", "protocol": PROTOCOL}
+
+        def read(i):
+            return rows[end[i] - frames[i] : end[i]]
+
+        write_set(path, read, labels, sides, class_names, dropped, names.__getitem__, **about)
     return report_skipped(skipped, args.out / "skipped.csv")
 
 

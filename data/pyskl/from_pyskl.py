@@ -247,24 +247,21 @@ def convert(clips, splits, args):
     else:
         parts = split_by_lists(lists, path)
     classes = dataset.classes if dataset and not args.classes else name_classes(1 + labels.max(), args)
+    persons = 2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips))
+    about = {"frames": max(clip.values.shape[1] for clip in clips), "persons": persons, "skeleton": args.skeleton}
+    about["origin"] = None if args.as_ntu else origin_of(args.skeleton, args)
+    what = [f"{path}: {shorten(name)}" for name in kept]
+
+    def read(i):
+        return clips[i].read(args)
+
     for name, words, train, test in parts:
         both, unlisted = np.intersect1d(train, test), np.setdiff1d(range(len(kept)), [*train, *test])
         note_some([kept[i] for i in both], f"of the {len(test):,} test clips of {name} train too ({words})")
-        dropped = (empty, "nobody is in them"), (missing, "they are known to lack skeletons")
-        write_set(
-            args.out / f"{name}.h5",
-            lambda i: clips[i].read(args),
-            labels,
-            {"": train, "test_": test},
-            classes,
-            (*dropped, ([kept[i] for i in unlisted], "they are in no list")),
-            lambda i: f"{path}: {shorten(kept[i])}",
-            frames=max(clip.values.shape[1] for clip in clips),
-            persons=2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips)),
-            protocol=words,
-            skeleton=args.skeleton,
-            origin=None if args.as_ntu else origin_of(args.skeleton, args),
-        )
+        dropped = [(empty, "nobody is in them"), (missing, "they are known to lack skeletons")]
+        dropped.append(([kept[i] for i in unlisted], "they are in no list"))
+        out, sides = args.out / f"{name}.h5", {"": train, "test_": test}
+        write_set(out, read, labels, sides, classes, dropped, what.__getitem__, protocol=words, **about)
 
 
 def main(argv=None):
