@@ -215,13 +215,12 @@ def split_ntu(dataset, lists, names, stem):
         yield f"{stem}_{protocol.name}", protocol.words, train, test
 
 
-def check_labels(names, labels, args):
-    """Notes, or refuses without --classes, labels that are not those of the names of NTU's clips."""
+def check_labels(names, labels, path):
+    """Raises UserError for labels that are not those of the names of NTU's clips."""
     wrong = [name for name, label in zip(names, labels, strict=True) if label != protocols.action(name) - 1]
-    if wrong and not args.classes:
+    if wrong:
         what = f"{len(wrong):,} labels are not those of the clips' names, for example {wrong[0]}"
-        raise UserError(f"{args.pickle}: {what}: use --first-label 1, or --classes if they are your own")
-    note_some(wrong, "labels are not those of the clips' names, and are kept")
+        raise UserError(f"{path}: {what}: use --first-label 1, or --classes if they are your own")
 
 
 def convert(clips, splits, args):
@@ -241,8 +240,9 @@ def convert(clips, splits, args):
     kept, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
     lists = find_listed(splits, names, kept)
     if dataset:
-        check_labels(kept, labels, args)
         print(dataset.count(len(kept)))
+        if not args.classes:
+            check_labels(kept, labels, path)
         parts = [*split_ntu(dataset, lists, kept, path.stem if clips[0].size else dataset.name)]
     else:
         parts = split_by_lists(lists, path)
