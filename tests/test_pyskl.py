@@ -136,7 +136,6 @@ def test_any_skeleton_in_its_own_unit_and_axes_and_a_clip_in_no_list(tmp_path, c
 ODD = {  # content, the beginning of the note, an example
     "names of no clip": (content(train=NAMES[:9] + [f"x{i}" for i in range(501)], val=NAMES[9:]), 501, "x0"),
     "another list of NTU's": (content(NTU_CLIPS, xsub_train=NTU[:1]), 11, NTU[1]),
-    "a picture of (width, height)": (content(changed(V, img_shape=lambda shape: (640, 300))), 12, "v0"),
     "test clips that train": (content(train=NAMES, val=NAMES[9:]), "of the 3 test", "v10"),
 }
 

@@ -37,7 +37,6 @@ from util import UserError, shorten
 
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}  # of training clips, by protocol
 ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|m4v|mkv|mov|wmv|flv|webm|mpe?g|np[yz]|json|pkl|mat|txt|csv)$", re.I)
-OUTSIDE = 0.1  # of a clip's joints may lie outside of the picture, where estimators guess
 
 
 class Clip(NamedTuple):
@@ -48,11 +47,6 @@ class Clip(NamedTuple):
 
     def is_empty(self):
         return not (self.values[..., 2] > 0 if self.size else np.nan_to_num(self.values)).astype(np.float32).any()
-
-    def is_outside(self):
-        """Whether many of the joints that were found, in 2D, are outside of the picture."""
-        found = self.values[self.values[..., 2] > 0][:, :2]
-        return ((found < 0) | (found > self.size)).any(axis=1).mean() > OUTSIDE
 
     def read(self, args):
         """What the h5 holds: (frames, persons, joints, 3) float32, at most two persons. Raises UserError."""
@@ -235,8 +229,6 @@ def convert(clips, splits, args):
     clips = [clip for clip in clips if clip.name not in {*empty, *missing}]
     if not clips:
         raise UserError(f"{path}: no clips are left: nobody is in them")
-    outside = [clip.name for clip in clips if clip.size and clip.is_outside()]
-    note_some(outside, "clips have many joints outside of the picture: is img_shape (height, width)?")
     kept, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
     lists = find_listed(splits, names, kept)
     if dataset:
