@@ -112,10 +112,8 @@ def find_sizes(shape, args):
     if not args.skeleton:
         axes = args.axes or ""
         at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
-        sizes = (
-            {shape[at]} if len(shape) > 2 else {n / m / 3 for n in shape[1:] for m in (1, 2)}
-        )  # of one person or two
-        joints = next((joints for joints in JOINTS if joints in sizes), None)
+        may_be = {shape[at]} if len(shape) > 2 else {n / persons / 3 for n in shape[1:] for persons in (1, 2)}
+        joints = next((joints for joints in JOINTS if joints in may_be), None)
         if not joints:
             raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
         args.skeleton = JOINTS[joints]

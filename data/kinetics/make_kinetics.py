@@ -2,6 +2,7 @@
 
     python data/kinetics/make_kinetics.py kinetics-skeleton              # the folder that contains the two
 
+A clip is {"data": [{"frame_index", "skeleton": [{"pose": [x0, y0, ...], "score"}, ...]}, ...], "label", "label_index"}.
 The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. The h5 has x - 0.5,
 y - 0.5 and the score of OpenPose's 18 joints, zeros for a joint of score 0, of the two persons of the highest mean
 score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A temporary file beside the h5

@@ -99,17 +99,14 @@ def read_clip(annotation, nan):
     values, score = (getattr(annotation.get(key), "array", None) for key in ("keypoint", "keypoint_score"))
     is_right = isinstance(name, str) and type(label) is int and 0 <= label < 10_000
     if not is_right or not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
-        found = f"label {show(label)}, keypoint of shape {getattr(values, 'shape', None)}"
-        wanted = "a text frame_dir, a label from 0, and a keypoint of numbers (persons, frames, joints, 2 or 3)"
-        raise BadFile(None, f"{found}, where {wanted} are needed")
+        why = "frame_dir must be a text, label a number from 0, keypoint numbers (persons, frames, joints, 2 or 3)"
+        raise BadFile(None, f"{why}, not {show(label)}, {getattr(values, 'shape', None)}")
     if values.shape[3] == 3:
         size = None
     else:
         is_right = isinstance(size, list | tuple) and [type(n) is int and 0 < n < 10**6 for n in size] == [True, True]
         if not is_right or not is_numbers(score) or score.shape != values.shape[:3]:
-            raise BadFile(
-                None, "of x and y keypoint_score (persons, frames, joints), img_shape (height, width) are needed"
-            )
+            raise BadFile(None, "2D joints need keypoint_score (persons, frames, joints) and img_shape (height, width)")
         values, size = np.concatenate([values, score[..., None]], axis=3), (size[1], size[0])
     values = absent_if_nan(values, nan)
     if (np.abs(values) >= np.float32(FARTHEST)).any():
