@@ -277,7 +277,7 @@ def kinds(folder):
         "own skeleton": Kind(".json", "json", read_skeleton_file, [own]),
         "nucla": Kind(".json", "json", read_recording, [nucla]),
         "poses": Kind(".json", "json", read_tool, [form.file(record(form, 4)[1]) for form in FORMS.values()]),
-        "feed": Kind(".txt", "text", read_feed, [rows(toy_clips(1, 0)[0][0])]),
+        "feed": Kind(".txt", "text", read_feed, [rows(toy_clips(1, 0)[0][0][:24])]),
         "kinetics": Kind(".json", "json", lambda path: kinetics.read_json(path)[0], [of_kinetics]),
         "npy": Kind(".npy", "npy", read_array, arrays),
         "mat": Kind(".mat", "mat", read_array, arrays),
