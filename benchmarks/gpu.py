@@ -27,15 +27,13 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 import util
-from benchmark import CLASSES, JOINTS, SEG, in_turns, testing, training
-from clips.skeletons import KINECT_V2
-from data import Clips, as_ranges
+from benchmark import CLASSES, SEG, in_turns, testing, training
 from engine import answers
 from engine.config import RECIPES, Config
 from engine.distributed import keep_freed_memory, pick_device, training_step, use_tf32
 from engine.graphed import graph_step
 from engine.logs import provenance
-from make_ntu_like import lengths
+from make_ntu_like import lengths, make_clips
 from safe import arguments, program
 from train import Trainer
 
@@ -48,11 +46,6 @@ SILENT = SimpleNamespace(show=lambda *_: None, step=lambda: None)  # a Progress
 
 
 # ---- the parts: each yields what it measures, and a function that yields rows of tables, (table, row)
-
-
-def tests(args, device):
-    """The tests marked `device`."""
-    yield "the tests", partial(run_tests, args)
 
 
 def run_tests(args):
@@ -81,17 +74,6 @@ def precisions(device):
     use_tf32(False)
 
 
-def make_clips(lengths, test, device):
-    """Clips of noise of these lengths, of one person of NTU, on the device, the last `test` for testing."""
-    length = torch.from_numpy(lengths).to(device)
-    frames = 0.3 * torch.randn(int(length.sum()) + 1, 3 * JOINTS, device=device)
-    frames[-1] = 0  # the padding
-    label, splits = torch.arange(len(length), device=device) % CLASSES, as_ranges([len(length) - test, 0, test])
-    header = {"joints": JOINTS, "persons": 1, "class_names": tuple(map(str, range(CLASSES))), "protocol": ""}
-    header |= {"axes": "x, y, z", "skeleton": KINECT_V2, "sha256": ""}
-    return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
-
-
 def make_trainer(clips, recipe, **settings):
     about = {"theta": 0.3, "seg": SEG, "num_classes": CLASSES, "recipe": RECIPES[recipe]}
     return Trainer(Config(**about, **settings), clips)
@@ -117,10 +99,9 @@ def time_batch(device, precision, amp, batch, how):
 
 def count_kernels(device, recipe, batch, how):
     """Of a step of each form: kernels on a GPU, what launched them, and the share of the step that they take."""
-    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     for name, step in whole_steps(device, batch, recipe).items():
         took = in_turns({name: step}, device, **how)[name]
-        with torch.profiler.profile(activities=kinds if device.type == "cuda" else kinds[:1]) as found:
+        with torch.profiler.profile() as found:
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
@@ -145,18 +126,16 @@ def whole_steps(device, batch, recipe="paper", amp=False):
 
 def epochs(args, device):
     """Two epochs of NTU60's size, lengths and persons, with the test after each, as main.py trains."""
-    clips, test = (400, 100) if args.small else NTU60
-    rng = np.random.default_rng(0)
     keep_freed_memory()
-    clips = make_clips(lengths(rng, clips) * rng.choice([1, 2], clips, p=[0.8, 0.2]), test, device)
     for precision, amp in precisions(device):
         for recipe in RECIPES if device.type == "cuda" or not amp else ():  # most CPUs take ten times as long
-            yield f"epochs of {recipe}, {precision}", partial(two_epochs, clips, recipe, precision, amp)
+            yield f"epochs of {recipe}, {precision}", partial(two_epochs, args, device, recipe, precision, amp)
 
 
-def two_epochs(clips, recipe, precision, amp):
-    on_gpu = clips.frames.device.type == "cuda"
-    if on_gpu:
+def two_epochs(args, device, recipe, precision, amp):
+    rng, (clips, test) = np.random.default_rng(0), (400, 100) if args.small else NTU60
+    clips = make_clips(lengths(rng, clips) * rng.choice([1, 2], clips, p=[0.8, 0.2]), test, device)
+    if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     times = [time.perf_counter()]
@@ -169,7 +148,7 @@ def two_epochs(clips, recipe, precision, amp):
     first, second = (end - start for start, end in pairwise(times))
     row = {"recipe": recipe, "precision": precision, "graph": type(step).__name__ == "GraphedStep"}
     row |= {"first_s": first, "second_s": second, "run_s": first + (EPOCHS - 1) * second}
-    row |= {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if on_gpu else {}
+    row |= {"peak_gb": torch.cuda.max_memory_allocated() / 1e9} if device.type == "cuda" else {}
     yield f"Epochs of NTU60's size, each with its test; a run has {EPOCHS}", row
 
 
@@ -183,7 +162,7 @@ def train_on_nucla(args, device, command):
     start, words = time.monotonic(), [word for word in command.split()[1:] if word != "--amp" or device.type != "cpu"]
     words += ["--device", args.device, "--json", "--seeds", "3", "--jobs", "3", *["--epochs", "1"] * args.small]
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "NUCLA_CV.h5").symlink_to(args.nucla.resolve())
+        (Path(folder) / "NUCLA_CV.h5").symlink_to(args.nucla)
         words = [sys.executable, util.ROOT / "main.py", *words, "--data", folder, "--results", folder]
         done = subprocess.run(words, capture_output=True, text=True, timeout=max(1, args.end - start))
     if done.returncode:
@@ -192,8 +171,7 @@ def train_on_nucla(args, device, command):
     with open(util.ROOT / "pretrained/results.csv", newline="", encoding="utf-8") as file:
         on_cpu = {row["command"]: row["last"] for row in csv.DictReader(file)}
     here = answers.with_spread(result["last_top1_mean"], result["last_top1_std"])
-    row = {"command": command, "device": here, "cpu": on_cpu[command], "seconds": took}
-    yield "N-UCLA, top-1 of the last epoch", row
+    yield "N-UCLA, top-1", {"command": command, "device": here, "cpu": on_cpu[command], "seconds": took}
 
 
 # ---- the program
@@ -222,14 +200,16 @@ def parse_args(argv=None):
     return parser.parse_args(argv)
 
 
-def main(argv=None, parts=(tests, speed, epochs, nucla)):
+def main(argv=None, parts=(speed, epochs, nucla)):
     """Returns the exit code."""
     args, start = parse_args(argv), time.monotonic()
     device, args.end = pick_device(args.device), start + SECONDS
+    args.nucla = args.nucla and util.regular(args.nucla).resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     about = provenance("benchmarks/gpu.py", device, device=device, cuda=torch.version.cuda)
     report = {"Machine": [{"what": what, "value": value} for what, value in about.items()]}
-    for what, measure in chain.from_iterable(part(args, device) for part in parts):
+    tests = [("the tests marked `device`", partial(run_tests, args))]
+    for what, measure in chain(tests, *(part(args, device) for part in parts)):
         print(f"{time.monotonic() - start:3.0f} s: {what}", file=sys.stderr, flush=True)
         try:
             if time.monotonic() > args.end:
