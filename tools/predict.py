@@ -129,13 +129,11 @@ class Inputs:
         joints = len(known.joints) if known else self.classifier.joints
         try:
             values = np.asarray(values, np.float64)
-            if values.ndim > 1 and values.shape[-2:] != (joints, 3):
-                raise ValueError
-            clip = values.reshape(1, -1, joints, 3)
         except (ValueError, TypeError, OverflowError):
-            wanted = f"{3 * joints} numbers for each person, ({joints}, 3) or (persons, {joints}, 3)"
-            raise ValueError(f"neither {wanted}, nor a frame of a pose tool") from None
-        clip = absent_if_nan(clip, self.args.nan)
+            raise ValueError("neither lists of numbers nor a frame of a pose tool") from None
+        if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
+            raise ValueError(f"{values.size} numbers of shape {values.shape}, not ({joints}, 3) for each person")
+        clip = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
         poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size)
         return poses._replace(clip=poses.clip[0])
 
@@ -213,7 +211,7 @@ def classify_live(args, classifier, file):
             print_answer(args, classifier, {"frame": i}, Stretch(person, i - live.window, i, probabilities))
             predictions += 1
     if not predictions:
-        needed = f"{live.window} are needed (--window), {classifier.seg} of them with a person"
+        needed = f"a window has {live.window} (--window), {classifier.seg} of them with a person"
         raise UserError(f"{live.frames} frames are too few: {needed}")
     if skipped:
         print(f"{skipped} lines were skipped", file=sys.stderr)
