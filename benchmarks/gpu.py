@@ -105,8 +105,7 @@ def count_kernels(device, recipe, batch, how):
             step()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-        on_card = [event for event in found.events() if event.device_type == torch.autograd.DeviceType.CUDA]
-        kernels = [event for event in on_card if not event.is_user_annotation]
+        kernels = [e for e in found.events() if e.device_type.name == "CUDA" and not e.is_user_annotation]
         launches = sum(re.match("cu(da)?(Launch|GraphLaunch)", event.name) is not None for event in found.events())
         busy = sum(event.time_range.elapsed_us() for event in kernels) / 1e3
         row = {"recipe": recipe, "batch": batch, "step": name, "step_ms": took, "kernels": len(kernels)}
