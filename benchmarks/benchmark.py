@@ -5,14 +5,13 @@
     python benchmarks/benchmark.py --count                  # parameters and multiply-adds; no timing
 
 "release" computes the same logits from the same weights in the way of the authors' release, in float32 (release.py).
-A time is the median of --runs after a warm-up, the two ways in turns, so that a machine that slows down slows both;
-batches of 256 are timed at most three times and the epoch once.
+A time is the median of five after a warm-up, of 256 clips of three, the two ways in turns, so that a machine that slows
+down slows both.
 """
 
 import sys
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
@@ -21,44 +20,35 @@ from safe import program
 if __name__ == "__main__":
     program.let_threads_sleep()
 
-import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from clips.skeletons import KINECT_V1, KINECT_V2
-from data import augment
 from engine import logs
-from engine.config import PAPER, Config
 from engine.device import keep_freed_memory, pick_device, timed
 from engine.folded import Folded
 from engine.logs import provenance
 from model import SGN
-from release import Release, make_clips, make_dense, release_batch
-from train import Trainer, criterion, make_optimizer
+from release import Release
+from train import criterion, make_optimizer
 
 CLASSES, JOINTS, SEG, BATCH = 60, 25, 20, 64
-SILENT = SimpleNamespace(show=lambda *_: None, step=lambda: None)  # a Progress
-COUNTED = ("parameters", "GMAC, one clip", "in a batch of 64", "without the products with G")
 
 
 @torch.no_grad()
 def count_products(net):
-    """Parameters, and multiply-adds of matrix products and convolutions: {form: the numbers that COUNTED names}."""
+    """What the forms of SGN cost a clip of a batch: {form: (parameters, GMAC, GMAC without the products with G)}. GMAC:
+    1e9 multiply-adds of matrix products and convolutions."""
     folded, counts = Folded(net), {}
     for name, form, values in (
-        ("the release's formulation", partial(Release, net), net.parameters()),
-        ("the module", lambda clips: net, net.parameters()),
-        ("the folded form", lambda clips: folded, folded.buffers()),
+        ("the release's formulation", Release(net, BATCH), net.parameters()),
+        ("the module", net, net.parameters()),
+        ("the folded form", folded, folded.buffers()),
     ):
-        gmac = []
-        for clips in (1, BATCH):
-            network = form(clips)
-            with FlopCounterMode(display=False) as counter:
-                network(torch.zeros(clips, net.seg, 3 * net.num_joint))
-            flops = {str(op).split(".")[-1]: n / 2e9 / clips for op, n in counter.get_flop_counts()["Global"].items()}
-            gmac.append(sum(flops.values()))
-        without = gmac[-1] - flops.get("bmm", 0) - flops.get("baddbmm", 0)
-        counts[name] = sum(value.numel() for value in values), *gmac, without
+        with FlopCounterMode(display=False) as counter:
+            form(torch.zeros(BATCH, net.seg, 3 * net.num_joint))
+        flops = {str(op).split(".")[-1]: n / 2e9 / BATCH for op, n in counter.get_flop_counts()["Global"].items()}
+        gmac, with_g = sum(flops.values()), flops.get("bmm", 0) + flops.get("baddbmm", 0)
+        counts[name] = sum(value.numel() for value in values), gmac, gmac - with_g
     return counts
 
 
@@ -72,7 +62,7 @@ def in_turns(ways, device, runs=5, repeat=1):
         keep_freed_memory(name != "release")
         function()
 
-    seconds = timed([partial(call, *way) for way in ways.items()], runs, device, runs > 1, repeat)
+    seconds = timed([partial(call, *way) for way in ways.items()], runs, device, repeat=repeat)
     return {name: 1e3 * value for name, value in zip(ways, seconds, strict=True)}
 
 
@@ -81,7 +71,7 @@ def step_of(net, forward, x, y, amp=False, fused=True):
     adam = torch.optim.Adam(net.parameters(), 1e-3, weight_decay=1e-4)
     optimizer = make_optimizer(net, 1e-3, 1e-4) if fused else adam
 
-    def step(x=x, y=y):
+    def step():
         with torch.autocast(x.device.type, torch.bfloat16, enabled=amp):
             logits = forward(x)
         optimizer.zero_grad(set_to_none=True)
@@ -121,80 +111,37 @@ def testing(batch, device, amp=False, release_amp=False):
     return ways
 
 
-def make_trainer(clips, **settings):
-    return Trainer(Config(**{"theta": 0.3, "seg": SEG, "num_classes": CLASSES} | settings), clips)
-
-
-def sampling(device):
-    clips = make_clips(np.full(BATCH, 85), KINECT_V2, CLASSES, 0, device)
-    dense, rng, ids = make_dense(clips), torch.Generator(device).manual_seed(0), torch.arange(BATCH, device=device)
-    ways = {"release": lambda: release_batch(dense).to(device)}
-    return ways | {"ours": lambda: augment(clips.sample(ids, rng), PAPER, 0.3, rng)}
-
-
-def epoch(device):
-    """A training epoch on 1,020 clips and the test of 464 after it, in the size of N-UCLA."""
-    train, test = 1020, 464
-    lengths = np.random.default_rng(0).lognormal(3.6, 0.6, train + test).astype(np.int64).clip(20, 201)
-    clips = make_clips(lengths, KINECT_V1, CLASSES, test, device)
-    trainer, dense = make_trainer(clips, theta=0.5), make_dense(clips)
-    net = SGN(CLASSES, clips.joints).to(device)
-    forward = {n: Release(net, n) for n in (BATCH, test % BATCH)}
-    step = step_of(net, forward[BATCH], None, None, fused=False)
-
-    def release():
-        net.train()
-        for ids in np.random.permutation(train)[: train // BATCH * BATCH].reshape(-1, BATCH):
-            step(augment(release_batch(dense[ids]).to(device), PAPER, 0.5, trainer.rng), clips.label[ids])
-        net.eval()
-        with torch.no_grad():
-            for i in range(train, train + test, BATCH):
-                x = release_batch(dense[i : i + BATCH]).to(device)
-                forward[len(x)](x)
-
-    def ours():
-        trainer.train_epoch(trainer.train_step, 1, SILENT)
-        trainer.evaluate(1)
-
-    return {"release": release, "ours": ours}
-
-
-def rows(device, runs):
+def rows(device):
     """Yields what is timed, the number of clips, its ways, one of them ours, and how: each when its turn comes."""
-    few = min(runs, 3)
     for what, amp in (("training step", False), ("training step, bfloat16", True)):
-        yield what, BATCH, training(BATCH, device, amp), "ours", {"runs": runs}
+        yield what, BATCH, training(BATCH, device, amp), "ours", {}
     for what, form, n, amp, how in (
-        ("testing, the module", "module", BATCH, False, {"runs": runs}),
-        ("testing, folded", "folded", BATCH, False, {"runs": runs}),
-        ("testing, folded", "folded", 4 * BATCH, False, {"runs": few}),
-        ("testing, folded, bfloat16", "folded", 4 * BATCH, True, {"runs": few}),
-        ("testing, folded", "folded", 1, False, {"runs": runs, "repeat": 20}),
+        ("testing, the module", "module", BATCH, False, {}),
+        ("testing, folded", "folded", 4 * BATCH, False, {"runs": 3}),
+        ("testing, folded, bfloat16", "folded", 4 * BATCH, True, {"runs": 3}),
+        ("testing, folded", "folded", 1, False, {"repeat": 20}),
     ):
         yield what, n, testing(n, device, amp), form, how
-    yield "sampling and augmenting", BATCH, sampling(device), "ours", {"runs": runs, "repeat": 10}
-    yield "an epoch of N-UCLA's size", 1484, epoch(device), "ours", {"runs": 1}
 
 
 def main(argv=None):
     parser = program.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
-    add("--runs", type=program.positive_int, default=5, help="timings, of which the median is taken (%(default)s)")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
     add("--json", type=Path, help="file for the same numbers")
     args = parser.parse_args(argv)
     if args.count:
         result = {"products": count_products(SGN(CLASSES).eval())}
-        print(f"| {CLASSES} classes | {' | '.join(COUNTED)} |\n{'| --- ' * 5}|")
+        print(f"| {CLASSES} classes | parameters | GMAC | without the products with G |\n{'| --- ' * 4}|")
         for name, numbers in result["products"].items():
-            print("| {} | {:,} | {:.4f} | {:.4f} | {:.4f} |".format(name, *numbers))
+            print("| {} | {:,} | {:.4f} | {:.4f} |".format(name, *numbers))
     else:
         device = pick_device(args.device)
-        result = {"about": provenance("benchmarks/benchmark.py", device, runs=args.runs), "rows": []}
+        result = {"about": provenance("benchmarks/benchmark.py", device), "rows": []}
         print(", ".join(f"{key}: {value}" for key, value in result["about"].items() if key != "command"))
         print("| | clips | release, ms | ours, ms | ratio |\n| --- | --- | --- | --- | --- |")
-        for what, n, ways, name, how in rows(device, args.runs):
+        for what, n, ways, name, how in rows(device):
             took = in_turns({way: ways[way] for way in ("release", name)}, device, **how)
             release, ours = took["release"], took[name]
             print(f"| {what} | {n} | {release:.2f} | {ours:.2f} | {release / ours:.2f} |", flush=True)

@@ -11,10 +11,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 from clips import protocols
+from clips.skeletons import KINECT_V2
+from data import Clips, as_ranges
 from safe import program
 
 PERFORMERS = [p for pair in zip(protocols.CS_TRAIN, protocols.CS_TEST, strict=True) for p in pair]
@@ -51,6 +54,17 @@ def skeleton_text(rng):
         present = [(text, at[frame - first]) for first, text, at in bodies if first <= frame < first + len(at)]
         lines += [str(len(present)), *(text % tuple(joints.ravel().tolist()) for text, joints in present)]
     return "\n".join([*lines, ""])
+
+
+def make_clips(frames_of_clips, test, device):
+    """data.Clips of noise, of one person of so many frames each, on the device, the last `test` for testing."""
+    length = torch.from_numpy(frames_of_clips).to(device)
+    frames = 0.3 * torch.randn(int(length.sum()) + 1, 75, device=device)
+    frames[-1] = 0  # the padding
+    label, splits = torch.arange(len(length), device=device) % 60, as_ranges([len(length) - test, 0, test])
+    header = {"joints": 25, "persons": 1, "class_names": tuple(map(str, range(60))), "protocol": ""}
+    header |= {"axes": "x, y, z", "skeleton": KINECT_V2, "sha256": ""}
+    return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
 
 
 def write_skeletons(root, clips, seed):

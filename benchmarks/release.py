@@ -1,20 +1,12 @@
-"""The release's way of computing, for comparison: its network and its loader, in float32, and clips for both ways.
+"""The release's way of computing, for comparison: its network in float32.
 
-Channels first, 1x1 convolutions, one-hot inputs repeated for every clip, permutations before each graph product, a
-loader that goes frame by frame. The logits are those of the same weights in model.SGN.
+Channels first, 1x1 convolutions, one-hot inputs repeated for every clip, permutations before each graph product. The
+logits are those of the same weights in model.SGN.
 """
 
-import sys
-from pathlib import Path
-
-import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
-
-from data import Clips, as_ranges
 
 
 class Release(nn.Module):
@@ -55,37 +47,3 @@ class Release(nn.Module):
         x = net.cnn.dropout(x).unsqueeze(2)
         x = F.relu(net.cnn.bn2(net.cnn.cnn2(x).squeeze(2)))
         return net.fc(x.amax(dim=-1))
-
-
-def release_batch(clips, seg=20):
-    """A batch in the way of the release's loader, from dense (frames, 2 * joints * 3) clips, frame by frame."""
-    batch = []
-    for clip in clips:
-        rows = []
-        for frame in clip:
-            if not (frame == 0).all():
-                rows += [person for person in np.split(frame, 2) if not (person == 0).all()]
-        a = len(rows) // seg
-        batch.append(np.stack([rows[i * a + np.random.randint(a)] for i in range(seg)]))
-    return torch.from_numpy(np.stack(batch))
-
-
-def make_clips(lengths, skeleton, classes, test, device):
-    """Clips of noise, on the device: of one person, the last `test` for testing. lengths: (clips,) int64, frames."""
-    length, joints = torch.from_numpy(lengths).to(device), len(skeleton.joints)
-    generator = torch.Generator(device).manual_seed(0)
-    frames = torch.empty(int(length.sum()) + 1, 3 * joints, device=device).normal_(0, 0.3, generator=generator)
-    frames[-1] = 0  # the padding
-    label, splits = torch.arange(len(length), device=device) % classes, as_ranges([len(length) - test, 0, test])
-    header = {"joints": joints, "persons": 2, "class_names": tuple(map(str, range(classes))), "protocol": ""}
-    header |= {"axes": "x, y, z", "skeleton": skeleton, "sha256": ""}
-    return Clips(frames, length.cumsum(0) - length, length, label, splits, **header)
-
-
-def make_dense(clips):
-    """The same clips as the release has them: (clips, frames, 2 * joints * 3), the second person being absent."""
-    parts = np.split(clips.frames[:-1].cpu().numpy(), clips.length.cumsum(0)[:-1].tolist())
-    dense = np.zeros((len(parts), max(map(len, parts)), 2 * parts[0].shape[1]), np.float32)
-    for row, part in zip(dense, parts, strict=True):
-        row[: len(part), : part.shape[1]] = part
-    return dense

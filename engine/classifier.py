@@ -168,7 +168,8 @@ class LiveClassifier:
     ):
         self.classifier, self.samples, self.fps, self.per_person = classifier, samples, fps, per_person
         speed = (fps or RATE) / RATE
-        self.window, least = window or math.ceil(classifier.window * speed), math.ceil(classifier.seg * speed)
+        self.window = window or math.ceil(classifier.window * speed)
+        least = math.ceil(classifier.seg * speed)
         if not least <= self.window <= LONGEST:
             raise UserError(f"a window of {self.window} frames: at least {least} are needed, at most {LONGEST:,}")
         self.stride, self.origin = stride or max(1, self.window // 4), classifier.origin(origin)

@@ -9,7 +9,6 @@ import math
 
 from engine import logs
 from engine.checkpoint import load_checkpoint
-from safe.program import note
 from util import UserError
 
 
@@ -24,13 +23,10 @@ def read_members(paths, weights, clips):
     first, *_ = checkpoints = [load_checkpoint(path) for path in paths]
     for other in checkpoints:
         other.check_fits(clips)
-        both = f"{first.path} and {other.path}"
         if other.split != first.split:
-            raise UserError(f"--ensemble: {both} are of other splits, and other test clips")
+            raise UserError(f"--ensemble: {first.path} and {other.path} are of other splits, and other test clips")
         if first.class_names and other.class_names and first.class_names != other.class_names:
-            raise UserError(f"--ensemble: {both} have other classes")
-        if first.about.get("data_sha256") != other.about.get("data_sha256"):
-            note(f"{both} were trained on different h5 files")
+            raise UserError(f"--ensemble: {first.path} and {other.path} have other classes")
     return checkpoints, weights
 
 

@@ -74,7 +74,7 @@ class _Array:
 
 def _array_of(data, dtype, shape, order, axes=None):
     made = _Array()
-    made.array = np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
+    made.array = np.frombuffer(data, dtype.dtype).reshape(shape, order="F" if order == "F" else "C")  # also of "K"
     made.array = made.array if axes is None else made.array.transpose(axes)
     return made
 

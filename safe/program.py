@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from contextlib import contextmanager, suppress
+from functools import partial
 from io import TextIOWrapper
 
 from util import UserError, readable, shorten
@@ -147,11 +148,7 @@ def number(low, high, kind=float):
     return read
 
 
-def whole(low, high):
-    """An argparse type: a whole number from low to high."""
-    return number(low, high, int)
-
-
+whole = partial(number, kind=int)
 # A type for each kind of number. Beyond the bounds nothing useful happens, or memory ends
 positive_int = whole(1, 10**6)  # frames, clips, samples, classes, workers, ...
 positive_float = number(1e-30, 1e30)  # float32 holds these

@@ -15,7 +15,6 @@ READ = {"Float": torch.float32, "Double": torch.float64, "Half": torch.float16, 
 READ["Long"] = torch.int64
 OTHERS = {"Int": torch.int32, "Short": torch.int16, "Char": torch.int8, "Byte": torch.uint8, "Bool": torch.bool}
 OTHERS |= {"ComplexFloat": torch.complex64, "ComplexDouble": torch.complex128}
-MAGIC = 0x1950A86A20F9469CFC6C  # of files before PyTorch 1.6
 
 
 def read_torch_file(path):
@@ -51,13 +50,12 @@ def _read_zip(file):
 
 
 def _read_old(file):
-    """Five pickles, last the content and the keys of its storages; then the length and the numbers of each of these."""
+    """Of PyTorch before 1.6: five pickles, last the content and the keys of its storages; then the length and the
+    numbers of each of these."""
     file.seek(0)
     numbers = {}
     storages = _Storages(numbers.__getitem__)
-    magic, _, _, content, keys = (storages.unpickle(file) for _ in range(5))
-    if magic != MAGIC:
-        raise ValueError(magic)
+    *_, content, keys = (storages.unpickle(file) for _ in range(5))
     for key in keys:
         length = int.from_bytes(file.read(8), "little")
         numbers[key] = bytearray(file.read(length * storages.dtypes[key].itemsize))

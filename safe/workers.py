@@ -7,7 +7,6 @@ import threading
 from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
 
 from tqdm import tqdm
 
@@ -34,11 +33,13 @@ def parallel_map(function, jobs, workers, advice="with fewer --workers"):
         return
     with process_pool(workers) as pool:
         try:
-            jobs = iter(jobs)
-            futures = deque(pool.submit(function, *job) for job in islice(jobs, AHEAD * workers))
+            futures = deque()
+            for job in jobs:
+                futures.append(pool.submit(function, *job))
+                if len(futures) == AHEAD * workers:
+                    yield futures.popleft().result()
             while futures:
                 yield futures.popleft().result()
-                futures.extend(pool.submit(function, *job) for job in islice(jobs, 1))
         except BrokenProcessPool:
             why = "a worker was killed, perhaps for lack of memory"
             raise UserError(f"{why}; run the same command again {advice}") from None
@@ -46,8 +47,6 @@ def parallel_map(function, jobs, workers, advice="with fewer --workers"):
             for worker in multiprocessing.active_children():  # kill: an exception in a worker may be ignored
                 worker.kill()
             raise
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def process_pool(workers):

@@ -4,13 +4,11 @@ import csv
 import json
 
 import numpy as np
-import pytest
 
 import make_kinetics
 from clips.h5 import AXES_2D, split_validation
 from clips.kinetics import read_json
 from made import read
-from util import UserError
 
 NAMES = ("abseiling", "air drumming", "answering questions")
 
@@ -77,12 +75,3 @@ def test_every_clip_is_in_its_place_and_bad_ones_are_listed(tmp_path, capsys):
     assert make(tmp_path) == 3
     with open(tmp_path / "out/skipped.csv", newline="") as file:
         assert [row[0][-9:] for row in csv.reader(file)][1:] == [f"bad{i}.json" for i in range(4)]
-
-
-def test_a_set_without_test_clips_is_refused(tmp_path):
-    for i in range(3):
-        write(tmp_path / f"kinetics_train/{i}.json", clip(i, i))
-    write(tmp_path / "kinetics_val/0.json", clip(0, 0, persons=0))
-    with pytest.raises(UserError, match="not written"):
-        make(tmp_path)
-    assert not (tmp_path / "out").exists()

@@ -51,10 +51,10 @@ def test_a_run_learns_and_writes_its_files(toy, trained):
 
 def test_the_same_seed_gives_the_same_bytes_alone_and_as_one_of_several(toy, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("GIT_DIR", os.devnull)  # no commit in the checkpoint: another may come while the tests run
-    alone = run(toy, tmp_path / "alone", "--seed", "1", epochs=2)
+    alone = run(toy, tmp_path / "alone", "--seed", "1", epochs=1)
     torch.rand(17)  # whatever came before
     capsys.readouterr()
-    several = run(toy, tmp_path / "several", "--seeds", "1,2", "--json", "--print-freq", "1", epochs=2)
+    several = run(toy, tmp_path / "several", "--seeds", "1,2", "--json", "--print-freq", "1", epochs=1)
     for name in ("0_best.pth", "0_pred.txt"):
         assert (alone / name).read_bytes() == (several / "seed1" / name).read_bytes()
     assert not same(weights(alone), weights(several / "seed2"))
@@ -90,7 +90,8 @@ def test_clips_are_shuffled_and_the_last_incomplete_batch_left_out(toy, tmp_path
         return step(trainer, batch)
 
     monkeypatch.setattr(train.Trainer, "train_step", watched)
-    folder = run(toy, tmp_path, "--select", select, "--monitor", "val_loss", "--lr-factor", "0.5", epochs=2)
+    more = ("--monitor", "val_loss", "--lr-factor", "0.5", *["--class-weights", "balanced"] * (select == "val"))
+    folder = run(toy, tmp_path, "--select", select, *more, epochs=2)
     assert [(len(batch), rates) for batch, rates in seen] == [(16, {0.001})] * 3 + [(16, {0.0005})] * 3
     first, second = (sum((batch for batch, _ in seen[i : i + 3]), []) for i in (0, 3))  # 56 clips, of them 8 valid
     assert len(set(first)) == len(set(second)) == 48 and first != second
@@ -101,6 +102,7 @@ def test_clips_are_shuffled_and_the_last_incomplete_batch_left_out(toy, tmp_path
         assert not set(Clips.read(toy).splits["valid"]) & {*first, *second}
         assert content["best"] == pytest.approx(min(log["eval_loss"]), rel=1e-5)
         assert ",valid_loss,valid_acc" in (folder / "0_log.csv").read_text()
+        assert content["about"]["class_weights"] == "balanced"
 
 
 def test_every_epoch_is_judged_on_the_same_frames_and_another_seed_on_others(toy):

@@ -46,12 +46,3 @@ def test_a_photograph_of_an_astronaut_in_a_spacesuit(tmp_path):
     way = np.load(tmp_path / "b.npy")[there] - clip[there]
     np.testing.assert_allclose(way, way[:, :1].repeat(33, axis=1), atol=1e-5)  # all joints are moved by the same
     assert 0.5 < way[-1, 0, 2] < way[0, 0, 2] < 5
-
-
-def test_nobody_and_no_video_are_one_line(tmp_path):
-    film(tmp_path / "a.mp4", np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8))
-    (tmp_path / "b.mp4").write_bytes(b"no video")
-    for name in ("a.mp4", "b.mp4", "c.mp4", "."):  # nobody; damaged; missing; a folder
-        code, out, err = convert(tmp_path / name, "--out", tmp_path / "c.npy")
-        assert (code, out, len(err)) == (2, [], 1) and str(tmp_path / name) in err[0]
-    assert not (tmp_path / "c.npy").exists()

@@ -72,20 +72,18 @@ def test_ntu120_in_two_folders(tmp_path):
         assert sum(made.sizes) == len(CLIPS) + len(more) and len(made.class_names) == 120
 
 
-def test_wrong_input_is_one_clear_line(tmp_path):
+def test_wrong_input_is_refused_with_what_to_do(tmp_path):
     def refused(match, *more, steps=STEPS):
-        with pytest.raises(UserError, match=match) as error:
+        with pytest.raises(UserError, match=match):
             run(tmp_path, *more, steps=steps)
-        assert "\n" not in str(error.value)
 
     refused("--root", "--root", "none")
     folder = write_root(tmp_path, {})
     refused("nturgb.d_skeletons: ")
     refused("NTU.h5: .*get_raw_denoised_data.py --dataset NTU$", steps=STEPS[2:])
-    file = folder / "S001C001P001R001A061.skeleton"
-    file.write_text("damaged")
+    (folder / "S001C001P001R001A061.skeleton").write_text("damaged")
     refused("--dataset NTU120")
-    file.rename(file.with_name("S001C001P001R001A060.skeleton"))
+    (folder / "S001C001P001R001A060.skeleton").write_text("damaged")
     assert run(tmp_path, steps=STEPS[:2]) == [3, 0]
     refused("NTU_CS.h5 not written: .*NTU_CV.h5 not written: ", steps=STEPS[2:])
 

@@ -51,17 +51,6 @@ def test_views_and_performers_train_and_others_test(make, flags, sizes, protocol
     assert (first == np.arange(-1, 19)[:, None] * [1, 0, 0]).all()  # joint 2 is the origin
 
 
-def test_empty_frames_stay_empty():
-    skeletons = np.random.default_rng(0).normal(size=(4, 20, 3))
-    skeletons[[0, 2]] = 0
-    text = json.dumps({"skeletons": skeletons.tolist(), "label": 3})
-    clip, label = make_nucla.read_json(text, "a.json")
-    wanted = (skeletons - skeletons[1, 1]).astype(np.float32)
-    wanted[[0, 2]] = 0
-    assert label == 2 and np.array_equal(clip.reshape(4, 20, 3), wanted)
-    assert make_nucla.read_json(text, "a.json", labelled=False)[1] is None
-
-
 @pytest.mark.parametrize(
     "flags, why",
     [("--test-view 2 --train-views 1 2 --out a", "--train-views: "), ("--test-view 2 --train-views 1", "--out")],

@@ -83,20 +83,6 @@ def test_ntu_is_what_the_skeleton_files_give(tmp_path, ntu, convert):
     assert compared > 40
 
 
-def test_persons_and_frames_that_pyskl_leaves_in_a_clip(tmp_path, convert):
-    """Person 1 comes later than person 2, frames within are empty, and a person is there in no frame."""
-    clip = np.zeros((3, 6, 25, 3), np.float16)
-    clip[0, [2, 3]] = 1 + np.arange(75).reshape(25, 3) / 64
-    clip[2, [0, 2, 5]] = 2
-    clips = [annotation(f"v{i}", i % 2, clip[persons]) for i, persons in enumerate(([0], [0], [0, 1, 2], [0, 1]))]
-    made = convert(content(clips, train=["v0", "v1"], test=["v2", "v3"]))
-    rows, only = made.x["test_"].reshape(2, 6, 2, 25, 3)  # frames 1 and 4 are empty
-    origin = clip[0, 2, 1].astype(np.float32)
-    assert rows.any(axis=(2, 3)).tolist() == [[i in (1, 2), i in (0, 1, 3)] for i in range(6)]
-    assert np.array_equal(rows[0, 1], 2 - np.tile(origin, (25, 1))) and not rows[1, 0, 1].any()
-    assert np.array_equal(only[:2, 0], rows[1:3, 0]) and not only[2:].any()
-
-
 @pytest.mark.filterwarnings("error")
 def test_clips_of_nobody_and_those_known_to_lack_skeletons_are_left_out(tmp_path, capsys, convert):
     """And one clip that is no person does not end the import, as with .skeleton files."""

@@ -1,12 +1,9 @@
 """--tensorboard writes what the log has."""
 
-import importlib.util
-
 import pytest
 
 from conftest import run
 from engine.logs import read_log
-from util import UserError
 
 
 def test_it_has_the_columns_of_the_log(toy, tmp_path):
@@ -19,9 +16,3 @@ def test_it_has_the_columns_of_the_log(toy, tmp_path):
         written = events.Scalars(name.replace("eval_", "test_"))
         assert [event.step for event in written] == [1, 2]
         assert [event.value for event in written] == pytest.approx(values, rel=1e-5)
-
-
-def test_without_the_package_it_is_one_line(toy, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(UserError, match="--tensorboard: .*requirements-extra.txt"):
-        run(toy, tmp_path, "--tensorboard", epochs=1)

@@ -65,9 +65,9 @@ def to_onnx(net, about, opset=None):
         raise UserError(why) from None
     names = {"input_names": ["clips"], "output_names": ["logits"], "dynamic_shapes": {"x": {0: "batch"}}}
     model = torch.onnx.export(trace(net), dynamo=True, verbose=False, opset_version=opset, **names).model_proto
-    versions = {entry.domain: entry.version for entry in model.opset_import}
-    if opset not in (None, versions[""]):
-        raise UserError(f"--opset {opset}: the exporter gives {versions['']}")
+    given = next(entry.version for entry in model.opset_import if not entry.domain)
+    if opset not in (None, given):
+        raise UserError(f"--opset {opset}: the exporter gives {given}")
     onnx.helper.set_model_props(model, about)
     content = model.SerializeToString()
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])

@@ -48,10 +48,8 @@ def main(argv=None):
     add("--out", type=path_of(".h5", ".hdf5"), required=True, help="the h5 to write")
     args = parser.parse_args(argv)
     paths = [find_h5(dataset, 0)[0] for dataset in args.datasets]
-    if args.out.resolve() in [path.resolve() for path in paths]:
-        raise UserError(f"--out {args.out}: the path of another .h5")
-    if len({path.stem for path in paths}) < max(len(paths), 2):
-        raise UserError("at least two h5, whose files have different names")
+    if len({path.stem for path in (*paths, args.out)}) < max(len(paths) + 1, 3):
+        raise UserError("at least two h5, and --out, whose files have different names")
     clips, names, words = [], [], []  # clips: (number of the h5, split, number in it, class)
     with ExitStack() as stack:
         files = [stack.enter_context(open_h5(path)) for path in paths]
@@ -59,10 +57,9 @@ def main(argv=None):
         origins = [header["origin"] for header in headers if header["origin"] is not None]
         first = headers[0] | {"origin": origins[0] if origins else None}
         for i, (path, file, header) in enumerate(zip(paths, files, headers, strict=True)):
-            for key in SAME:
-                if header[key] != first[key] and (key, header[key]) != ("origin", None):
-                    what = [getattr(of[key], "name", of[key]) for of in (header, first)]
-                    raise UserError(f"{path}: its {key} is {what[0]}, and before it {what[1]}")
+            other = [key for key in SAME if header[key] != first[key] and (key, header[key]) != ("origin", None)]
+            if other:
+                raise UserError(f"{path}: its {' and '.join(other)} differs from that of {paths[0]}")
             packed = Clips.read(path)  # validates all values
             places = [(i, split, n) for split in SPLITS for n in range(len(file[f"{split}x"]))]
             clips += [(*place, len(names) + label) for place, label in zip(places, packed.label.tolist(), strict=True)]

@@ -5,11 +5,9 @@
     python tools/predict.py hour.jsonl --windows --fps 25 --checkpoint results/NTU/SGN/0_best.pth
     camera | python tools/predict.py --live --checkpoint results/NTU/SGN/0_best.pth
 
-A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool (docs/data.md), or an array of
-(frames, joints, 3) or (frames, persons, joints, 3), such as an .npy, of the checkpoint's skeleton: x, y, z in metres,
-zeros for an absent person. It is preprocessed as in training, and the logits of several samples of its frames are
-averaged, as in testing. The same file and seed give the same answer. Poses in pixels need --size. Joints of MediaPipe,
-Azure Kinect and others are mapped to a Kinect's if the network was trained with one (clips/joint_map.py).
+A recording is a .skeleton file of NTU RGB+D, a .json of N-UCLA, a file of a pose tool, or an array (docs/inference.md).
+It is preprocessed as in training, and the logits of several samples of its frames are averaged, as in testing. The same
+file and seed give the same answer.
 
 With --windows, a long recording is classified window by window: start, end and class of each stretch, in seconds with
 --fps, else in frames, from 0, the end excluded. Every --stride frames get the mean of the windows that they are in.
@@ -69,11 +67,9 @@ def parse_args(argv=None):
     add("--json", action="store_true", help="print a JSON object a line")
     add("--classes", type=Path, help="file of class names, one a line, or the h5 trained on (the checkpoint's names)")
     recordings.add_arguments(parser)
-    origin = "joint, from 1, that becomes the origin of an .npy, of MediaPipe's poses or of a window; 0: none (that of "
-    origin += "the clips that the network was trained on; if not known, 2, or 0 in 2D and for MediaPipe's skeleton)"
+    origin = "joint, from 1, that becomes the origin, if a file's is not known; 0: none (that of the training clips)"
     add("--origin", type=program.whole(0, 1000), help=origin)
-    fps = f"frames a second, if not about {RATE} as in training: they are resampled"
-    add("--fps", type=program.fps, help=fps)
+    add("--fps", type=program.fps, help=f"frames a second, if not about {RATE} as in training: they are resampled")
     add("--windows", action="store_true", help="classify a long recording window by window")
     add("--live", action="store_true", help="read frames from standard input")
     window = "frames of a window, or seconds, as in 2s (about a training clip's length)"
@@ -132,13 +128,11 @@ class Inputs:
         joints = len(known.joints) if known else self.classifier.joints
         try:
             values = np.asarray(values, np.float64)
-            if values.ndim > 1 and values.shape[-2:] != (joints, 3):
-                raise ValueError
-            clip = values.reshape(1, -1, joints, 3)
         except (ValueError, TypeError, OverflowError):
-            wanted = f"{3 * joints} numbers for each person, ({joints}, 3) or (persons, {joints}, 3)"
-            raise ValueError(f"neither {wanted}, nor a frame of a pose tool") from None
-        clip = absent_if_nan(clip, self.args.nan)
+            raise ValueError("neither lists of numbers nor a frame of a pose tool") from None
+        if values.ndim > 1 and values.shape[-2:] != (joints, 3) or values.size % (3 * joints):
+            raise ValueError(f"{values.size} numbers of shape {values.shape}, not ({joints}, 3) for each person")
+        clip = absent_if_nan(values.reshape(1, -1, joints, 3), self.args.nan)
         poses = as_poses(clip, self.skeleton, self.args.up, self.args.scale, self.args.size, self.args.nan)
         return poses._replace(clip=poses.clip[0])
 
@@ -167,7 +161,7 @@ def classify(args, classifier, poses):
     if args.windows and len(clip) >= (live := make_live(args, classifier, clip.shape[1])).window:
         if stretches := find_stretches(live, clip, args.unknown):
             return stretches
-        raise UserError(f"{classifier.seg} frames of a window must show somebody; none has so many")
+        raise UserError(f"no window has the {classifier.seg} frames with a person that are needed")
     rng, alone = torch.Generator().manual_seed(args.seed), people(poses) if args.per_person else {None: poses}
     clips = {i: classifier.adapt(one, args.origin, args.fps) for i, one in alone.items()}
     return [Stretch(i, 0, len(clip), classifier.probabilities(one, rng, args.samples)) for i, one in clips.items()]
@@ -216,8 +210,8 @@ def classify_live(args, classifier, file):
             print_answer(args, classifier, {"frame": i}, Stretch(person, i - live.window, i, probabilities))
             predictions += 1
     if not predictions:
-        needed = f"a window of {live.window} (--window), {classifier.seg} of them with a person, is needed"
-        raise UserError(f"{live.frames} frames, too few for a prediction: {needed}")
+        needed = f"a window has {live.window} (--window), {classifier.seg} of them with a person"
+        raise UserError(f"{live.frames} frames are too few: {needed}")
     if skipped:
         print(f"{skipped} lines were skipped", file=sys.stderr)
     return 3 if skipped else 0

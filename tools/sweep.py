@@ -63,7 +63,7 @@ def plan(variant, flags):
     if args.dataset != sgn.parse_args(flags).dataset:
         raise util.UserError("--vary: a variant is of the same data set")
     h5, name = find_h5(args.dataset, args.case, args.data)
-    clips = read_clips(h5, args.cache, pick_device(args.device))
+    clips = read_clips(h5, pick_device(args.device))
     init = read_init(args.init) if args.init else (None, None)
     config = sgn.make_config(args, clips, name, *init)
     if variant:

@@ -3,9 +3,8 @@
     python tools/video_to_skeleton.py walk.mp4 --out walk.npy
     python tools/video_to_skeleton.py 0 --fov 60 | python tools/predict.py --live --checkpoint 0_best.pth
 
-It needs MediaPipe 0.10.21, whose wheel has the pose model in it, and an environment of its own, as this version wants
-NumPy below 2: requirements-video.txt. The first program of the pipe runs in that environment, the second in the
-project's.
+It needs MediaPipe 0.10.21, whose wheel has the pose model in it, in an environment of its own with NumPy below 2:
+requirements-video.txt. The first program of the pipe runs in that environment, the second in the project's.
 
 The .npy is float32 (frames, 33, 3), metres, x to the right of the picture, y down, z away from the camera. A frame
 without a person is zeros. A line is a list of 33 {"x", "y", "z", "visibility"}, or null. At most one person is found.
@@ -48,10 +47,7 @@ def parse_args(argv=None):
 
 def read_landmarks(source, fov=None):
     """Yields the landmarks of each frame: (33, 4) float64, x, y, z in metres and the visibility, or None for nobody.
-
-    source: the path of a video, or the number of a camera. fov: as in `place`, by default the origin stays between the
-    hips. Raises UserError.
-    """
+    source, fov: of the command line. Raises UserError."""
     is_camera = source.isascii() and source.isdigit()
     if not is_camera:
         open(util.regular(source), "rb").close()  # OpenCV does not say why it cannot
@@ -64,8 +60,7 @@ def read_landmarks(source, fov=None):
     video = cv2.VideoCapture(int(source) if is_camera else source)
     try:
         if not video.isOpened():
-            what = f"camera {source}: cannot be opened" if is_camera else f"{source}: not a video that OpenCV can read"
-            raise UserError(what)
+            raise UserError(f"{source}: not a camera or a video that OpenCV can read")
         with _no_stderr(), Pose(model_complexity=1) as pose:  # the only model in the wheel
             while (read := video.read())[0]:
                 found = pose.process(cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB))

@@ -35,7 +35,7 @@ from safe import program
 from safe.files import open_h5
 from tools.common import named_or_own, path_of, read_each
 from train import predict_logits
-from util import UserError, readable
+from util import readable
 
 LINES = 5  # classes over time
 POINTS = 40  # of a line
@@ -55,7 +55,7 @@ def open_data(dataset, case=0, checkpoint=None):
     if not (checkpoint or file.is_file()):
         return h5, name, clips, None
     found = load_checkpoint(file)
-    found.check_fits(clips.joints, len(clips.class_names), clips.skeleton)
+    found.check_fits(clips)
     return h5, name, clips.resplit(found.split), found
 
 
@@ -67,7 +67,8 @@ def predict(checkpoint, clips, ids):
 
 
 def read_frames(h5, clips, i):
-    """A clip as the h5 has it, between its first and last frame with a person: (frames, persons, joints, 3) float32.
+    """A clip as the h5 has it, between its first and last frame with a person, without persons who are in no frame:
+    (frames, persons, joints, 3) float32.
 
     clips: the Clips of that h5, in any split; i: the number among them of a clip that is not empty.
     """
@@ -79,7 +80,7 @@ def read_frames(h5, clips, i):
             k -= len(file[f"{split}x"])
         dense = file[f"{split}x"][k].reshape(-1, clips.persons, clips.joints, 3)
     present = np.flatnonzero(dense.any(axis=(1, 2, 3)))
-    return dense[present[0] : present[-1] + 1]
+    return dense[present[0] : present[-1] + 1, dense.any(axis=(0, 2, 3))]
 
 
 # ---- what the page holds of a clip
@@ -96,11 +97,6 @@ def pack(clip, is_2d):
     across, _, away = (second - first).tolist()
     yaw = math.atan(away / across) if across else -0.45
     return {"unit": unit, "xyz": base64.b64encode(values.tobytes()).decode(), "low": low, "high": high, "yaw": yaw}
-
-
-def without_absent(poses):
-    """Poses without persons who are in no frame."""
-    return poses._replace(clip=poses.clip[:, poses.clip.any(axis=(0, 2, 3))])
 
 
 def shown(path):
@@ -167,7 +163,7 @@ def view_files(args, data):
     def read(path):
         found = read_any(path, known, **flags_of(args))
         notes.add(classifier.odd(found, args.up) if classifier else [(text, text) for text in found.notes], f"{path}: ")
-        poses = without_absent(found)
+        poses = found._replace(clip=found.clip[:, found.clip.any(axis=(0, 2, 3))])
         explained = explain_file(classifier, poses) if classifier else None
         return make_entry(shown(path), poses, data["skeletons"], args.size, explained=explained)
 
@@ -182,7 +178,7 @@ def view_files(args, data):
 
 
 def explain_file(classifier, poses):
-    """With the logits of tools/predict.py."""
+    """As `explain`, with the logits that tools/predict.py has, and the frames of their first sample."""
     clip, recipe = classifier.adapt(poses), classifier.recipe
     logits = classifier.logits(clip, torch.Generator().manual_seed(1))
     ids, rng = torch.zeros(recipe.test_samples, dtype=torch.int64), torch.Generator().manual_seed(1)
@@ -215,13 +211,11 @@ def view_dataset(args, data):
     for i in program.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
-        poses = without_absent(Poses(read_frames(h5, clips, ids[i].item()), clips.skeleton, clips.axes, True))
+        poses = Poses(read_frames(h5, clips, ids[i].item()), clips.skeleton, clips.axes, centered=True)
         explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], samples=1)
         data["clips"].append(
             make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
         )
-    if not data["clips"]:
-        raise UserError(f"{h5}: no test clips")
     if len(data["clips"]) < len(ids):
         data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
     return 0

@@ -7,8 +7,7 @@
 
 Clips are (clips, C, T, V, M), (clips, frames, persons * joints * 3), or what --axes says; labels are one-hot, class
 indices, or a pickle of (names of clips, class indices). Without --skeleton, 25 joints are taken for kinect_v2, 20 for
-kinect_v1 and 18 for openpose18, and a note says so. 2D joints are x - 0.5, y - 0.5 (or pixels, with --size) and a
-score. Frames without a person are dropped, 3D clips centered. 5% of the training clips are for validation. A .npz is
+kinect_v1 and 18 for openpose18, and a note says so. Frames without a person are dropped, 3D clips centered. A .npz is
 unpacked beside the h5 while it is read. Nothing is run that is in the files.
 """
 
@@ -111,10 +110,8 @@ def find_sizes(shape, args):
     if not args.skeleton:
         axes = args.axes or ""
         at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
-        sizes = (
-            {shape[at]} if len(shape) > 2 else {n / m / 3 for n in shape[1:] for m in (1, 2)}
-        )  # of one person or two
-        joints = next((joints for joints in JOINTS if joints in sizes), None)
+        may_be = {shape[at]} if len(shape) > 2 else {n / persons / 3 for n in shape[1:] for persons in (1, 2)}
+        joints = next((joints for joints in JOINTS if joints in may_be), None)
         if not joints:
             raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
         args.skeleton = JOINTS[joints]
@@ -141,6 +138,8 @@ def convert(files, args):
     if ntu:
         note(f"{classes} classes of Kinect v2's joints are taken for those of {ntu}; --classes names others")
 
+    about = {"protocol": f"as in {source.name}", "skeleton": args.skeleton, "origin": origin_of(args.skeleton, args)}
+    about |= {"frames": sizes["T"], "persons": sizes["M"], "joints": sizes["V"]}
     n, nobody = len(train), np.zeros((1, 1, sizes["V"], 3), np.float32)
 
     def read(i):
@@ -148,19 +147,9 @@ def convert(files, args):
         clip = place(arrange(rows[k], sizes["V"], args.axes)[0], args, f"{source}: {path.name} clip {k}")
         return clip if len(clip) else nobody
 
-    write_set(
-        args.out,
-        read,
-        labels,
-        {"": np.arange(n), "test_": np.arange(n, len(labels))},
-        protocols.dataset(ntu).classes if ntu else name_classes(classes, args),
-        frames=sizes["T"],
-        joints=sizes["V"],
-        persons=sizes["M"],
-        skeleton=args.skeleton,
-        origin=origin_of(args.skeleton, args),
-        protocol=f"as in {source.name}",
-    )
+    sides = {"": np.arange(n), "test_": np.arange(n, len(labels))}
+    class_names = protocols.dataset(ntu).classes if ntu else name_classes(classes, args)
+    write_set(args.out, read, labels, sides, class_names, **about)
 
 
 def main(argv=None):

@@ -32,16 +32,11 @@ def throw(take, me):
         me.hips[:, 2] += take.path((0.3, -0.03), (0.9, length), (1, length), vary=0)
 
 
-def sit_down(take, me):
-    sit(take, me, take.path((0.15, 0), (0.75, 1), (1, 1), vary=0))
-
-
-def stand_up(take, me):
-    sit(take, me, 1 - take.path((0.2, 0), (0.8, 1), (1, 1), vary=0))
-
-
-def sit(take, me, down):
-    """Sits where `down` is 1; the trunk leans forward between standing and sitting."""
+def sit_down(take, me, stands_up=False):
+    """The trunk leans forward between standing and sitting."""
+    start = 0.2 if stands_up else 0.15
+    down = take.path((start, 0), (start + 0.6, 1), (1, 1), vary=0)
+    down = 1 - down if stands_up else down
     height, back = np.array([-0.46, -0.42]) * take.rng.normal(1, 0.06, 2)
     me.hips[:, 1] += height * down
     me.hips[:, 2] += back * down**0.8
@@ -52,6 +47,10 @@ def sit(take, me, down):
     for side in (LEFT, RIGHT):
         lap = take.rng.normal((-0.05, -0.62, 0.42), 0.06)
         me.hands[side] += np.outer(down**0.7, lap - REST)
+
+
+def stand_up(take, me):
+    sit_down(take, me, stands_up=True)
 
 
 def clap(take, me):

@@ -25,9 +25,8 @@ class Build:
         height = rng.uniform(1.56, 1.90)
         legs, arms, width = rng.normal(1, (0.025, 0.03, 0.06))
         self.thigh, self.shin, self.foot, self.ankle = height * legs * np.array([0.232, 0.222, 0.072, 0.046])
-        self.upper_arm, self.forearm, self.hand, self.tip, self.thumb = (
-            height * arms * np.array([0.158, 0.142, 0.043, 0.047, 0.04])
-        )
+        self.upper_arm, self.forearm = height * arms * np.array([0.158, 0.142])
+        self.hand, self.tip, self.thumb = height * arms * np.array([0.043, 0.047, 0.04])
         self.lower_spine, self.upper_spine, self.neck, self.head = height * np.array([0.165, 0.125, 0.042, 0.082])
         self.shoulder, self.hip = height * width * np.array([0.098, 0.048])
         self.hips = self.ankle + 0.985 * (self.thigh + self.shin) + 0.4 * self.hip  # height when standing

@@ -14,9 +14,6 @@ JITTER = np.array([4, 4, 5, 5, 5, 7, 9, 12, 5, 7, 9, 12, 5, 7, 10, 13, 5, 7, 10,
 LIMBS = [6, 7, 21, 22], [10, 11, 23, 24], [5, 6, 7, 21, 22], [9, 10, 11, 23, 24]  # joints that are misplaced together
 LIMBS += [14, 15], [18, 19], [13, 14, 15], [17, 18, 19]
 FIRST_ID = 72057594037927936  # 2**56: from here on float64 has only every 16th integer
-SWITCHED, LEFT_AND_BACK, LATE = 0.06, 0.04, 0.1  # shares of bodies (late: of those that are not alone)
-SHORT_GHOST, WIDE_GHOST = 0.12, 0.06  # shares of clips
-LOST = 0.08  # share of clips that lack their first frames; the same for the last, and for some in between
 
 
 def view(bodies, camera, rng):
@@ -59,12 +56,11 @@ def measure(joints, hidden, rng):
     return seen
 
 
-def in_front(bodies):
-    """For each body (n,) bool: the trunk of another body is between its own and the camera."""
-    trunks = np.stack([body[:, 1] for body in bodies])
-    rays = trunks[..., :2] / trunks[..., 2:]
-    close = np.linalg.norm(rays[:, None] - rays[None], axis=-1) < 0.12
-    return (close & (trunks[None, ..., 2] < trunks[:, None, :, 2] - 0.2)).any(1)
+def hides(other, body):
+    """(n,) bool: the trunk of another body is between a body's own and the camera."""
+    other, own = other[:, 1], body[:, 1]
+    apart = np.linalg.norm(other[:, :2] / other[:, 2:] - own[:, :2] / own[:, 2:], axis=1)
+    return (apart < 0.12) & (other[:, 2] < own[:, 2] - 0.2)
 
 
 def record(bodies, rng):
@@ -75,35 +71,34 @@ def record(bodies, rng):
     without any body.
     """
     n, tracks = len(bodies[0]), []
-    frame = np.arange(n)
+    frame, lost = np.arange(n), np.zeros(n, bool)
     ids = FIRST_ID + rng.integers(1, 60000) + np.cumsum(rng.integers(1, 12, 16))
-    for body, hidden in zip(bodies, in_front(bodies), strict=True):
-        seen, present = measure(body, hidden, rng), frame >= 0
+    for body, other in zip(bodies, bodies[::-1], strict=True):
+        seen, present = measure(body, hides(other, body), rng), frame >= 0
         cut, gap, chance = rng.integers(19, n - 14), rng.integers(1, 8), rng.random()
-        if chance < SWITCHED:
+        if chance < 0.06:  # its ID changes
             tracks.append((frame < cut, seen))
             present = frame >= cut + gap * rng.integers(2)
-        elif chance < SWITCHED + LEFT_AND_BACK:
+        elif chance < 0.1:  # it leaves and comes back
             present = (frame < cut) | (frame >= cut + gap)
-        elif len(bodies) > 1 and chance < SWITCHED + LEFT_AND_BACK + LATE:
+        elif chance < 0.2 and len(bodies) > 1:  # it is found late
             present = frame >= rng.integers(3, n // 3)
         tracks.append((present, seen))
     body = bodies[rng.integers(len(bodies))]
-    if rng.random() < SHORT_GHOST:
+    if rng.random() < 0.12:  # a ghost of a few frames
         start = rng.integers(n - 3)
         ghost = body + rng.normal(0, 0.3, 3) + sway(rng, n) * 0.08
         tracks.append(((frame >= start) & (frame < start + rng.integers(1, 12)), ghost))
-    if rng.random() < WIDE_GHOST:
-        shape = rng.uniform((1.2, 0.2, 0.5), (2.0, 0.4, 1.0))  # furniture is wider than it is high
+    if rng.random() < 0.06:  # furniture, which is wider than it is high
+        shape = rng.uniform((1.2, 0.2, 0.5), (2.0, 0.4, 1.0))
         ghost = (body[:1] - body[:1, :1]) * shape * [1.8, 1, 1] + sway(rng, n, 3) * 0.02
         ghost = ghost + body[0, 0] + rng.uniform((-1, -0.6, 0.1), (1, -0.2, 0.6))
         ghost[..., 0] += 0.5 * np.linspace(-1, 1, 25)
         length = rng.integers(12, n // 2 + 1)
         start = rng.integers(n - length + 1)
         tracks.append(((frame >= start) & (frame < start + length), ghost))
-    lost = np.zeros(n, dtype=bool)
     for start, length in ((0, 4), (n - 5, 5), (rng.integers(5, n - 8), 3)):
-        if rng.random() < LOST:
+        if rng.random() < 0.08:  # nobody is found
             lost[start : start + rng.integers(1, length + 1)] = True
     order = rng.permutation(len(tracks))
     return [(ids[i], tracks[i][0] & ~lost, tracks[i][1]) for i in order]

@@ -32,13 +32,10 @@ SPLITS = {"train": "", "valid": "valid_", "val": "valid_", "test": "test_"}  # f
 
 
 class Clip(NamedTuple):
-    """What is known of a clip that can be read."""
-
     path: Path
     split: str
     label: str
-    shape: tuple[int, int, int]  # frames, persons, joints
-    about: Poses  # without its numbers
+    poses: Poses  # trimmed and centered
 
 
 # ---- reading
@@ -92,7 +89,7 @@ def read_all(folder, args):
             if args.strict:
                 raise UserError(str(skipped[0])) from None
             continue
-        clips.append(Clip(path, split, label, poses.clip.shape[:3], poses._replace(clip=None)))
+        clips.append(Clip(path, split, label, poses))
         for text in poses.notes:
             noted.setdefault(without_numbers(text), (text, []))[1].append(name)
     if not clips:
@@ -102,22 +99,22 @@ def read_all(folder, args):
     return clips, skipped
 
 
-# ---- checking
+# ---- checking and writing
 
 
 def check(clips, folder, args):
     """Raises UserError if the clips do not make a data set, and notes what is odd about it."""
     kinds = {name_of(args.skeleton): "--skeleton"} if known_skeleton(args.skeleton) else {}
-    kinds |= {name_of(clip.about.skeleton, clip.shape[2]): clip.path for clip in clips}
+    kinds |= {name_of(clip.poses.skeleton, clip.poses.clip.shape[2]): clip.path for clip in clips}
     if len(kinds) > 1:
         some = "; ".join(f"{name}, such as {path}" for name, path in kinds.items())
         raise UserError(f"{folder}: the clips have several skeletons ({some}); leave one kind of them")
-    is_known = all(clip.about.centered or clip.about.axes == h5.AXES_2D for clip in clips)
+    is_known = all(clip.poses.centered or clip.poses.axes == h5.AXES_2D for clip in clips)
     if is_known and (args.up or args.scale != 1 or args.origin is not None):
         raise UserError("--up, --scale, --origin: only for 3D files of pose tools and arrays, and there are none")
     if unknown := sorted({clip.label for clip in clips} - {clip.label for clip in clips if clip.split == ""}):
         raise UserError(f"{folder}: no clip of the class {unknown[0]} in train")
-    if (short := sum(clip.shape[0] == 1 for clip in clips)) * 2 > len(clips):
+    if (short := sum(len(clip.poses.clip) == 1 for clip in clips)) * 2 > len(clips):
         note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
 
 
@@ -126,30 +123,20 @@ def name_of(skeleton, joints=None):
     return f"{known.name} of {len(known.joints)} joints" if known else f"{skeleton} of {joints} joints"
 
 
-# ---- writing
-
-
 def write(clips, folder, args):
-    """Writes the h5; the clips are read once more, so that memory holds one at a time."""
-    classes, about = sorted({clip.label for clip in clips}, key=natural), clips[0].about
+    """Writes the h5."""
+    classes, one = sorted({clip.label for clip in clips}, key=natural), clips[0].poses
     sides = [split for side, split in SPLITS.items() if (folder / side).is_dir()]
-    known, origin = known_skeleton(about.skeleton), origin_of(about.skeleton, args)
-    frames, persons, (joints, *_) = zip(*(clip.shape for clip in clips), strict=True)
-    write_set(
-        args.out,
-        lambda i: read_clip(clips[i].path, args).clip,
-        [classes.index(clip.label) for clip in clips],
-        {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides},
-        classes,
-        what=lambda i: clips[i].path,
-        frames=max(frames),
-        joints=joints,
-        persons=max(persons),
-        protocol=f"train/ trains, test/ tests, {'valid/' if 'valid_' in sides else '5% of train/'} is for validation",
-        skeleton=about.skeleton,
-        origin=origin,
-    )
-    if origin and known and not about.centered:
+    ids = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides}
+    known, origin = known_skeleton(one.skeleton), origin_of(one.skeleton, args)
+    frames, persons, (joints, *_), _ = zip(*(clip.poses.clip.shape for clip in clips), strict=True)
+    about = {"frames": max(frames), "persons": max(persons), "joints": joints}
+    about |= {"skeleton": one.skeleton, "origin": origin}
+    validation = "valid/" if "valid_" in sides else "5% of train/"
+    about["protocol"] = f"train/ trains, test/ tests, {validation} is for validation"
+    labels = [classes.index(clip.label) for clip in clips]
+    write_set(args.out, lambda i: clips[i].poses.clip, labels, ids, classes, what=lambda i: clips[i].path, **about)
+    if origin and known and not one.centered:
         print(f"  joint {origin}, {known.joints[origin - 1]}, is the origin of each clip; --origin takes another")
 
 
@@ -163,8 +150,6 @@ def main(argv=None):
     add("--origin", type=int, help=f"{origin} ({h5.ORIGIN}; of MediaPipe 0: it is between the hips already)")
     add("--strict", action="store_true", help="stop at the first clip that would be skipped")
     args = parser.parse_args(argv)
-    if args.out.suffix not in (".h5", ".hdf5"):
-        raise UserError(f"--out {args.out}: must end in .h5")
     clips, skipped = read_all(args.folder, args)
     code = report_skipped(skipped, args.out.with_name(f"{args.out.stem}_skipped.csv"))
     check(clips, args.folder, args)

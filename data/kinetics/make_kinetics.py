@@ -2,12 +2,11 @@
 
     python data/kinetics/make_kinetics.py kinetics-skeleton              # the folder that contains the two
 
-The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. A clip is {"data": [a
-frame: {"frame_index": 1, "skeleton": [a person: {"pose": [x0, y0, x1, y1, ...], "score": [s0, s1, ...]}, ...]}, ...],
-"label": text, "label_index": 0...399}, with OpenPose's 18 joints, x and y in 0...1 of the picture, and at most 300
-frames (Yan et al., AAAI 2018). The h5 has x - 0.5, y - 0.5 and the score, zeros for a joint of score 0, of the two
-persons of the highest mean score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A
-temporary file beside the h5 needs as much room as it.
+A clip is {"data": [{"frame_index", "skeleton": [{"pose": [x0, y0, ...], "score"}, ...]}, ...], "label", "label_index"}.
+The clips of kinetics_train train, 5% of them as validation clips, and those of kinetics_val test. The h5 has x - 0.5,
+y - 0.5 and the score of OpenPose's 18 joints, zeros for a joint of score 0, of the two persons of the highest mean
+score in each frame. A json that cannot be read is skipped, and listed in skipped.csv. A temporary file beside the h5
+needs as much room as it.
 """
 
 import sys
@@ -24,7 +23,7 @@ from safe.program import ArgumentParser, exit_on_error
 from util import UserError, name_file_in_errors
 
 HERE = Path(__file__).resolve().parent
-SIDES = ("kinetics_train", "kinetics_val")
+SIDES, PROTOCOL = ("kinetics_train", "kinetics_val"), "kinetics_train trains, kinetics_val tests"
 GROUP = 64  # clips that a worker reads at a time
 
 
@@ -71,19 +70,15 @@ def main(argv=None):
         end, there = np.cumsum(frames), np.array(frames, bool)
         train = np.array([name.startswith(SIDES[0]) for name in names], bool)
         rows = np.memmap(store, np.float32, "r").reshape(-1, PERSONS * JOINTS * 3) if any(frames) else None
-        write_set(
-            path,
-            lambda i: rows[end[i] - frames[i] : end[i]],
-            labels,
-            {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)},
-            [class_names.get(label, f"class {label}") for label in range(CLASSES)],
-            [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")],
-            names.__getitem__,
-            frames=FRAMES,
-            persons=PERSONS,
-            skeleton="openpose18",
-            protocol="kinetics_train trains, kinetics_val tests",
-        )
+        class_names = [class_names.get(label, f"class {label}") for label in range(CLASSES)]
+        sides = {"": np.flatnonzero(there & train), "test_": np.flatnonzero(there & ~train)}
+        dropped = [([names[i] for i in np.flatnonzero(~there)], "nobody is in them")]
+        about = {"frames": FRAMES, "persons": PERSONS, "skeleton": "openpose18", "protocol": PROTOCOL}
+
+        def read(i):
+            return rows[end[i] - frames[i] : end[i]]
+
+        write_set(path, read, labels, sides, class_names, dropped, names.__getitem__, **about)
     return report_skipped(skipped, args.out / "skipped.csv")
 
 

@@ -94,16 +94,8 @@ def main(argv=None):
         test = test[~copies]
     elif copies.any():
         note(f"copies of training clips among the test clips: {copies.sum()}; see --distinct")
-    write_set(
-        args.out,
-        clips.__getitem__,
-        labels,
-        {"": train, "test_": test},
-        ACTIONS,
-        frames=max(map(len, clips)),
-        skeleton="kinect_v1",
-        protocol=protocol,
-    )
+    sides, about = {"": train, "test_": test}, {"frames": max(map(len, clips)), "skeleton": "kinect_v1"}
+    write_set(args.out, clips.__getitem__, labels, sides, ACTIONS, protocol=protocol, **about)
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """The pickles of pyskl and mmaction2 to the h5 files of this project.
 
     python data/pyskl/from_pyskl.py ntu60_3danno.pkl --out data/ntu        # NTU_CS.h5 and NTU_CV.h5
-    python data/pyskl/from_pyskl.py ntu120_3danno.pkl --out data/ntu       # NTU120_CS.h5 and NTU120_CSet.h5
-    python data/pyskl/from_pyskl.py gym_hrnet.pkl --out . --classes names.txt      # gym_hrnet.h5
     python data/pyskl/from_pyskl.py ucf101_hrnet.pkl --out .               # ucf101_hrnet_1.h5, _2.h5 and _3.h5
     python data/pyskl/from_pyskl.py gym_train.pkl --test gym_val.pkl --out .       # older files, without lists
 
 Clips of Kinect v2's 25 joints in 3D are centered, ordered and split as from .skeleton files. Of 2D files (17 joints of
 COCO, also the first of 26, 133 or 136) a joint is x - 0.5, y - 0.5, in widths and heights of the picture, and its
 score, and zeros if its score is not above 0; of more than two persons the two with the highest mean score are kept.
---skeleton names any other. Clips without a person, and those of NTU that are known to lack skeletons, are left out. A
-name in a list may differ from the clip's own in folders and endings. Nothing in the file is run.
+--skeleton names any other. Names in lists may differ from the clips' in folders and endings. Nothing in it is run.
 """
 
 import re
@@ -39,9 +36,7 @@ from safe.program import ArgumentParser, exit_on_error, note
 from util import UserError, shorten
 
 NTU_LISTS = {"CS": "xsub_train", "CV": "xview_train", "CSet": "xset_train"}  # of training clips, by protocol
-ENDING = re.compile(
-    r"(_rgb)?\.(skeleton|avi|mp4|m4v|mkv|mov|wmv|flv|webm|mpe?g|npy|npz|json|pkl|mat|txt|csv)$", re.IGNORECASE
-)
+ENDING = re.compile(r"(_rgb)?\.(skeleton|avi|mp4|m4v|mkv|mov|wmv|flv|webm|mpe?g|np[yz]|json|pkl|mat|txt|csv)$", re.I)
 
 
 class Clip(NamedTuple):
@@ -52,10 +47,6 @@ class Clip(NamedTuple):
 
     def is_empty(self):
         return not (self.values[..., 2] > 0 if self.size else np.nan_to_num(self.values)).astype(np.float32).any()
-
-    def is_outside(self):
-        """Whether many of the joints that were found, in 2D, are outside of the picture."""
-        return bool(outside(self.values / [*self.size, 1] - [0.5, 0.5, 0]))
 
     def read(self, args):
         """What the h5 holds: (frames, persons, joints, 3) float32, at most two persons. Raises UserError."""
@@ -108,9 +99,8 @@ def read_clip(annotation, nan):
     values, score = (getattr(annotation.get(key), "array", None) for key in ("keypoint", "keypoint_score"))
     is_right = isinstance(name, str) and type(label) is int and 0 <= label < 10_000
     if not is_right or not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
-        found = f"label {show(label)}, keypoint of shape {getattr(values, 'shape', None)}"
-        wanted = "a text frame_dir, a label from 0, and a keypoint of numbers (persons, frames, joints, 2 or 3)"
-        raise BadFile(None, f"{found}, where {wanted} are needed")
+        why = "frame_dir must be a text, label a number from 0, keypoint numbers (persons, frames, joints, 2 or 3)"
+        raise BadFile(None, f"{why}, not {show(label)}, {getattr(values, 'shape', None)}")
     if (total := annotation.get("total_frames", values.shape[1])) != values.shape[1]:
         why = f"total_frames is {show(total)}, but keypoint of shape {values.shape} has {values.shape[1]} frames"
         raise BadFile(None, f"{why}: is it (persons, frames, joints, values)?")
@@ -119,9 +109,7 @@ def read_clip(annotation, nan):
     else:
         is_right = isinstance(size, list | tuple) and [type(n) is int and 0 < n < 10**6 for n in size] == [True, True]
         if not is_right or not is_numbers(score) or score.shape != values.shape[:3]:
-            raise BadFile(
-                None, "joints of x, y need keypoint_score (persons, frames, joints), img_shape (height, width)"
-            )
+            raise BadFile(None, "2D joints need keypoint_score (persons, frames, joints) and img_shape (height, width)")
         values, size = np.concatenate([values, score[..., None]], axis=3), (size[1], size[0])
     values = absent_if_nan(values, nan)
     if (np.abs(values) >= np.float32(FARTHEST)).any():
@@ -162,7 +150,7 @@ def choose_skeleton(clips, args):
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
 
 
-# ---- lists: {key: names of clips}
+# ---- lists
 
 
 def plain_name(name):
@@ -170,14 +158,15 @@ def plain_name(name):
     return ENDING.sub("", PurePath(name.replace("\\", "/")).name)
 
 
-def find_listed(splits, names):
-    """The names of the clips in each list, each once; without folders and endings, if all clips differ then."""
+def find_listed(splits, names, kept):
+    """{key: the clips in a list, each once, by their place in `kept`}; without folders and endings, if the names of all
+    clips differ then."""
     short = plain_name if len({*map(plain_name, names)}) == len(names) else str
-    clip_of, lists = {short(name): name for name in names}, {}
+    known, place, lists = {*map(short, names)}, {short(name): i for i, name in enumerate(kept)}, {}
     for key, listed in splits.items():
-        absent = [name for name in listed if short(name) not in clip_of]
+        absent = [name for name in listed if short(name) not in known]
         note_some(absent, f"of the {len(listed):,} names in {key} are of no clip")
-        lists[key] = [*dict.fromkeys(clip_of[short(name)] for name in listed if short(name) in clip_of)]
+        lists[key] = np.array([*dict.fromkeys(place[short(name)] for name in listed if short(name) in place)], int)
     return lists
 
 
@@ -194,10 +183,10 @@ def ntu_dataset(splits, names):
     return protocols.dataset("NTU120" if is_120 else "NTU")
 
 
-def split_by_lists(lists, names, path):
-    """[(name of an h5, protocol in words, training clips, test clips)], clips by their place in `names`: of the lists
-    train and test or val, or train1 and test1, train2 and test2, ... Raises UserError."""
-    place, parts = {name: i for i, name in enumerate(names)}, {}
+def split_by_lists(lists, path):
+    """[(name of an h5, protocol in words, training clips, test clips)], of the lists train and test or val, or train1
+    and test1, train2 and test2, ... Raises UserError."""
+    parts = {}
     for key in lists:
         test = next((name for side in ("test", "val") if (name := key.replace("train", side, 1)) in lists), key)
         if test == key:
@@ -206,8 +195,7 @@ def split_by_lists(lists, names, path):
         name = f"{path.stem}_{ending}" if ending else path.stem
         if name in parts or not re.fullmatch(r"[\w-]*", ending):
             raise UserError(f"{path}: its list {shorten(repr(key))} cannot name an h5, or names the same as another")
-        sides = ([place[clip] for clip in lists[side] if clip in place] for side in (key, test))
-        parts[name] = name, f"{key} trains, {test} tests", *(np.array(side, int) for side in sides)
+        parts[name] = name, f"{key} trains, {test} tests", lists[key], lists[test]
     if not parts:
         why = "" if lists else "; name the file of the test clips with --test"
         raise UserError(f"{path}: no lists train and val, train and test, or train1 and test1, ... in it{why}")
@@ -217,20 +205,18 @@ def split_by_lists(lists, names, path):
 def split_ntu(dataset, lists, names, stem):
     """As `split_by_lists`, of NTU's protocols. Notes where the file's own lists differ."""
     for protocol in dataset.protocols:
-        train, test = protocol.split(names)
-        key = NTU_LISTS[protocol.name]
-        odd = sorted({names[i] for i in train} ^ ({*names} & {*lists[key]})) if lists.get(key) else []
+        (train, test), key = protocol.split(names), NTU_LISTS[protocol.name]
+        odd = [names[i] for i in np.setxor1d(train, lists[key])] if len(lists.get(key, ())) else []
         note_some(odd, f"clips differ between {key} and the published list, which is used")
         yield f"{stem}_{protocol.name}", protocol.words, train, test
 
 
-def check_labels(names, labels, args):
-    """Notes, or refuses without --classes, labels that are not those of the names of NTU's clips."""
+def check_labels(names, labels, path):
+    """Raises UserError for labels that are not those of the names of NTU's clips."""
     wrong = [name for name, label in zip(names, labels, strict=True) if label != protocols.action(name) - 1]
-    if wrong and not args.classes:
+    if wrong:
         what = f"{len(wrong):,} labels are not those of the clips' names, for example {wrong[0]}"
-        raise UserError(f"{args.pickle}: {what}: use --first-label 1, or --classes if they are your own")
-    note_some(wrong, "labels are not those of the clips' names, and are kept")
+        raise UserError(f"{path}: {what}: use --first-label 1, or --classes if they are your own")
 
 
 def convert(clips, splits, args):
@@ -238,40 +224,39 @@ def convert(clips, splits, args):
     path, names = args.pickle, [clip.name for clip in clips]
     if again := [name for name, n in Counter(names).items() if n > 1]:
         raise UserError(f"{path}: two clips of one name are in it: {shorten(again[0])}")
-    lists, dataset = find_listed(splits, names), ntu_dataset(splits, names)
+    dataset = ntu_dataset(splits, names)
     clips = sorted(choose_skeleton(clips, args), key=lambda clip: clip.name)
     empty = [clip.name for clip in clips if clip.is_empty()]
     missing = sorted(dataset.missing & {*names}) if dataset else []
     clips = [clip for clip in clips if clip.name not in {*empty, *missing}]
     if not clips:
         raise UserError(f"{path}: no clips are left: nobody is in them")
-    outside = [clip.name for clip in clips if clip.size and clip.is_outside()]
-    note_some(outside, "clips have many joints outside of the picture: is img_shape (height, width)?")
-    names, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
+    odd = [clip.name for clip in clips if clip.size and outside(clip.values / [*clip.size, 1] - [0.5, 0.5, 0])]
+    note_some(odd, "clips have many joints outside of the picture: is img_shape (height, width)?")
+    kept, labels = [clip.name for clip in clips], count_from_0([clip.label for clip in clips], args, path)
+    lists = find_listed(splits, names, kept)
     if dataset:
-        check_labels(names, labels, args)
-        print(dataset.count(len(names)))
-        parts = [*split_ntu(dataset, lists, names, path.stem if clips[0].size else dataset.name)]
+        print(dataset.count(len(kept)))
+        if not args.classes:
+            check_labels(kept, labels, path)
+        parts = [*split_ntu(dataset, lists, kept, path.stem if clips[0].size else dataset.name)]
     else:
-        parts = split_by_lists(lists, names, path)
+        parts = split_by_lists(lists, path)
     classes = dataset.classes if dataset and not args.classes else name_classes(1 + labels.max(), args)
+    persons = 2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips))
+    about = {"frames": max(clip.values.shape[1] for clip in clips), "persons": persons, "skeleton": args.skeleton}
+    about["origin"] = None if args.as_ntu else origin_of(args.skeleton, args)
+    what = [f"{path}: {shorten(name)}" for name in kept]
+
+    def read(i):
+        return clips[i].read(args)
+
     for name, words, train, test in parts:
-        unlisted = np.setdiff1d(range(len(names)), [*train, *test])
-        dropped = (empty, "nobody is in them"), (missing, "they are known to lack skeletons")
-        write_set(
-            args.out / f"{name}.h5",
-            lambda i: clips[i].read(args),
-            labels,
-            {"": train, "test_": test},
-            classes,
-            (*dropped, ([names[i] for i in unlisted], f"they neither train nor test ({words})")),
-            lambda i: f"{path}: {shorten(names[i])}",
-            frames=max(clip.values.shape[1] for clip in clips),
-            persons=2 if args.as_ntu else min(2, max(len(clip.values) for clip in clips)),
-            protocol=words,
-            skeleton=args.skeleton,
-            origin=None if args.as_ntu else origin_of(args.skeleton, args),
-        )
+        unlisted = np.setdiff1d(range(len(kept)), [*train, *test])
+        dropped = [(empty, "nobody is in them"), (missing, "they are known to lack skeletons")]
+        dropped.append(([kept[i] for i in unlisted], f"they neither train nor test ({words})"))
+        out, sides = args.out / f"{name}.h5", {"": train, "test_": test}
+        write_set(out, read, labels, sides, classes, dropped, what.__getitem__, protocol=words, **about)
 
 
 def main(argv=None):

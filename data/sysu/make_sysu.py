@@ -92,17 +92,10 @@ def main(argv=None):
         table = np.zeros((len(splits), len(clips)), np.uint8)
         for row, (_, validation, test) in zip(table, splits, strict=True):
             row[validation], row[test] = 1, 2
-        write_set(
-            args.out / f"SYSU_{name}.h5",
-            clips.__getitem__,
-            labels,
-            dict(zip(SPLITS, splits[0], strict=True)),
-            ACTIONS,
-            frames=max(map(len, clips)),
-            skeleton="kinect_v1",
-            protocol=f"{PROTOCOLS[name]}; split 1 of {len(splits)} of seed {SEED}",
-            resplits=table[:, np.concatenate(splits[0])],
-        )
+        sides, words = dict(zip(SPLITS, splits[0], strict=True)), f"{PROTOCOLS[name]}; split 1 of {len(splits)}"
+        about = {"frames": max(map(len, clips)), "skeleton": "kinect_v1", "protocol": f"{words} of seed {SEED}"}
+        about["resplits"] = table[:, np.concatenate(splits[0])]
+        write_set(args.out / f"SYSU_{name}.h5", clips.__getitem__, labels, sides, ACTIONS, **about)
 
 
 if __name__ == "__main__":
