@@ -179,11 +179,12 @@ def find_lost(clip):
 
     One joint that is there amid the others of its person is the origin, and so is each that always is.
     """
-    zero = (clip == 0).all(axis=3) & clip.any(axis=(2, 3))[..., None]
-    absent = (zero | np.isnan(clip).any(axis=3))[..., None]
-    low, high = np.where(absent, np.inf, clip).min(axis=2), np.where(absent, -np.inf, clip).max(axis=2)
-    is_far = np.maximum(low, -high).max(axis=2) > (high - low).max(axis=2) / 2
-    several = (zero.sum(axis=2, keepdims=True) > 1) & ~(zero | ~clip.any(axis=(2, 3))[..., None]).all(axis=0)
+    seen = clip.any(axis=(2, 3))[..., None]
+    zero = (clip == 0).all(axis=3) & seen
+    others = np.where(zero[..., None], np.nan, clip)
+    low, high = np.fmin.reduce(others, axis=2), np.fmax.reduce(others, axis=2)  # without NaN
+    is_far = np.fmax(low, -high).max(axis=2) > (high - low).max(axis=2) / 2
+    several = (zero.sum(axis=2, keepdims=True) > 1) & ~(zero | ~seen).all(axis=0)
     return zero & (is_far[..., None] | several)
 
 
@@ -207,7 +208,7 @@ def show_height(height):
 def _odd_in_picture(up):
     """Yields a line if up, as of find_up, is no way from feet to heads in a picture, where y points down."""
     if up is not None and (way := towards(up * [1, 1, 0])) != "-y":
-        yield f"heads lie towards {way} from the feet, not -y, in pictures, if people stand: is each joint x, y, score?"
+        yield f"heads lie towards {way} from the feet, not -y as in pictures: is each joint x, y, score?"
 
 
 def odd_clip(clip, skeleton, flag=None, trained="y"):

@@ -16,13 +16,14 @@ import numpy as np
 
 from clips.skeletons import SKELETONS
 from clips.skipped import BadFile, Skipped, read_bytes
-from clips.tools import PERSONS, PICTURE, Tool, identity_of, persons_of, read_person, tool_of
+from clips.tools import PERSONS, PICTURE, Tool, identity_of, read_person, tool_of
 from util import shorten
 
 LARGEST = 2**28  # bytes of a file, or of the files in a folder
 LONGEST = 100_000  # frames of a clip: an hour
 CROWD = 20  # persons of a frame that are tracked: those of the highest mean score
 NUMBERS = ("image_id", "frame_id", "frame_index", "frame")  # keys by which persons name their picture or frame
+SCORES = "keypoint_scores"  # of a person of MMPose, or of all persons of a frame of rtmlib's
 HOLDERS = ("instance_info", "frames", "data", "annotations")  # keys of lists of frames, or of persons with pictures
 FOLDER = "each file of the folder is taken for a frame, and its list for persons; if each is a clip, name the files"
 WRONG = (ValueError, KeyError, TypeError, IndexError, AttributeError, OverflowError, RecursionError)
@@ -63,8 +64,7 @@ def is_folder_of_frames(folder):
 
 def _is_frame(content):
     if isinstance(content, dict):
-        is_frame = not content.keys().isdisjoint({*PERSONS, *PICTURE}) or persons_of(content) is not None
-        return is_frame or tool_of(content) is not None
+        return not content.keys().isdisjoint({*PERSONS, *PICTURE, SCORES}) or tool_of(content) is not None
     persons = isinstance(content, list) and content and isinstance(content[0], dict)
     return bool(persons) and (tool_of(content) or tool_of(content[0])) is not None
 
@@ -227,8 +227,8 @@ def _persons(frame):
         frame = json.loads(frame)
     if not frame:
         return []
-    if (persons := persons_of(frame)) is not None:
-        return persons
+    if isinstance(frame, dict) and SCORES in frame and not tool_of(frame):
+        return [{"keypoints": a, SCORES: b} for a, b in zip(frame["keypoints"], frame[SCORES], strict=True)]
     if isinstance(frame, dict) and (key := next((key for key in PERSONS if key in frame), None)):
         return _persons(frame[key])
     if isinstance(frame, dict) and not frame.keys().isdisjoint(PICTURE):

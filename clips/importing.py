@@ -145,22 +145,19 @@ def print_table(path, class_names, labels, frames, sides, dropped):
 
 # ---- data sets of one person a clip, of Kinect v1's joints, of which odd subjects train and even ones test
 
-HIPS, KNEES = [12, 16], [13, 17]  # left, right of Kinect v1
-
 
 def convert(argv, doc, out, read, class_names):
     """The main function of a script, whose docstring is `doc`: writes the h5, and says what is odd about its clips.
 
     out: the h5 that --out replaces. read: function of the zip or folder that yields (name, subject from 1, label from
     0, clip), a clip (frames, 20, 3) metres, y up, in Kinect v1's order. Joint 2, the spine, becomes its origin; 5% of
-    the training clips are for validation. Clips without a person are left out and counted, those with crossed legs
-    named. Raises UserError.
+    the training clips are for validation. Clips without a person are left out and counted. Raises UserError.
     """
     parser = ArgumentParser(description=doc)
     parser.add_argument("source", type=Path, help="the zip, or the folder unpacked from it")
     parser.add_argument("--out", type=Path, default=out, help="file to write (in the folder of this script)")
     args = parser.parse_args(argv)
-    source, rows, empty, crossed = args.source, [], [], []
+    source, rows, empty = args.source, [], []
     for name, subject, label, joints in read(source):
         if not 0 <= label < len(class_names):
             raise UserError(f"{source}: {name}: there are actions 1 to {len(class_names)}")
@@ -169,9 +166,6 @@ def convert(argv, doc, out, read, class_names):
         clip = h5.trim_and_center(joints[:, None])
         if len(clip):
             rows.append((subject, label, clip))
-            pose = np.median(clip[:, 0], axis=0)  # in which each knee should be nearer to its own hip
-            own, other = (np.linalg.norm(pose[HIPS] - pose[knees], axis=1).sum() for knees in (KNEES, KNEES[::-1]))
-            crossed += [name] * bool(own > other)
         else:
             empty.append(name)
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
@@ -188,5 +182,3 @@ def convert(argv, doc, out, read, class_names):
         origin=h5.ORIGIN,
         protocol="cross-subject: odd subjects train, even subjects test",
     )
-    if crossed:
-        note(f"{len(crossed)} clips have crossed legs, and are kept: {shorten(', '.join(crossed), 100)}")

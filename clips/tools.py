@@ -73,6 +73,8 @@ def recognise(person):
     match person:
         case {"pose_keypoints_2d": values}:
             return OPENPOSE, lambda: _joints(values)
+        case {"keypoints": [] | [[[*_], *_], *_], "keypoint_scores": _}:
+            return None, None  # a frame of rtmlib's: one array of all persons
         case {"keypoints": [[_, _, _], *_] as points, "keypoint_scores": _}:
             return MMPOSE_3D, lambda: _joints(points)
         case {"keypoints": points, "keypoint_scores": scores}:
@@ -103,16 +105,7 @@ def _joints(values, axes=3):
 
 def tool_of(person):
     """The Tool that wrote a person, as in JSON; None if none is known to."""
-    return None if persons_of(person) is not None else recognise(person)[0]
-
-
-def persons_of(frame):
-    """The persons of a frame as rtmlib has it, with one array of all; None of any other."""
-    match frame:
-        case {"keypoints": [] | [[[*_], *_], *_] as points, "keypoint_scores": [*scores]}:
-            pairs = zip(points, scores, strict=True)
-            return [{"keypoints": pose, "keypoint_scores": score} for pose, score in pairs]
-    return None
+    return recognise(person)[0]
 
 
 def identity_of(tool, person):

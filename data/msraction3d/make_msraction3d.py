@@ -5,7 +5,7 @@
 567 clips of 20 actions by 10 subjects, in front of a depth camera, 15 frames a second (Li, Zhang and Liu, CVPRW
 2010). The usual protocol: odd subjects train, even ones test. A clip is a text of 20 lines a frame, x y z confidence in
 metres, y up. Joint 2, the spine, of its first frame becomes the origin, as in NTU's clips. One clip is empty, and in 37
-the legs are crossed: they are named.
+the legs are crossed.
 """
 
 import re

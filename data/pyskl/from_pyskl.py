@@ -102,8 +102,9 @@ def read_clip(annotation, nan):
         why = "frame_dir must be a text, label a number from 0, keypoint numbers (persons, frames, joints, 2 or 3)"
         raise BadFile(None, f"{why}, not {show(label)}, {getattr(values, 'shape', None)}")
     if (total := annotation.get("total_frames", values.shape[1])) != values.shape[1]:
-        why = f"total_frames is {show(total)}, but keypoint of shape {values.shape} has {values.shape[1]} frames"
-        raise BadFile(None, f"{why}: is it (persons, frames, joints, values)?")
+        raise BadFile(
+            None, f"keypoint must be (persons, {show(total)} total_frames, joints, 2 or 3), not {values.shape}"
+        )
     if values.shape[3] == 3:
         size = None
     else:
@@ -134,8 +135,7 @@ def choose_skeleton(clips, args):
     args.skeleton = args.skeleton or usual
     known = known_skeleton(args.skeleton)
     if not known or known.is_2d != is_2d or joints != len(known.joints) and known.name != usual:
-        how = "say which skeleton, with --skeleton NAME or FILE.json"
-        how += "; in 2D x and y alone are in keypoint, and scores in keypoint_score" * (not is_2d)
+        how = "say which skeleton, with --skeleton NAME or FILE.json (of 2D joints, scores belong in keypoint_score)"
         raise UserError(f"{args.pickle}: {found}: {how}")
     if joints > len(known.joints):
         note(f"of {joints} joints the first {len(known.joints)} are taken, COCO's; --skeleton FILE.json takes all")
