@@ -3,10 +3,11 @@
     python data/folder/make_dataset.py FOLDER --out my.h5
     python main.py --dataset my.h5
 
-The classes are the folders' names, 2 before 10. FOLDER/valid/<class>/<clip> has the validation clips; without it they
-are 5% of the training clips. A clip is a recording as in docs/inference.md, or an array in a .npy, .mat, .txt or .csv:
-frames, joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score. All
-must have the same skeleton; --skeleton names that of arrays (mediapipe33: world landmarks as they are, without --up).
+The classes are the folders' names, 2 before 10. FOLDER/valid/<class>/<clip> (or val/) has the validation clips; else
+they are 5% of the training clips. A clip is a recording as in docs/inference.md, or an array in a .npy, .mat, .txt or
+.csv: frames, joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score.
+All must have the same skeleton; --skeleton names that of arrays (mediapipe33: world landmarks as they are, without
+--up).
 Frames without a person are dropped. Clips that cannot be read are skipped, and listed in <name of the h5>_skipped.csv.
 """
 
