@@ -162,10 +162,13 @@ def find_listed(splits, names, kept):
     """{key: the clips in a list, each once, by their place in `kept`}; without folders and endings, if the names of all
     clips differ then."""
     short = plain_name if len({*map(plain_name, names)}) == len(names) else str
+    names = {*names}
     known, place, lists = {*map(short, names)}, {short(name): i for i, name in enumerate(kept)}, {}
     for key, listed in splits.items():
         absent = [name for name in listed if short(name) not in known]
         note_some(absent, f"of the {len(listed):,} names in {key} are of no clip")
+        other = [name for name in listed if name not in names and short(name) in known]
+        note_some(other, f"names in {key} are of clips in another folder or with another ending")
         lists[key] = np.array([*dict.fromkeys(place[short(name)] for name in listed if short(name) in place)], int)
     return lists
 
