@@ -63,6 +63,7 @@ class Clips:
         with open_h5(path) as file:
             header = read_header(file)
             sizes = [len(file[f"{split}x"]) for split in SPLITS]
+            limit = max(2**26, 100 * file.id.get_filesize())  # bytes
             frames, used, lengths, labels = np.empty((0, header["joints"] * 3), np.float32), 0, [], []
             with progress(total=sum(sizes), desc=Path(path).name, unit="clip", delay=2, leave=False) as bar:
                 for _, _, x, label, wrong in read_parts(file, SPLITS, block):
@@ -71,6 +72,8 @@ class Clips:
                     dense = x.reshape(*x.shape[:2], header["persons"], -1)
                     present = is_present(dense)
                     end = used + np.count_nonzero(present)
+                    if end * frames.shape[1] * 4 > limit:
+                        raise UserError(f"{path}: x unpacks to more than a hundred times the size of the file")
                     if end >= len(frames):  # grown in place: the clips are never in memory twice
                         frames.resize((max(end + 1, len(frames) * 5 // 4), frames.shape[1]), refcheck=False)
                     frames[used:end], used = dense[present], end

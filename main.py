@@ -129,6 +129,8 @@ def add_running(add):
 
 def check(args):
     """Raises UserError for flags that do not go together."""
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("torchrun: a run has one process; start main.py by itself, with --jobs for several")
     if (args.resume or args.class_weights) and not args.train:
         raise UserError("--resume, --class-weights: these are for training; leave out --train 0")
     if args.ensemble and (args.train or args.seeds or args.splits):

@@ -2,7 +2,8 @@
 
     classifier = Classifier("pretrained/NUCLA/SGN/0_best.pth")
     clip = classifier.adapt(read_any("a01_s01_e00_v01.json"))           # (frames, persons, joints, 3), as in training
-    classifier.top(classifier.probabilities(clip, rng))                 # [{"label": 8, "name": "throw", ...}, ...]
+    probabilities = classifier.probabilities(clip, torch.Generator().manual_seed(1))
+    classifier.top(probabilities)                                       # [{"label": 8, "name": "throw", ...}, ...]
 
     live = LiveClassifier(classifier)
     for joints in camera:                                               # (20, 3), or (persons, 20, 3), metres

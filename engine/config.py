@@ -82,7 +82,7 @@ def is_cross_view(dataset, case):
 
 @lru_cache(maxsize=1)
 def sample_people(clips):
-    """A sample of the persons that data.Clips have for training and validation, as from units.pick."""
+    """A sample of the persons that data.Clips have for training and validation, as from checks.pick."""
     ids = clips.ids("train", "valid")
     ids = ids[:: max(1, len(ids) // SAMPLE)]
     last = (clips.length[ids, None] - 1).clamp(min=0)

@@ -15,7 +15,8 @@ from util import UserError
 def read_members(paths, weights, clips):
     """The Checkpoints in `paths`, which fit the clips and each other, and their weights, by default 1 each.
 
-    Scores of other splits are of other clips, those of other names of other classes. Raises UserError.
+    Scores of other splits are of other clips, those of other names of other classes. Raises UserError. Which of them
+    were trained on other data, train.test_checkpoint says.
     """
     weights = weights or [1.0] * len(paths)
     if len(weights) != len(paths) or not 0 < sum(weights) < math.inf:

@@ -57,9 +57,7 @@ def _read_clips(h5, _, device):
 
 
 def prepare(config):
-    """Settings of the process that a run needs. Raises UserError for one of several that torchrun started."""
-    if os.environ.get("WORLD_SIZE", "1") != "1":
-        raise UserError("torchrun: a run has one process; start main.py by itself, with --jobs for several")
+    """Settings of the process that a run needs."""
     if config.deterministic:  # read at the first matrix product on a GPU
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     if torch.are_deterministic_algorithms_enabled() != config.deterministic:

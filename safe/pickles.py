@@ -1,5 +1,7 @@
 """Reads pickles without running anything in them: NumPy arrays, numbers, text and containers, and nothing else.
 
+check_schema says whether what a file holds has the form that is expected.
+
     content = read("ntu60_3danno.pkl", "clips")          # its arrays are `content[...].array`
 
 The classes here take the place of NumPy's own, which believe what a file says of memory.
