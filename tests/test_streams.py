@@ -100,12 +100,12 @@ def member(trained):
     return torch.load(trained / "0_best.pth", weights_only=True)
 
 
-def answer_together(h5, folder, *members, weights="1"):
+def answer_together(h5, folder, *members, weights=""):
     """Tests checkpoints of these contents together: their scores."""
     paths = [folder / f"{i}.pth" for i in range(len(members))]
     for path, content in zip(paths, members, strict=True):
         torch.save(content, path)
-    main.main(flags(h5, folder, "--train", "0", "--ensemble", *paths, "--weights", weights))
+    main.main(flags(h5, folder, "--train", "0", "--ensemble", *paths, *["--weights", weights] * bool(weights)))
     return np.loadtxt(folder / "toy" / "ensemble" / "0_pred.txt")
 
 
@@ -126,10 +126,10 @@ def test_members_of_another_origin_are_said_or_refused(toy, member, tmp_path, ca
     assert "0.pth has classes of other names" in capsys.readouterr().err
     large = {name: value * 1e38 if name == "fc.weight" else value for name, value in member["state_dict"].items()}
     for members, weights, named in (
-        ([member, member | {"about": about | {"split": "2"}}], "1,1", "other test clips"),
-        ([member, renamed], "1,1", "other classes"),
-        ([member | {"state_dict": large}], "1", "0.pth: the logits of test clip 0 are not finite"),
-        ([{"state_dict": SGN(4, 6, 8).state_dict(), "seg": 8}], "1", "0.pth: .*joints"),
+        ([member, member | {"about": about | {"split": "2"}}], "", "other test clips"),
+        ([member, renamed], "", "other classes"),
+        ([member | {"state_dict": large}], "", "0.pth: the logits of test clip 0 are not finite"),
+        ([{"state_dict": SGN(4, 6, 8).state_dict(), "seg": 8}], "", "0.pth: .*joints"),
         ([member], "1,2", "--weights: "),
         ([member], "0", "--weights: "),
     ):
