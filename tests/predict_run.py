@@ -18,9 +18,14 @@ def save(path, classes=60, joints=25, seg=20, **content):
     return path
 
 
+def as_lines(clip, form=" "):
+    """A clip as lines of standard input, a frame each, its numbers apart by `form`."""
+    return [form.join(f"{value:.9g}" for value in frame.ravel()).encode() for frame in clip]
+
+
 def run(capsys, *command, lines=None):
     """(exit code, lines of output, lines of errors). lines: of standard input, bytes."""
-    file = None if lines is None else io.BytesIO(b"".join(line.rstrip(b"\r\n") + b"\n" for line in lines))
+    file = None if lines is None else io.BytesIO(b"".join(line + b"\r\n" for line in lines))
     threads = torch.get_num_threads()
     try:
         code = predict.main([str(word) for word in command], file)

@@ -1,13 +1,17 @@
-"""Ablations and variants: each does what it says, and what is trained with it says so."""
+"""Ablations and variants: each does what it says, what is trained with it says so, and sweep.py makes their table."""
 
+import csv
+import shlex
 from itertools import pairwise
 
 import pytest
 import torch
 
-from conftest import run, weights
+import main
+import sweep
+from conftest import CLASSES, flags, run, weights
 from engine.checkpoint import load_checkpoint
-from engine.folded import Folded
+from engine.folded import fast_form
 from model import ABLATIONS, SGN, VARIANTS
 from util import UserError
 
@@ -40,9 +44,9 @@ def output_of(module, net, x):
     return kept[0]
 
 
-def difference(module, net, x, y):
-    """What a part makes of one input and of another."""
-    return (output_of(module, net, x) - output_of(module, net, y)).abs() > 1e-9
+def changed(part, net, x, y):
+    """Where a part of the network makes something else of y than of x: (frames, joints)."""
+    return ((output_of(part, net, x) - output_of(part, net, y)).abs() > 1e-9).any(2).unflatten(0, (2, SEG)).any(0)
 
 
 CHANGES = {
@@ -72,22 +76,16 @@ def test_what_a_network_cannot_tell_apart():
         assert torch.allclose(net(x), net(y), rtol=0, atol=1e-9) == same, (names, change)
 
 
-def test_which_frames_a_frame_reaches():
+def test_how_far_a_frame_and_a_joint_reach():
     x = clips()
-    later = x.clone()
-    later[:, 3] += 1
-    reached = {"position-only": [3], "velocity-only": [3, 4], "joint-type": [3, 4], "acceleration": [3, 4, 5]}
-    for name, frames in reached.items():
+    other_frame, other_joint = x.clone(), x.clone()
+    other_frame[:, 3] += 1
+    other_joint[:, :, 3:6] += 1
+    frames = {"position-only": [3], "velocity-only": [3, 4], "joint-type": [3, 4], "acceleration": [3, 4, 5]}
+    for name, reached in frames.items():
         net = network(name)
-        changed = difference(net.gcn1, net, x, later).unflatten(0, (2, SEG)).any(3).any(2).any(0)
-        assert changed.nonzero().flatten().tolist() == frames, name
-
-
-def test_how_far_a_joint_reaches():
-    x = clips()
-    y = x.clone()
-    y[:, :, 3:6] += 1
-    for names, joints in {
+        assert changed(net.gcn1, net, x, other_frame).any(1).nonzero().flatten().tolist() == reached, name
+    for names, reached in {
         "": [0, 1, 2, 3, 4, 5],
         "identity-graph": [1],
         "skeleton-graph": [0, 1, 2, 3, 4],  # three layers, three bones
@@ -95,8 +93,8 @@ def test_how_far_a_joint_reaches():
         "skeleton-graph one-gcn joint-type": [0, 1, 2],
     }.items():
         net = network(*names.split())
-        changed = difference(net.gcn3 or net.gcn2 or net.gcn1, net, x, y).any(2).any(0)
-        assert changed.nonzero().flatten().tolist() == joints, names
+        last = net.gcn3 or net.gcn2 or net.gcn1
+        assert changed(last, net, x, other_joint).any(0).nonzero().flatten().tolist() == reached, names
 
 
 def test_the_fixed_graph_by_hand():
@@ -120,8 +118,7 @@ def test_a_checkpoint_says_what_the_network_is_and_all_that_is_built_is_used(nam
     again = load_checkpoint(tmp_path / "0_best.pth").net
     assert (again.ablate, again.variant, again.seg) == (net.ablate, net.variant, SEG)
     torch.testing.assert_close(again.double()(x), net(x), rtol=0, atol=1e-4)
-    with pytest.raises(ValueError, match="folded form"):
-        Folded(net)
+    assert fast_form(net) is net  # which has no folded form
     net.train()(x).sum().backward()
     assert all(p.grad is not None for p in net.parameters())
 
@@ -131,9 +128,59 @@ def test_a_variant_starts_from_the_plain_network_and_the_other_way(toy, trained,
     run(toy, tmp_path, *variant, *init, "--lr", "1e-12", epochs=1)
     assert "but for acc_embed" in capsys.readouterr().err
     folder = tmp_path / "toy" / "SGN-acceleration-init"
-    ours, before = weights(folder), weights(trained)
-    torch.testing.assert_close(ours["gcn1.w.cnn.weight"], before["gcn1.w.cnn.weight"])
+    torch.testing.assert_close(*(weights(path)["gcn1.w.cnn.weight"] for path in (folder, trained)))
     with pytest.raises(UserError, match="acc_embed would stay random"):
         run(toy, tmp_path, *variant, *init, "--freeze")
     run(toy, tmp_path, "--init", folder / "0_best.pth", epochs=1)
     assert "but for acc_embed" in capsys.readouterr().err
+
+
+# ---- tools/sweep.py
+
+
+def train_and_test(run, options):
+    """In place of training: the files that the table needs, and results by hand."""
+    config, args = run.config, main.parse_args(shlex.split(run.command)[1:])  # of main.py, which gives the same run
+    assert (args.ablate, args.batch_size) == (config.ablate, config.batch_size) and options.resume
+    run.folder.mkdir(parents=True, exist_ok=True)
+    net = SGN(CLASSES, 5, SEG, config.ablate)
+    content = {"state_dict": net.state_dict(), "seg": SEG, "ablate": config.ablate}
+    torch.save(content, run.folder / "0_best.pth")
+    columns = "epoch,train_loss,train_acc,test_loss,test_acc,lr"
+    (run.folder / "0_log.csv").write_text(f"{columns}\n1,0,0,{config.seed},0,0\n")
+    top1 = (60 if config.ablate else 80) + 4 * config.seed
+    return {"top1": top1, "last_top1": top1 - 1}, []
+
+
+def test_the_table_by_hand(toy, tmp_path, monkeypatch, capsys):
+    variant, path = "--ablate one-gcn,joint-type -b 8", tmp_path / "toy" / "0_sweep.csv"
+    monkeypatch.setattr(sweep, "train_and_test", train_and_test)
+    sweep.main(flags(toy, tmp_path, "--seeds", "2", f"--vary={variant}"))
+    assert capsys.readouterr().out.endswith(path.with_suffix(".md").read_text())
+    rows = list(csv.DictReader(line for line in path.read_text().splitlines() if not line.startswith("#")))
+    of_plain, of_variant = (sweep.BASE, (), 86, 85, 0), (variant, ("one-gcn", "joint-type"), 66, 65, -20)
+    for row, (name, ablate, *by_hand) in zip(rows, (of_plain, of_variant), strict=True):
+        stated = [float(row[key]) for key in ("top1", "last_top1", "top1_difference", "top1_std", "loss")]
+        assert row["variant"] == name and stated == pytest.approx([*by_hand, 8**0.5, 1.5], abs=1e-4)
+        assert int(row["parameters"]) == sum(p.numel() for p in SGN(CLASSES, 5, SEG, ablate).parameters())
+    assert (tmp_path / "sweep/ablate_one-gcn,joint-type_-b_8/toy/SGN-joint-type+one-gcn/seed2").is_dir()
+
+
+def test_ablations_leave_out_what_the_data_do_not_allow(toy, tmp_path, capsys, monkeypatch):
+    def stopped(runs, *_):
+        assert len(runs) == 3 * (1 + len(ABLATIONS))  # all and both semantics, without skeleton-graph
+        raise KeyboardInterrupt("stopped")
+
+    monkeypatch.setattr(sweep, "run_all", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.main(["--dataset", str(toy), "--results", str(tmp_path), "--device", "cpu", "--ablations"])
+    assert "without --ablate skeleton-graph" in capsys.readouterr().out
+
+
+def test_a_sweep_refuses_what_it_does_not_take(toy):
+    for words in (
+        *([], ["--vary=--ablate gcn"], ["--vary=-b 8", "--no-such-flag"], ["--vary=--recipe 'paper"]),
+        *(["--vary=-b 8", "--train", "0"], ["--vary=--dataset DEMO"], ["--vary=-b 8", "--vary=--batch-size=8"]),
+    ):
+        with pytest.raises((UserError, SystemExit)):
+            sweep.main(["--dataset", str(toy), *words])

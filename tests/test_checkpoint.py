@@ -74,39 +74,23 @@ class HostileScalar:
 WRONG = [  # content, made of the weights; and a word of the line that refuses it
     (lambda _: SGN(), "it would run model.SGN"),  # the whole module
     (lambda _: {"best": HostileScalar()}, "cannot be read safely"),
-    (lambda _: [1, 2], ""),
     (lambda _: {"weights": {"fc.weight": torch.zeros(3)}, "epoch": 3}, "among its keys: weights, epoch"),
     (lambda _: {"model": {"conv.weight": torch.zeros(3)}}, "among its keys: conv.weight"),
     (lambda w: {name: w[name] for name in ("fc.weight", "fc.bias")}, "among its keys: fc.weight, fc.bias"),
     (lambda _: SGN(60, 25, seg=30).state_dict(), "30 segments"),  # which the release pools to 20
     (lambda w: {name: w[name] for name in w if name != "gcn2.w.cnn.weight"}, "gcn2.w.cnn.weight"),
     (lambda w: w | {"another": torch.zeros(3)}, "another"),
-    (lambda w: w | {3: torch.zeros(3)}, ""),
     (lambda w: w | {"fc.bias": w["fc.bias"] * float("nan")}, "fc.bias is not finite"),
-    (lambda w: w | {"fc.weight": torch.full((60, 512), 1e300, dtype=torch.float64)}, "fc.weight is not finite"),
     (lambda w: w | {"gcn1.bn.running_var": -w["gcn1.bn.running_var"]}, "gcn1.bn.running_var is .*negative"),
-    # No classes; as many as would take 8 GB; and tensors that are larger than the file
     (lambda w: w | {"fc.weight": torch.zeros(0, 512)}, "0 classes"),
-    (lambda w: w | {"fc.weight": torch.zeros(4_000_000)}, "4,000,000 classes"),
-    (lambda w: w | {"fc.weight": torch.zeros(1, 1).expand(10**10, 512)}, "larger than the file"),
+    (lambda w: w | {"fc.weight": torch.zeros(4_000_000)}, "4,000,000 classes"),  # they would take 8 GB
     (lambda w: w | {"tem_embed.cnn.0.cnn.weight": torch.zeros(1).expand(64, 10**5, 1, 1)}, "larger than the file"),
-    # Tensors of other kinds
-    (lambda w: w | {"fc.bias": w["fc.bias"].to_sparse()}, ""),
-    (lambda w: w | {"fc.bias": w["fc.bias"].to("meta")}, ""),
-    (lambda w: w | {"fc.bias": w["fc.bias"].to(torch.complex64)}, ""),
 ]
-META = {  # what a file says besides its weights
-    "seed": ("abc", 2**70),
-    "epoch": ("x\ny",),
-    "about": (5, {"dataset": ["NTU"]}),
-    "class_names": ([1, 2],),
-    "recipe": ("minus", "paper," + "y" * 10**5),
-    "ablate": ("one-gcn", ["gcn"], ["one-gcn", "two-gcn"], ["frame-index"]),
-    "variant": ("wide", "acceleration"),
-    "stream": ("bone", "limb"),
-    "skeleton": ([1], {"skeleton": ["kinect_v2"]}, {"parents": [[0]] * 25}),
-}
-WRONG += [(lambda w, more={key: v}: {"state_dict": w, **more}, "") for key in META for v in META[key]]
+META = {"seed": 2**70, "class_names": [1, 2], "recipe": "minus", "variant": "acceleration", "stream": "limb"}
+META |= {"epoch": "x\ny", "about": {"dataset": ["NTU"]}, "skeleton": {"parents": [[0]] * 25}}  # besides the weights
+ABLATE = [{"ablate": names} for names in (["gcn"], ["one-gcn", "two-gcn"], ["frame-index"])]
+ONE_WRONG = [*ABLATE, *({key: value} for key, value in META.items())]
+WRONG += [(lambda w, more=more: {"state_dict": w, **more}, "") for more in ONE_WRONG]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # of torch, on what it is about to give up
@@ -116,16 +100,11 @@ def test_what_is_no_checkpoint_is_one_line(state, path):
         assert_refused(path, why)
 
 
-def test_damaged_files_are_refused(state, path, tmp_path):
-    torch.save({"state_dict": state}, path)
-    whole = path.read_bytes()
-    for content in (b"", whole[:1000], whole[:65536], whole[:-1]):
-        path.write_bytes(content)
-        assert_refused(path, "cannot be read safely")
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:  # a small file that unpacks to a large one
+def test_a_file_that_is_missing_or_unpacks_to_more_than_its_size(path):
+    assert_refused(path, "no such checkpoint")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("a/data.pkl", bytes(10**6))
     assert_refused(path, "its parts are larger than the file")
-    assert_refused(tmp_path / "none.pth", "no such checkpoint")
 
 
 def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
@@ -137,7 +116,6 @@ def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
     for change, more, why in (
         ({"recipe": "plus,noise=0.5"}, (), "--recipe is plus,noise=0.5"),
         (of(ablate=["one-gcn"]) | {"ablate": ["one-gcn"]}, (), "--ablate is one-gcn"),
-        (of(variant="acceleration") | {"variant": "acceleration"}, (), "--variant is acceleration"),
         (of(stream=()) | {"stream": "bone"}, (), "--stream is bone"),
         (of(6), (), "classes is 6"),
         ({}, ("--seg", "30"), "--seg is 8"),

@@ -2,39 +2,30 @@
 
 import json
 import sys
+from functools import partial
 
 import pytest
 import torch
 
 import benchmark
 import export
+from engine.checkpoint import load_checkpoint
 from model import SGN
+from predict_run import save
 from util import ROOT, UserError
 
 CLASSES, JOINTS, SEG, NAMES = 3, 4, 5, ["sit", "stand", "walk"]
 
 
 @pytest.fixture(scope="module")
-def net():
-    """Small, and with nothing at its initial value: G x and the batch norms count."""
-    generator = torch.Generator().manual_seed(0)
-    net = SGN(CLASSES, JOINTS, SEG)
-    with torch.no_grad():
-        for value in [*net.parameters(), *net.buffers()]:
-            if value.is_floating_point():
-                value.copy_(0.1 + torch.rand(value.shape, generator=generator) / max(8, value[0].numel()))
-    return net.eval()
-
-
-def save(path, net, **content):
-    torch.save({"state_dict": net.state_dict(), "seg": SEG} | content, path)
-    return path
+def checkpoint(tmp_path_factory):
+    about = {"epoch": 7, "class_names": NAMES, "about": {"dataset": "mine"}}
+    return save(tmp_path_factory.mktemp("export") / "0_best.pth", CLASSES, JOINTS, SEG, **about)
 
 
 @pytest.fixture(scope="module")
-def checkpoint(net, tmp_path_factory):
-    about = {"epoch": 7, "class_names": NAMES, "about": {"dataset": "mine"}}
-    return save(tmp_path_factory.mktemp("export") / "0_best.pth", net, **about)
+def net(checkpoint):
+    return load_checkpoint(checkpoint).net.eval()
 
 
 def export_to(name, checkpoint, *words):
@@ -70,19 +61,11 @@ def test_onnx_gives_the_logits_of_the_module_and_says_what_it_is(net, checkpoint
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "words, content, form",
-    [
-        ([], {}, "folded"),
-        (["--fp16"], {}, "folded, float16"),
-        ([], {"ablate": ("skeleton-graph",), "variant": "acceleration"}, "module"),  # which has no other
-    ],
-)
-def test_pt2_gives_the_logits_of_the_module(net, tmp_path, words, content, form):
-    if content or words:  # new weights: float16 has the range of their sums
-        net = SGN(CLASSES, JOINTS, SEG, edges=[(0, 1)] if "ablate" in content else None, **content).eval()
-    path, extra = export_to("a.pt2", save(tmp_path / "a.pth", net, **content), *words), {"about.json": ""}
-    is_close(torch.export.load(path, extra_files=extra).module(), net, 1e-2 if "--fp16" in words else 1e-4)
+@pytest.mark.parametrize("words, form", [(["--fp16"], "folded, float16"), (["--form", "module"], "module")])
+def test_pt2_gives_the_logits_of_the_module(net, checkpoint, words, form):
+    extra = {"about.json": ""}
+    program = torch.export.load(export_to("a.pt2", checkpoint, *words), extra_files=extra)
+    is_close(program.module(), net, 1e-2 if "--fp16" in words else 1e-4)
     assert json.loads(extra["about.json"])["form"] == form
 
 
@@ -110,9 +93,7 @@ def test_bad_arguments_are_one_clear_line(checkpoint, tmp_path, monkeypatch, cap
 
 
 def test_torch_hub_finds_data_sets_and_says_what_is_missing():
-    def load(**kwargs):
-        return torch.hub.load(str(ROOT), "sgn", source="local", trust_repo=True, **kwargs)
-
+    load = partial(torch.hub.load, str(ROOT), "sgn", source="local", trust_repo=True)
     assert load(dataset="NUCLA").num_classes == 10 and load(num_classes=7).training
     with pytest.raises(ValueError, match="no such checkpoint"):
         load(dataset="NTU")
@@ -122,5 +103,4 @@ def test_the_release_s_formulation_has_the_published_parameters_and_products(mon
     monkeypatch.setattr(benchmark, "BATCH", 2)
     release, module, folded = benchmark.count_products(SGN().eval()).values()
     assert release[0] == 691_048 and round(release[2], 2) == 0.17
-    assert sum(p.numel() for p in SGN(120).parameters()) == 721_828
     assert release[1] > module[1] > folded[1]

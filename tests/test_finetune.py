@@ -2,7 +2,6 @@
 
 import hashlib
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -13,13 +12,14 @@ import train
 from conftest import CLASSES, JOINTS, SEG, run, same, weights, write_toy
 from data import Clips
 from engine.checkpoint import load_checkpoint
+from made import read
 from model import SGN
 from util import UserError
 
 LAST = {"fc.weight", "fc.bias"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def init(trained):
     """The checkpoint of a finished run, of four classes and 5 joints."""
     return trained / "0_best.pth"
@@ -93,7 +93,6 @@ def test_what_does_not_fit_is_one_line(toy, init, tmp_path):
     own.parent.mkdir(parents=True)
     own.write_bytes(init.read_bytes())
     for h5, path, more, named in (
-        (toy, "gone.pth", [], "gone.pth: no such checkpoint"),
         (toy, init, ["--seg", "12"], "--seg is 8"),
         (toy, init, ["--ablate", "one-gcn"], "--ablate is none"),
         (six, init, [], "joints is 5"),
@@ -105,46 +104,36 @@ def test_what_does_not_fit_is_one_line(toy, init, tmp_path):
     assert config.seg == SEG  # the checkpoint's
 
 
-# ---- tools/subset_h5.py
-
-
 def subset(h5, out, *more):
     subset_h5.main(["--dataset", str(h5), "--out", str(out), *more])
-    return h5py.File(out)
+    return read(out)
 
 
 def test_a_subset_has_the_clips_of_its_classes(tmp_path):
-    h5 = write_toy(tmp_path / "whole.h5", joints=20, skeleton="kinect_v1", origin=3)
-    with h5py.File(h5) as whole, subset(h5, tmp_path / "two.h5", "--classes", "d,1") as two:
-        for split in ("", "valid_", "test_"):
-            chosen = np.isin(whole[f"{split}y"][:].argmax(1), (1, 3))
-            assert np.array_equal(two[f"{split}x"][:], whole[f"{split}x"][:][chosen])
-            assert np.array_equal(two[f"{split}y"][:], whole[f"{split}y"][:][chosen][:, [3, 1]])
-        about = two.attrs
-        assert (list(about["class_names"]), about["skeleton"], about["origin"]) == (["d", "b"], "kinect_v1", 3)
+    path = write_toy(tmp_path / "whole.h5", joints=20, skeleton="kinect_v1", origin=3)
+    whole, two = read(path), subset(path, tmp_path / "two.h5", "--classes", "d,1")
+    for split, labels in whole.y.items():
+        chosen = [i for i, label in enumerate(labels) if label in (1, 3)]
+        assert np.array_equal(two.x[split], whole.x[split][chosen])
+        assert two.y[split] == [{3: 0, 1: 1}[labels[i]] for i in chosen]
+    assert (two.class_names, two.skeleton.name, two.origin) == (("d", "b"), "kinect_v1", 3)
 
 
 def test_shots_are_chosen_by_the_seed_among_the_clips_for_training(toy, tmp_path):
-    with h5py.File(toy) as whole:
-        known = {clip.tobytes() for split in ("x", "valid_x") for clip in whole[split]}
-    chosen = []
+    known, chosen = {clip.tobytes() for split in ("", "valid_") for clip in read(toy).x[split]}, []
     for seed in ("1", "1", "2"):
-        with subset(toy, tmp_path / "few.h5", "--classes", "0-2", "--shots", "5", "--seed", seed) as few:
-            assert few["y"][:].sum(axis=0).tolist() == [5] * 3 and len(few["valid_x"]) == 0
-            chosen.append({clip.tobytes() for clip in few["x"]})
+        few = subset(toy, tmp_path / "few.h5", "--classes", "0-2", "--shots", "5", "--seed", seed)
+        assert sorted(few.y[""]) == [0] * 5 + [1] * 5 + [2] * 5 and few.y["valid_"] == []
+        chosen.append({clip.tobytes() for clip in few.x[""]})
     assert len(chosen[0]) == 15 and chosen[0] <= known and chosen[0] == chosen[1] != chosen[2]
 
 
 def test_a_subset_that_cannot_be_is_one_line(toy, tmp_path):
-    soft = write_toy(tmp_path / "soft.h5")
-    with h5py.File(soft, "r+") as file:
-        file["valid_y"][1] = 0.25
-    for h5, words, named in (
-        (toy, ["0-4"], "'0-4' is no class"),
-        (toy, ["0"], "at least two classes"),
-        (toy, ["0-3", "--shots", "15"], "class 0 has 14 training clips"),
-        (soft, ["0,1"], "soft.h5: valid_y: .*clip 1"),
+    for words, named in (
+        (["0-4"], "'0-4' is no class"),
+        (["0"], "at least two classes"),
+        (["0-3", "--shots", "15"], "class 0 has 14 training clips"),
     ):
         with pytest.raises(UserError, match=named):
-            subset(h5, tmp_path / "few.h5", "--classes", *words)
+            subset(toy, tmp_path / "few.h5", "--classes", *words)
     assert not (tmp_path / "few.h5").exists()

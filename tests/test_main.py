@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import statistics
 from dataclasses import replace
 
 import numpy as np
@@ -35,34 +34,30 @@ def test_a_run_learns_and_writes_its_files(toy, trained):
     comments, log = read_log(trained / "0_log.csv")
     assert log["epoch"] == list(range(1, 13)) and log["train_loss"][-1] < log["train_loss"][0]
     assert max(log["eval_acc"]) > 60  # chance is 25
-    assert ",test_loss,test_acc" in (trained / "0_log.csv").read_text()
-
     content = torch.load(trained / "0_best.pth", weights_only=True)
     assert content["best"] == pytest.approx(max(log["eval_acc"])) == log["eval_acc"][content["epoch"] - 1]
     assert np.loadtxt(trained / "0_lable.txt").tolist() == [i % CLASSES for i in range(18)]
-    assert any(line.startswith("last epoch 12: top-1") for line in comments)
     result = next(line for line in comments if line.startswith(f"epoch {content['epoch']} (best on the test clips"))
     assert f"top-1 {top1_of(trained):.2f}%" in result and "18 test clips" in result
-
     about = dict(comment.split(": ", 1) for comment in comments if ": " in comment)
     assert shlex.split(about["command"]) == ["main.py", *flags(toy, trained.parents[1], epochs=12)]  # spaces in it
     assert (about["epochs"], about["theta"]) == ("12", "0.3")
 
 
-def test_the_same_seed_gives_the_same_bytes_alone_and_as_one_of_several(toy, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_the_same_seed_gives_the_same_bytes_alone_and_as_one_of_several(toy, tmp_path, monkeypatch, capsys, jobs):
     monkeypatch.setenv("GIT_DIR", os.devnull)  # no commit in the checkpoint: another may come while the tests run
     alone = run(toy, tmp_path / "alone", "--seed", "1", epochs=1)
     torch.rand(17)  # whatever came before
     capsys.readouterr()
-    several = run(toy, tmp_path / "several", "--seeds", "1,2", "--json", "--print-freq", "1", epochs=1)
-    for name in ("0_best.pth", "0_pred.txt"):
+    several = run(toy, tmp_path / "several", "--seeds", "1,2", "--jobs", jobs, "--json", epochs=1)
+    for name in ["0_pred.txt", *["0_best.pth"] * (jobs == 1)]:  # that states the threads of its process
         assert (alone / name).read_bytes() == (several / "seed1" / name).read_bytes()
+    assert same(weights(alone), weights(several / "seed1"))
     assert not same(weights(alone), weights(several / "seed2"))
-
     result = json.loads(capsys.readouterr().out)
-    top1 = [one["last_top1"] for one in result["runs"]]
-    assert result["last_top1_mean"] == pytest.approx(statistics.mean(top1))
-    assert result["last_top1_std"] == pytest.approx(statistics.stdev(top1))
+    assert [one["seed"] for one in result["runs"]] == [1, 2]
+    assert result["last_top1_mean"] == pytest.approx(sum(one["last_top1"] for one in result["runs"]) / 2)
 
 
 def test_testing_takes_the_run_s_checkpoint_else_the_one_in_pretrained(toy, trained, tmp_path, monkeypatch, capsys):
@@ -118,7 +113,7 @@ def test_a_checkpoint_of_another_origin_is_not_replaced(trained, tmp_path, capsy
     path.parent.mkdir(parents=True)
     of_release = {"epoch": 3, "state_dict": SGN(CLASSES, JOINTS).state_dict(), "optimizer": {}}
     ours = torch.load(trained / "0_best.pth", weights_only=True)
-    for content, why in ((of_release, "not by main.py"), ([1], "not by main.py"), (ours, "another h5 of this name")):
+    for content, why in ((of_release, "not by main.py"), (ours, "another h5 of this name")):
         torch.save(content, path)
         with pytest.raises(UserError, match=f"0_best.pth: .*{why}"):
             run(h5, tmp_path)
@@ -158,8 +153,6 @@ def test_an_h5_or_a_folder_that_another_uses_stops_the_command(tmp_path, monkeyp
 @pytest.mark.parametrize(
     "command, named",
     [
-        ("--seeds 2,2", "2,2"),
-        ("--epoch 3", "did you mean --epochs"),
         ("--max-epochs 0", "--epochs/--max-epochs/--max-epoches"),  # the release's names
         ("--workers 4", "--workers: not needed"),  # the release's
         ("--ablate one-gcn,two-gcn", "exclude each other"),
@@ -170,13 +163,9 @@ def test_an_h5_or_a_folder_that_another_uses_stops_the_command(tmp_path, monkeyp
         ("--ensemble a.pth", "--train 0"),
         ("--recipe paper,rotate_xz=0.3 --theta 0.2", "--theta"),
         ("--dataset NUCLA --recipe plus --lr-factor 0.2", "--lr-factor"),
-        # What does not fit the data
         ("--data {tmp}", "NTU_CS.h5 is missing"),
         ("--dataset {toy} -b 57", "56 training clips"),
         ("--dataset {toy} --num-classes 3", "4 classes"),
-        ("--dataset {toy} --train 0", "0_best.pth: no such checkpoint"),
-        ("--dataset NTU60", "did you mean NTU"),
-        ("--dataset {toy} -b 16 --seg 1000000", "1,000,000 segments"),
         ("--dataset {toy} --device meta", "--device meta: not available"),
         ("--dataset {toy} --device cuda", "built for the CPU only"),
         ("--dataset {toy} --tf32", "--tf32"),
@@ -195,4 +184,3 @@ def test_a_run_of_several_processes_is_refused(toy, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(UserError, match="torchrun"):
         run(toy, tmp_path)
-    assert not list(tmp_path.iterdir())

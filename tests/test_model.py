@@ -13,7 +13,7 @@ from model import SGN
 from train import balance, criterion
 
 pytestmark = pytest.mark.device
-FIXTURES = Path(__file__).parent / "fixtures"
+FIXTURES, NTU60 = Path(__file__).parent / "fixtures", "sgn_ntu60_batch8.npz"
 
 
 def load_golden(name, device):
@@ -27,12 +27,7 @@ def load_golden(name, device):
     return golden, net.eval()
 
 
-@pytest.fixture
-def ntu60(device):
-    return load_golden("sgn_ntu60_batch8.npz", device)
-
-
-@pytest.mark.parametrize("name", ["sgn_ntu60_batch8.npz", "sgn_ntu120_batch2.npz"])
+@pytest.mark.parametrize("name", [NTU60, "sgn_ntu120_batch2.npz"])
 @torch.no_grad()
 def test_evaluation_logits_are_golden(name, device):
     golden, net = load_golden(name, device)
@@ -43,8 +38,8 @@ def test_evaluation_logits_are_golden(name, device):
         torch.testing.assert_close(form(golden["x"].double()), golden["logits_eval64"], rtol=0, atol=1e-9)
 
 
-def test_three_training_steps_are_golden(ntu60):
-    golden, net = ntu60
+def test_three_training_steps_are_golden(device):
+    golden, net = load_golden(NTU60, device)
     net.double().train()
     net.cnn.dropout.p = 0.0
     x, y = golden["x"].double(), golden["y"]
@@ -73,8 +68,8 @@ def test_three_training_steps_are_golden(ntu60):
 
 
 @torch.no_grad()
-def test_a_clip_s_logits_do_not_depend_on_the_batch(ntu60):
-    (golden, net), order = ntu60, torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
+def test_a_clip_s_logits_do_not_depend_on_the_batch(device):
+    (golden, net), order = load_golden(NTU60, device), torch.tensor([3, 0, 7, 1, 6, 2, 5, 4])
     x, logits = golden["x"], golden["logits_eval"]
     for form in (net, Folded(net)):
         torch.testing.assert_close(form(x[order]), logits[order], rtol=0, atol=1e-5)
@@ -106,9 +101,6 @@ def test_dropout_drops_whole_channels(device):
     dropped = SGN().train().cnn.dropout(torch.ones(50, 256, 20, device=device))
     assert ((dropped == 0).all(dim=2) | (dropped == 1.25).all(dim=2)).all()
     assert 0.15 < (dropped == 0).float().mean() < 0.25
-
-
-# ---- the loss, and results
 
 
 def test_the_loss_by_hand():

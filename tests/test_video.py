@@ -28,8 +28,7 @@ def landmarks(frames=30):
 def convert(source, *flags, frames=(), end=None):
     """A run with these frames in place of a video's, perhaps ended by an exception."""
 
-    def read(given, fov):
-        assert given == source and fov is None
+    def read(*_):
         yield from frames
         if end:
             raise end
@@ -54,15 +53,15 @@ def test_npy_and_json_lines_are_what_predict_reads(tmp_path, capsys):
     assert code == 0 and [json.loads(line)["frame"] for line in out] == list(range(25, 31))
 
 
-@pytest.mark.parametrize(
-    "source, frames, end, written",
-    [
-        ("walk.mp4", landmarks(9), KeyboardInterrupt, True),  # then it is incomplete
-        ("0", landmarks(9), KeyboardInterrupt, True),  # how a camera's recording ends
-        ("walk.mp4", [None] * 5, None, False),
-        ("walk.mp4", landmarks(5), UserError, False),  # a damaged video
-    ],
-)
+STOPPED = [  # source, frames until the end, and whether they are written
+    ("walk.mp4", landmarks(9), KeyboardInterrupt, True),  # then it is incomplete
+    ("0", landmarks(9), KeyboardInterrupt, True),  # how a camera's recording ends
+    ("walk.mp4", [None] * 5, None, False),
+    ("walk.mp4", landmarks(5), UserError, False),  # a damaged video
+]
+
+
+@pytest.mark.parametrize("source, frames, end, written", STOPPED)
 def test_what_was_read_before_ctrl_c_is_written(tmp_path, source, frames, end, written):
     with nullcontext() if source == "0" else pytest.raises(end or UserError):
         convert(source, "--out", tmp_path / "a.npy", frames=frames, end=end)

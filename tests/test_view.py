@@ -33,12 +33,12 @@ def unpack(entry, joints):
     return np.where(values == view.ABSENT, np.nan, values * entry["unit"])
 
 
-def walk(frames=24, persons=2, joints=25):
-    """Persons beside each other, float32; the second is away in frames 3 and 4."""
+def walk(joints=25):
+    """24 frames of two persons beside each other, float32; the second is away in frames 3 and 4."""
     rng = np.random.default_rng(0)
-    clip = rng.normal(size=(1, persons, joints, 3)) * 0.4 + rng.normal(size=(frames, persons, joints, 3)) * 0.02
-    clip += np.arange(persons)[:, None, None] * [1, 0, 0.5]
-    clip[3:5, 1:] = 0
+    clip = rng.normal(size=(1, 2, joints, 3)) * 0.4 + rng.normal(size=(24, 2, joints, 3)) * 0.02
+    clip[:, 1] += [1, 0, 0.5]
+    clip[3:5, 1] = 0
     return clip.astype(np.float32)
 
 
@@ -47,13 +47,19 @@ def place(tmp_path_factory):
     """A folder with an h5, a checkpoint for it, one of NTU's kind, and a recording."""
     folder = tmp_path_factory.mktemp("view")
     write_toy(folder / "toy.h5", joints=20, skeleton="kinect_v1", class_names=NAMES)
-    about = {"class_names": NAMES, "skeleton": {"skeleton": "kinect_v1"}}
-    predict_run.save(folder / "toy.pth", classes=4, joints=20, **about)
+    predict_run.save(folder / "toy.pth", 4, 20, class_names=NAMES, skeleton={"skeleton": "kinect_v1"})
     predict_run.save(folder / "ntu.pth")
     np.save(folder / "walk.npy", walk())
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(view, "POINTS", 6)  # quicker
         yield folder
+
+
+@pytest.fixture
+def browser(tmp_path):
+    with closing(Browser(tmp_path / "profile")) as browser:
+        yield browser
+    assert browser.problems == []
 
 
 @pytest.fixture(scope="module")
@@ -87,8 +93,7 @@ def test_a_test_set(place, shown_set):
     _, _, clips, checkpoint = view.open_data(str(place / "toy.h5"), checkpoint=place / "toy.pth")
     ids = clips.ids("test")
     logits, frames = view.predict(checkpoint, clips, ids)
-    counts = np.zeros((4, 4), int)
-    np.add.at(counts, (clips.label[ids].numpy(), logits.argmax(dim=1).numpy()), 1)
+    counts = torch.zeros(4, 4).index_put_((clips.label[ids], logits.argmax(dim=1)), torch.ones(18), accumulate=True)
     assert shown_set["matrix"] == counts.tolist() and len(shown_set["clips"]) == 4
     for entry in shown_set["clips"]:
         i = int(entry["name"].split()[-1])
@@ -133,13 +138,7 @@ CLICK = "$('body').querySelector('button').click(), [clip.truth, clip.top[0][0],
 
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no Chromium or Chrome")
-def test_in_a_browser(place, shown_set, tmp_path):
-    with closing(Browser(tmp_path / "profile")) as browser:
-        try_pages(place, shown_set, browser)
-    assert browser.problems == []
-
-
-def try_pages(place, shown_set, browser):
+def test_in_a_browser(place, shown_set, browser):
     def mouse(kind, x, y, **more):
         browser.call("Input.dispatchMouseEvent", type=f"mouse{kind}", x=x, y=y, button="left", **more)
 
