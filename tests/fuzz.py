@@ -84,17 +84,12 @@ def damage_bytes(rng, data):
     for _ in range(rng.integers(1, 5)):
         i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         j = min(j, i + 60)
-        match rng.integers(7):
-            case 0:
-                data = data[:i]
-            case 1:
-                data = data[:i] + data[j:]
-            case 2:
-                data = data[:j] + data[i:]
-            case 3:
-                data = data[:i] + rng.bytes(j - i) + data[j:]
-            case _:
-                data = damage_line(rng, data)
+        if rng.random() < 0.4:
+            data = damage_line(rng, data)
+        else:
+            data = pick(
+                rng, [data[:i], data[:i] + data[j:], data[:j] + data[i:], data[:i] + rng.bytes(j - i) + data[j:]]
+            )
     return data
 
 
