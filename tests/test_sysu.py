@@ -1,7 +1,5 @@
 """SYSU 3D HOI, on made-up clips in its form: read, split at random, written, trained on; and bad files."""
 
-import shutil
-
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -100,10 +98,3 @@ def test_a_wrong_mat_or_one_that_crashes_scipy_is_named(tmp_path, wrong):
         path.write_bytes(content[:185] + b"\xff" + content[186:])  # a type
     with pytest.raises(UserError, match="sklWorld.mat: "):
         list(read_all([path]))
-
-
-def test_one_performer_is_refused_and_nothing_is_written(folder, tmp_path):
-    shutil.copytree(folder / "SYSU3DAction/3DvideoNorm/bo", tmp_path / "given/3DvideoNorm/bo")
-    with pytest.raises(UserError, match="CS: "):
-        make_sysu.main([str(tmp_path / "given"), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
