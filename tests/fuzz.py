@@ -11,13 +11,12 @@ Needs Linux or macOS.
 
 import io
 import json
-import os
+import multiprocessing
 import pickle
 import resource
 import signal
 import sys
 import tempfile
-import traceback
 import warnings
 import zipfile
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -84,17 +83,11 @@ def damage_bytes(rng, data):
     for _ in range(rng.integers(1, 5)):
         i, j = sorted(rng.integers(0, len(data) + 1, 2).tolist())
         j = min(j, i + 60)
-        match rng.integers(7):
-            case 0:
-                data = data[:i]
-            case 1:
-                data = data[:i] + data[j:]
-            case 2:
-                data = data[:j] + data[i:]
-            case 3:
-                data = data[:i] + rng.bytes(j - i) + data[j:]
-            case _:
-                data = damage_line(rng, data)
+        if rng.random() < 0.4:
+            data = damage_line(rng, data)
+        else:
+            noise = rng.bytes(j - i)
+            data = pick(rng, [data[:i], data[:i] + data[j:], data[:j] + data[i:], data[:i] + noise + data[j:]])
     return data
 
 
@@ -331,19 +324,13 @@ def fuzz(name, kind, n, args, folder):
     names those with faults. Returns their number."""
     path = folder / f"{name}.outcomes"
     path.touch()
-    sys.stdout.flush()
-    if not (process := os.fork()):
-        try:
-            read_some(name, kind, n, args, path)
-            os._exit(0)
-        except BaseException:
-            traceback.print_exc()
-            os._exit(1)
-    code = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    process = multiprocessing.get_context("fork").Process(target=read_some, args=(name, kind, n, args, path))
+    process.start()
+    process.join()
     lines = path.read_text(encoding="utf-8").splitlines()
-    if code:
-        late = code == -signal.SIGPROF
-        lines.append("took too long" if late else f"the process ended with code {code}")
+    if process.exitcode:
+        late = process.exitcode == -signal.SIGPROF
+        lines.append("took too long" if late else f"the process ended with code {process.exitcode}")
     faults = {i: line for i, line in enumerate(lines) if line not in ("read", "refused")}
     print(f"{name:12}{len(lines):10,}{lines.count('read'):10,}{lines.count('refused'):10,}{len(faults):10,}")
     for i, line in faults.items():

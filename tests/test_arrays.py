@@ -95,10 +95,7 @@ def test_millimetres_with_z_up_labels_from_1_and_one_nan(capsys, convert):
 AXES = [  # shape, joints, --axes: the order that it is taken for, if one is certain
     ((20, 3, 50), 20, None, "VCT"),  # UTD-MHAD
     ((800, 4), 20, None, "TVC"),  # MSRAction3D, with a confidence
-    ((50, 60), 20, None, "TVC"),
     ((50, 150), 25, None, "TMVC"),
-    ((2, 24, 25, 3), 25, None, "MTVC"),  # pyskl
-    ((3, 300, 25, 2), 25, None, "CTVM"),  # ST-GCN
     ((20, 3, 20), 20, "VCT", "VCT"),
     ((20, 3, 20), 20, None, None),
     ((20, 3, 50), None, None, None),
@@ -132,10 +129,3 @@ def test_wrong_input_is_refused_and_nothing_is_written(tmp_path, convert, change
     with pytest.raises(UserError, match=message):
         convert({key: value for key, value in (arrays(train=12) | changes).items() if value is not None})
     assert [path.name for path in tmp_path.iterdir()] == ["set.npz"]
-
-
-def test_no_code_in_a_pickle_of_labels_is_run(tmp_path):
-    folder = write_folder(tmp_path / "a", arrays())
-    (folder / "train_label.pkl").write_bytes(b"cos\nsystem\n(S'false'\ntR.")
-    with pytest.raises(UserError, match="train_label.pkl"):
-        from_arrays.main([str(folder), "--out", str(tmp_path / "a.h5")])

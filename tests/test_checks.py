@@ -87,7 +87,7 @@ def test_write_h5_and_check_h5_say_the_same(tmp_path, capsys):
     splits = {"": (clips[4:], [0, 1] * 18), "test_": (clips[:4], [0, 1, 0, 1])}
     about = dict(frames=30, joints=20, persons=1, class_names=["a", "b"], protocol="", made_by="me")
     write_h5(path, splits, **about, skeleton="kinect_v1")
-    written = capsys.readouterr().err.splitlines()
+    written = [line.split(": ", 2)[2] for line in capsys.readouterr().err.splitlines()]
     assert check_h5.main([str(path)]) == 0
     *notes, _ = capsys.readouterr().out.splitlines()
-    assert written == [f"note: {path}: {note.removeprefix(f'{path}: note: ')}" for note in notes] and len(notes) == 2
+    assert written == [line.split(": ", 2)[2] for line in notes] and len(notes) == 2

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
 import torch
@@ -86,18 +85,3 @@ def test_data_sets_are_found_by_name_and_path_or_a_line_says_why_not(tmp_path):
     ):
         with pytest.raises(UserError, match=named):
             find_h5(dataset, case)
-
-
-def test_bad_values_are_refused(tmp_path):
-    for name, place, value, why in (
-        ("x", (1, 3, 7), np.nan, "x.h5: x: clip 1 "),
-        ("test_x", (0, 0, 149), -np.inf, "x.h5: test_x: clip 0 "),
-        ("x", (0, 0, 0), 1e20, "x.h5: x: clip 0 "),  # no person is there
-        ("test_y", (0, 0), 0.5, "x.h5: test_y: clip 0 "),
-    ):
-        path = tmp_path / "x.h5"
-        write(path, [straight(30), straight(7)])
-        with h5py.File(path, "a") as file:
-            file[name][place] = value
-        with pytest.raises(UserError, match=why):
-            Clips.read(path)

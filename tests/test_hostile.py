@@ -22,8 +22,6 @@ from from_pyskl import main as import_pickle
 from from_pyskl import read_pickle
 from made import read_recording
 from model import SGN
-from safe.files import open_h5
-from safe.torch_files import copy_tensors
 from safe.zips import read_members
 from tools.video_to_skeleton import read_landmarks
 from util import UserError, regular
@@ -99,11 +97,6 @@ def test_an_h5_that_leads_elsewhere_or_asks_for_memory_is_refused(tmp_path, monk
         Clips.read(path)
 
 
-def test_errors_of_our_own_code_are_no_fault_of_the_h5(tmp_path):
-    with pytest.raises(KeyError, match="ours"), open_h5(write_toy(tmp_path / "a.h5")):
-        raise KeyError("ours")
-
-
 # ---- pickles, also as the content of a checkpoint
 
 
@@ -167,11 +160,3 @@ def test_a_network_s_size_is_bounded_and_its_names_can_be_shown(tmp_path):
     torch.save({"state_dict": small, "ablate": ["frame-index"], "seg": 10**9}, path)
     with pytest.raises(UserError, match="more than SGN can take"):
         load_checkpoint(path)
-
-
-@pytest.mark.parametrize("wrong", [torch.zeros(3).double(), torch.full((3,), torch.nan), -torch.ones(3)], ids=str)
-def test_only_finite_tensors_of_the_same_type_are_copied(wrong):
-    target = {"step": torch.zeros(3)}
-    with pytest.raises(ValueError, match="it.step"):
-        copy_tensors(target, {"step": wrong}, "it")
-    assert not target["step"].any()

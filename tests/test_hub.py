@@ -41,7 +41,6 @@ x = torch.ones(2, 20, 15)
 expected = nets[0](x)
 for net in (copy.deepcopy(nets[0]), pickle.loads(pickle.dumps(nets[2])), nets[1]):
     assert torch.allclose(net(x), expected, atol=1e-4)
-assert torch.equal(torch.compile(nets[0], backend="eager")(x), expected)
 print("unchanged")
 """
 

@@ -1,4 +1,4 @@
-"""Joints of other tools as Kinect's: by hand, mirrored, and in recordings and live for networks of a Kinect."""
+"""Joints of other tools as Kinect's: by hand, mirrored, and for networks of a Kinect."""
 
 import json
 
@@ -9,7 +9,7 @@ import torch
 from clips.h5 import trim_and_center
 from clips.joint_map import MAPS, map_joints
 from clips.skeletons import SKELETONS
-from engine.classifier import Classifier, LiveClassifier
+from engine.classifier import Classifier
 from predict_run import run, save
 
 
@@ -45,25 +45,14 @@ def test_joints_by_hand(source, places, target, expected):
 
 
 def test_a_network_of_a_kinect_takes_mediapipe_s_joints_mapped_and_centered(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    clip = rng.normal(size=(33, 3)) * 0.3 + rng.normal(size=(30, 33, 3)).cumsum(axis=0) * 0.01
+    clip = np.random.default_rng(0).normal(scale=0.3, size=(30, 33, 3))
     clip -= clip[:, 23:25].mean(axis=1, keepdims=True)
-    written = clip * [-1, -1, 1]  # in MediaPipe's axes
-    lines = [
-        json.dumps([dict(zip("xyz", joint, strict=True)) for joint in frame]).encode() for frame in written.tolist()
-    ]
-    np.save(tmp_path / "a.npy", written)
+    np.save(tmp_path / "a.npy", clip * [-1, -1, 1])  # in MediaPipe's axes
     checkpoint = save(tmp_path / "a.pth", 5, 20, skeleton={"skeleton": "kinect_v1"})
-    classifier = Classifier(checkpoint)
-    mapped = map_joints(clip, "mediapipe33", "kinect_v1")[:, None]
-    of_file = classifier.logits(trim_and_center(mapped), torch.Generator().manual_seed(1)).softmax(-1).numpy()
-    live = LiveClassifier(classifier, window=30, samples=5)
-    of_live = [live.step(frame) for frame in mapped][-1][None]
-    for words, given, p in (
-        ((tmp_path / "a.npy", "--skeleton", "mediapipe33"), None, of_file),
-        (("--live", "--window", 30, "--samples", 5), lines, of_live),
-    ):
-        code, (line,), err = run(capsys, *words, "--checkpoint", checkpoint, "--json", lines=given)
-        assert code == 0 and sum("mapped" in line for line in err) == 1
-        for entry in json.loads(line)["top"]:
-            assert entry["probability"] == pytest.approx(p[entry["label"]], abs=1e-4)
+    mapped = trim_and_center(map_joints(clip, "mediapipe33", "kinect_v1")[:, None])
+    wanted = Classifier(checkpoint).logits(mapped, torch.Generator().manual_seed(1)).softmax(-1).tolist()
+    words = (tmp_path / "a.npy", "--skeleton", "mediapipe33", "--checkpoint", checkpoint, "--json")
+    code, (line,), err = run(capsys, *words)
+    assert code == 0 and sum("mapped" in line for line in err) == 1
+    for entry in json.loads(line)["top"]:
+        assert entry["probability"] == pytest.approx(wanted[entry["label"]], abs=1e-4)

@@ -9,6 +9,7 @@ import pytest
 import check_h5
 from clips.h5 import SPLITS, read_header, validate, write_h5
 from clips.skeletons import SKELETONS, read_skeleton, read_skeleton_file, unknown_skeleton
+from data import Clips
 from util import UserError
 
 HEADER = {"frames": 120, "class_names": ["wave", "jump"], "protocol": "made up", "made_by": "a test"}
@@ -80,6 +81,8 @@ def test_validate_says_what_is_wrong(path, key, value, begin):
         place[key] = value
         [problem] = validate(file)
     assert problem.startswith(begin)
+    with pytest.raises(UserError, match="some.h5: "):
+        Clips.read(path)
 
 
 def test_a_file_from_elsewhere_needs_no_attributes_if_it_is_150_wide(path):

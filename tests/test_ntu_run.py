@@ -6,7 +6,6 @@ import os
 import numpy as np
 import pytest
 
-import make_ntu_like
 from clips import protocols
 from clips.h5 import SPLITS, split_validation
 from made import read
@@ -86,16 +85,6 @@ def test_wrong_input_is_refused_with_what_to_do(tmp_path):
     (folder / "S001C001P001R001A060.skeleton").write_text("damaged")
     assert run(tmp_path, steps=STEPS[:2]) == [3, 0]
     refused("NTU_CS.h5 not written: .*NTU_CV.h5 not written: ", steps=STEPS[2:])
-
-
-def test_made_up_clips_of_ntus_lengths_are_distinct_and_taken(tmp_path):
-    """benchmarks/make_ntu_like.py."""
-    names = [*make_ntu_like.names(1000)]
-    assert len({*names}) == 1000 and all(1 <= protocols.action(name) <= 60 for name in names)
-    assert all(len(side) >= 250 for protocol in protocols.dataset("NTU").protocols for side in protocol.split(names))
-    make_ntu_like.write_skeletons(tmp_path, clips=12, seed=0)
-    assert run(tmp_path) == [0, 0, None]
-    assert sum(read(tmp_path / "NTU_CV.h5").sizes) == len({*make_ntu_like.names(12)} - protocols.dataset("NTU").missing)
 
 
 def test_a_worker_that_is_killed_is_reported():

@@ -2,12 +2,12 @@
 
 import hashlib
 import os
-import random
 import re
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +20,7 @@ import train
 from conftest import flags, run, same, weights
 from data import Clips
 from engine.runs import RunState
-from helpers import start_script, wait_for
+from helpers import ROOT
 from util import UserError
 
 EPOCHS = 5
@@ -70,7 +70,10 @@ def test_a_run_that_was_stopped_within_an_epoch_or_by_a_full_disk_ends_with_the_
             raise KeyboardInterrupt
         return train_step(trainer, batch)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt, match=f"2 of {EPOCHS} epochs are in"):
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt, match=f"2 of {EPOCHS} epochs are in .*--resume"),
+    ):
         patch.setattr(train.Trainer, "train_step", stop_in_the_third_epoch)
         run(toy, Path("results"), *SAME_RUN, epochs=EPOCHS)
     with full_disk(), pytest.raises(OSError, match=r"File too large: \S*0_\w+\.pth"):
@@ -82,20 +85,17 @@ def test_a_run_that_was_stopped_within_an_epoch_or_by_a_full_disk_ends_with_the_
 
 
 @pytest.mark.slow
-def test_so_does_one_that_was_stopped_by_signals(toy, undisturbed, tmp_path):
-    folder, rng = tmp_path / "results" / "toy" / "SGN", random.Random(0)
-    command, env = flags(toy, "results", *SAME_RUN, epochs=EPOCHS), os.environ | {"GIT_DIR": os.devnull}
-    for number, code in ((signal.SIGKILL, -9), (signal.SIGINT, 130), (None, 0)):
-        done = epochs_done(folder)
-        process = start_script("main.py", *command, stdout=subprocess.DEVNULL, cwd=tmp_path, env=env)
-        if number:
-            wait_for(lambda done=done: epochs_done(folder) > done, process)
-            time.sleep(rng.uniform(0, 0.03))
-            process.send_signal(number)
-        err = process.communicate(timeout=60)[1]
-        assert process.returncode == code and "Traceback" not in err
-        if code > 0:
-            assert re.search(r"^interrupted: .*--resume", err.splitlines()[-1])
+def test_so_does_one_that_was_killed(toy, undisturbed, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_DIR", os.devnull)
+    folder = Path("results/toy/SGN")
+    command = [sys.executable, ROOT / "main.py", *flags(toy, "results", *SAME_RUN, epochs=EPOCHS)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while not epochs_done(folder) and process.poll() is None:
+        time.sleep(0.002)
+    process.kill()
+    assert process.wait(60) == -signal.SIGKILL and epochs_done(folder) < EPOCHS
+    run(toy, Path("results"), *SAME_RUN, epochs=EPOCHS)
     assert digests(folder) == digests(undisturbed)
 
 
@@ -130,10 +130,6 @@ def test_a_state_from_before_a_setting_existed_has_its_default(toy, stopped, tmp
     folder, state = stopped
     del state["settings"]["ablate"], state["settings"]["deterministic"]
     state["about"]["versions"] = "torch 2.0.0"
-    # Tensors that share memory, or have holes, are values like others
-    moments = state["optimizer"]
-    moments[0]["exp_avg"] = torch.zeros(1).expand(moments[0]["exp_avg"].shape)
-    moments[0]["exp_avg_sq"] = moments[0]["exp_avg_sq"].repeat_interleave(2, dim=0)[::2]
     torch.save(state, folder / "0_state.pth")
     run(toy, tmp_path, "--resume", epochs=EPOCHS)
     assert re.search("^note: continuing with sgn .*, not torch 2.0.0", capsys.readouterr().err, re.M)
@@ -147,7 +143,8 @@ def test_what_is_not_the_state_of_such_a_run_is_refused(toy, stopped):
     again.resume(trainer.net, trainer.optimizer)
     moments, row, first = state["optimizer"], state["log"][0], next(iter(state["net"]))
     average = moments[0]["exp_avg"]
-    odd = [{"exp_avg": value} for value in (torch.zeros(3), average.double(), average.to_sparse(), average.to("meta"))]
+    others = (torch.zeros(3), average.double(), average.to_sparse(), average.to("meta"))
+    odd = [*({"exp_avg": value} for value in others), {"exp_avg_sq": average - 1}]
     wrong = {
         "settings": [1],
         "net": [{}, state["net"] | {first: torch.full_like(state["net"][first], torch.nan)}],

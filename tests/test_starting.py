@@ -1,4 +1,4 @@
-"""Ways of starting: closed and full streams, names and terminals of any bytes, with and without a terminal."""
+"""Ways of starting: closed and full streams, terminals that lack characters, with and without a terminal."""
 
 import io
 import os
@@ -10,14 +10,6 @@ import pytest
 from conftest import run
 from helpers import ROOT
 from safe import program
-
-
-def test_results_may_have_any_name(toy, tmp_path):
-    results = tmp_path / os.fsdecode(b"r\xff\nb")
-    folder = run(toy, results, epochs=1)
-    run(toy, results, "--resume", epochs=1)
-    assert (folder / "0_log.csv").read_text(encoding="utf-8").splitlines()[-1].startswith("1,")
-
 
 PROGRAM = f"""
 import contextlib, os, sys

@@ -1,8 +1,5 @@
 """SYSU 3D HOI, on made-up clips in its form: read, split at random, written, trained on; and bad files."""
 
-import json
-import shutil
-
 import numpy as np
 import pytest
 from scipy.io import savemat
@@ -80,17 +77,13 @@ def test_every_split_of_the_h5_has_the_right_clips(folder, case, name):
 
 
 @pytest.mark.slow
-def test_a_run_for_each_split(folder, tmp_path, capsys):
+def test_a_checkpoint_is_tested_on_the_clips_of_its_own_split_in_any_folder(folder, tmp_path):
     def run(*more):
         flags = ["--data", str(folder), "--results", str(tmp_path), "--epochs", "1", "-b", "16", "--device", "cpu"]
-        main.main(["--dataset", "SYSU", *flags, "--recipe", "paper,test_samples=1", "--seg", "8", "--json", *more])
-        return json.loads(capsys.readouterr().out)
+        main.main(["--dataset", "SYSU", *flags, "--recipe", "paper,test_samples=1", "--seg", "8", *more])
 
     home = tmp_path / "SYSU" / "SGN-paper,test_samples=1"
-    summary = run("--splits", "2,4")
-    top1 = [result["last_top1"] for result in summary["runs"]]
-    assert (summary["last_top1_mean"], summary["last_top1_std"]) == pytest.approx((np.mean(top1), np.std(top1, ddof=1)))
-    # In another folder, a checkpoint is still tested on the clips of its own split
+    run("--splits", "2,4")
     (home / "0_best.pth").write_bytes((home / "split4" / "0_best.pth").read_bytes())
     run("--train", "0")
     assert (home / "0_pred.txt").read_text() == (home / "split4" / "0_pred.txt").read_text()
@@ -105,10 +98,3 @@ def test_a_wrong_mat_or_one_that_crashes_scipy_is_named(tmp_path, wrong):
         path.write_bytes(content[:185] + b"\xff" + content[186:])  # a type
     with pytest.raises(UserError, match="sklWorld.mat: "):
         list(read_all([path]))
-
-
-def test_one_performer_is_refused_and_nothing_is_written(folder, tmp_path):
-    shutil.copytree(folder / "SYSU3DAction/3DvideoNorm/bo", tmp_path / "given/3DvideoNorm/bo")
-    with pytest.raises(UserError, match="CS: "):
-        make_sysu.main([str(tmp_path / "given"), "--out", str(tmp_path / "out")])
-    assert not (tmp_path / "out").exists()
