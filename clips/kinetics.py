@@ -19,7 +19,7 @@ def read_json(path):
         raise BadFile(None, f"label {name!r:.30} is not a name")
     if len(rows) > FRAMES:
         raise BadFile(None, f"{len(rows)} frames, more than {FRAMES}")
-    return rows.reshape(len(rows), -1), label, name
+    return rows.reshape(len(rows), PERSONS * JOINTS * 3), label, name
 
 
 def parse(clip, nan=None):

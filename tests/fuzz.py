@@ -49,7 +49,7 @@ from engine.config import Config
 from engine.logs import read_log
 from engine.runs import RunState
 from made import read_recording
-from safe import program
+from safe import mat, program
 from safe.torch_files import read_torch_file
 from tool_forms import FORMS, SIZE, record
 from tools import predict
@@ -307,6 +307,7 @@ def read_one(kind, path):
 def read_some(name, kind, n, args, outcomes):
     """Reads n damaged files, and adds a line for each to the file `outcomes`. In a process of its own."""
     warnings.simplefilter("ignore")  # of odd numbers
+    mat._pool.cache_clear()  # its threads do not survive the fork
     for i in program.progress(range(n), desc=name, unit="file"):
         path = args.keep / f"{name}-{i}{kind.suffix}"
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
@@ -317,6 +318,8 @@ def read_some(name, kind, n, args, outcomes):
             print(outcome, file=file)
         if outcome in ("read", "refused"):
             path.unlink()
+    if mat._pool.cache_info().currsize:
+        mat._pool().shutdown()  # or this process and the pool's wait for each other's end
 
 
 def fuzz(name, kind, n, args, folder):
