@@ -58,12 +58,11 @@ def read_bytes(path, largest):
 # ---- scripts
 
 
-def add_arguments(parser, skips=True):
-    """Adds --workers to a script's arguments, and --strict if it may skip files."""
+def add_arguments(parser):
+    """Adds --workers and --strict to the arguments of a script that may skip files."""
     add = parser.add_argument
     add("--workers", type=positive_int, default=available_cores(), help="processes (all cores: %(default)s)")
-    if skips:
-        add("--strict", action="store_true", help="stop at the first file that would be skipped")
+    add("--strict", action="store_true", help="stop at the first file that would be skipped")
 
 
 def read_groups(read, jobs, args, skipped, title, clips):

@@ -157,7 +157,7 @@ def main(argv=None):
     add = parser.add_argument
     add("source", type=Path, help="a .npz, or a folder")
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
-    add_arguments(parser, "the arrays", axes=True, labels=True)
+    add_arguments(parser, "the arrays", axes=True)
     args = parser.parse_args(argv)
     with scratch(args.out) as folder:
         convert(find_files(args.source) if args.source.is_dir() else unpack_npz(args.source, Path(folder)), args)

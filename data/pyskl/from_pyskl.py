@@ -269,7 +269,7 @@ def main(argv=None):
     add("--out", type=Path, required=True, help="folder for the h5 files")
     test = "the test clips, if FILE.pkl is a list of the training clips alone"
     add("--test", type=Path, metavar="FILE.pkl", help=test)
-    add_arguments(parser, "the joints", labels=True)
+    add_arguments(parser, "the joints")
     args = parser.parse_args(argv)
     splits, clips = read_clips(args.pickle, args.nan)
     if args.test:
