@@ -27,7 +27,7 @@ LARGEST = 2**26  # numbers between two layers for one clip, or in a layer, 256 M
 # Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
 HOLDERS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
-# Forms (safe.schema) of what a file may say besides the weights
+# Forms (pickles.check_schema) of what a file may say besides the weights
 FORMS = dict.fromkeys(("epoch", "seed", "origin", "seg"), int)
 FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str)
 FORMS |= {"ablate": [str], "class_names": [str], "skeleton": {str: object}, "about": {str: str}}
@@ -53,7 +53,7 @@ class Checkpoint:
     class_names: tuple[str, ...]  # empty if unknown
     skeleton: Skeleton
     origin: int | None  # the joint, from 1, that is the origin of the training clips; 0: none is; None: not known
-    about: dict  # how it was trained, {str: str}: util.provenance
+    about: dict  # how it was trained, {str: str}: logs.provenance
 
     @property
     def selected(self):
