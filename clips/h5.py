@@ -24,9 +24,8 @@ ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of bot
 # Frames in a chunk, the unit that is stored or not: smaller chunks store less padding, larger ones read faster
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
-ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("parents", "flip_pairs"), [int])
-ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), str)
-ATTRIBUTES |= dict.fromkeys(("class_names", "joint_names"), [str])
+ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("protocol", "axes", "skeleton"), str)
+ATTRIBUTES |= dict.fromkeys(("parents", "flip_pairs"), [int]) | dict.fromkeys(("class_names", "joint_names"), [str])
 
 
 # ---- writing
@@ -222,26 +221,27 @@ def _read_layout(file, shapes=True):
 
 def _header(file):
     width, classes = file["x"].shape[2], file["y"].shape[1]
-    header = {"protocol": "", "axes": AXES_3D, "origin": None, "class_names": [f"class {i}" for i in range(classes)]}
-    of_ntu = width == 150 and "joints" not in file.attrs and "persons" not in file.attrs
-    header |= {"joints": 25, "persons": 2} if of_ntu else {}
-    for name, schema in ATTRIBUTES.items():
-        if name in file.attrs:
-            header[name] = _plain(file.attrs[name])
-            check_schema(header[name], schema, name)
-    joints, persons, origin = header.get("joints", 0), header.get("persons", 0), header["origin"] or 0
+    stated = {name: _plain(file.attrs[name]) for name in ATTRIBUTES if name in file.attrs}
+    for name, value in stated.items():
+        check_schema(value, ATTRIBUTES[name], name)
+    of_ntu = width == 150 and "joints" not in stated and "persons" not in stated
+    joints, persons = (25, 2) if of_ntu else (stated.get("joints", 0), stated.get("persons", 0))
+    axes, origin = stated.get("axes", AXES_3D), stated.get("origin")
+    class_names = stated.get("class_names", [f"class {i}" for i in range(classes)])
     if joints < 1 or persons < 1 or persons * joints * 3 != width:
         raise ValueError(f"{persons} persons * {joints} joints * 3, but x is {width} wide")
-    if header["axes"] not in (AXES_3D, AXES_2D):
-        raise ValueError(f"axes are {header['axes']!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
-    if len(header["class_names"]) != classes:
-        raise ValueError(f"{len(header['class_names'])} class_names, but y has {classes} classes")
-    if not 0 <= origin <= joints:
+    if axes not in (AXES_3D, AXES_2D):
+        raise ValueError(f"axes are {axes!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
+    if len(class_names) != classes:
+        raise ValueError(f"{len(class_names)} class_names, but y has {classes} classes")
+    if not 0 <= (origin or 0) <= joints:
         raise ValueError(f"origin is {origin}, not a joint from 1 to {joints}, or 0 for none")
-    stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
-    stated = stated or (KINECT_V2.to_attributes() if of_ntu else {})
-    header["skeleton"] = read_skeleton(stated | {"is_2d": header["axes"] == AXES_2D}, joints)
-    return header | {"class_names": tuple(header["class_names"])}
+    skeleton = {key: stated[key] for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in stated}
+    if of_ntu and not skeleton:
+        skeleton = KINECT_V2.to_attributes()
+    skeleton = read_skeleton(skeleton | {"is_2d": axes == AXES_2D}, joints)
+    header = {"joints": joints, "persons": persons, "origin": origin, "axes": axes, "skeleton": skeleton}
+    return header | {"class_names": tuple(class_names), "protocol": stated.get("protocol", "")}
 
 
 def _plain(value):
