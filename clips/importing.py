@@ -102,6 +102,8 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
     if trained < 2 or not all(map(len, sides.values())):
         counts = ", ".join(f"{len(ids)} {NAMES[split]}" for split, ids in sides.items())
         raise UserError(f"{path} not written: {counts} clips; all need some, and training two classes")
+    if untested := [class_names[i] for i in np.setdiff1d(labels[sides[""]], labels[sides["test_"]])]:
+        note(f"{path}: classes without test clips: {shorten(readable(', '.join(untested)), 100)}")
     if "valid_" not in sides:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
@@ -168,15 +170,7 @@ def convert(argv, doc, out, read, class_names):
             empty.append(name)
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
     odd = np.array(subjects) % 2 == 1
-    write_set(
-        args.out,
-        clips.__getitem__,
-        labels,
-        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
-        class_names,
-        [(empty, "nobody is in them")],
-        frames=max(map(len, clips), default=0),
-        skeleton="kinect_v1",
-        origin=h5.ORIGIN,
-        protocol="cross-subject: odd subjects train, even subjects test",
-    )
+    sides, dropped = {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)}, [(empty, "nobody is in them")]
+    about = {"frames": max(map(len, clips), default=0), "skeleton": "kinect_v1", "origin": h5.ORIGIN}
+    about["protocol"] = "cross-subject: odd subjects train, even subjects test"
+    write_set(args.out, clips.__getitem__, labels, sides, class_names, dropped, **about)
