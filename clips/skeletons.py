@@ -125,14 +125,11 @@ def read_skeleton(attributes, joints):
         raise ValueError(f"{name}, and joint_names, parents or flip_pairs beside it; state one of the two")
     names = tuple(readable(str(joint)) for joint in attributes.get("joint_names", known.joints))
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
-    if len(set(names)) < len(names):
-        raise ValueError(f"joint_names: {shorten(max(names, key=names.count))} twice")
-    for what, stated in (("joint_names", names), ("parents", parents), ("flip_pairs", pairs)):
-        if len(stated) != joints:
-            raise ValueError(f"{len(stated)} {what}, but {joints} joints")
+    if len(names) != joints or len(set(names)) < joints:
+        raise ValueError(f"joint_names must be {joints} different names")
     for what, stated in (("parents", parents), ("flip_pairs", pairs)):
-        if not {*stated} <= {*numbers}:
-            raise ValueError(f"{what}: each must be a joint's number, 0 to {joints - 1}")
+        if len(stated) != joints or not {*stated} <= {*numbers}:
+            raise ValueError(f"{what} must be {joints} joints, counted from 0")
     if [pairs[i] for i in pairs] != list(numbers):
         raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
     root = parents

@@ -101,9 +101,7 @@ def read_clip(annotation, nan):
         why = "frame_dir must be a text, label a number from 0, keypoint numbers (persons, frames, joints, 2 or 3)"
         raise BadFile(None, f"{why}, not {show(label)}, {getattr(values, 'shape', None)}")
     if (total := annotation.get("total_frames", values.shape[1])) != values.shape[1]:
-        raise BadFile(
-            None, f"keypoint must be (persons, {show(total)} total_frames, joints, 2 or 3), not {values.shape}"
-        )
+        raise BadFile(None, f"total_frames is {show(total)}, but keypoint has {values.shape[1]}: {values.shape}")
     if values.shape[3] == 2:
         values, size = add_score(values, annotation)
     values = absent_if_nan(values, nan)
@@ -128,8 +126,7 @@ def is_numbers(array):
 
 
 def is_size(size):
-    is_pair = isinstance(size, list | tuple) and len(size) == 2
-    return is_pair and all(type(n) is int and 0 < n < 10**6 for n in size)
+    return isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)
 
 
 def choose_skeleton(clips, args):
@@ -152,19 +149,13 @@ def choose_skeleton(clips, args):
     if is_2d and is_placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
     args.as_ntu = known.name == "kinect_v2" and not is_placed
-    people = sample_people(clips) if args.as_ntu else ()
+    people = []
+    for clip in clips[:: 1 + len(clips) // SAMPLE] if args.as_ntu else ():
+        people += pick(np.nan_to_num(clip.values.astype(np.float32)).swapaxes(0, 1))
     if people:
         with named(args.pickle):  # of all together: a sensor may see more than persons in a clip
             check_size(np.concatenate(people)[:, None], known, args.scale)
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
-
-
-def sample_people(clips):
-    """A few frames of each person of some 3D Clips: [(frames, joints, 3)]."""
-    people = []
-    for clip in clips[:: 1 + len(clips) // SAMPLE]:
-        people += pick(np.nan_to_num(clip.values.astype(np.float32)).swapaxes(0, 1))
-    return people
 
 
 # ---- lists
@@ -236,12 +227,11 @@ def split_ntu(dataset, lists, names, stem):
 def check_labels(names, labels, args):
     """Says where labels are not those of the names of NTU's clips. Raises UserError without --classes."""
     wrong = [name for name, label in zip(names, labels, strict=True) if label != protocols.action(name) - 1]
-    what = "labels are not those of the clips' names"
-    if args.classes:
-        note_some(wrong, f"{what}, and are taken for those of --classes")
-    elif wrong:
-        what = f"{len(wrong):,} {what}, for example {wrong[0]}"
-        raise UserError(f"{args.pickle}: {what}: use --first-label 1, or --classes if they are your own")
+    if wrong:
+        what = f"{len(wrong):,} labels are not those of the clips' names, for example {wrong[0]}"
+        if not args.classes:
+            raise UserError(f"{args.pickle}: {what}: use --first-label 1, or --classes if they are your own")
+        note(what)
 
 
 def convert(clips, splits, args):
@@ -271,16 +261,13 @@ def convert(clips, splits, args):
     about = {"frames": max(clip.values.shape[1] for clip in clips), "persons": persons, "skeleton": args.skeleton}
     about["origin"] = None if args.as_ntu else origin_of(args.skeleton, args)
     what = [f"{path}: {shorten(name)}" for name in kept]
-
-    def read(i):
-        return clips[i].read(args)
-
     for name, words, train, test in parts:
         unlisted = np.setdiff1d(range(len(kept)), [*train, *test])
         dropped = [(empty, "nobody is in them"), (missing, "they are known to lack skeletons")]
         dropped.append(([kept[i] for i in unlisted], f"they neither train nor test ({words})"))
-        out, sides = args.out / f"{name}.h5", {"": train, "test_": test}
-        write_set(out, read, labels, sides, classes, dropped, what.__getitem__, protocol=words, **about)
+        h5, sides = args.out / f"{name}.h5", {"": train, "test_": test}
+        about["protocol"] = words
+        write_set(h5, lambda i: clips[i].read(args), labels, sides, classes, dropped, what.__getitem__, **about)
 
 
 def main(argv=None):
