@@ -74,8 +74,7 @@ def add_data(add):
     add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--cache", action="store_true", help="not needed any more: an h5 is read in seconds")
-    segments = "segments: frames sampled from a clip (20; in testing, the checkpoint's)"
-    add("--seg", type=program.positive_int, help=segments)
+    add("--seg", type=program.positive_int, help="frames sampled from a clip (20; in testing, the checkpoint's)")
     add("--num-classes", type=program.positive_int, help="outputs of the network (the data's classes)")
 
 
@@ -92,8 +91,7 @@ def add_training(add):
     add("--batch-size", "-b", type=program.positive_int, default=64, help="clips in a training step (%(default)s)")
     add("--lr", type=program.positive_float, default=0.001, help="initial learning rate (%(default)s)")
     add("--lr-factor", type=program.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
-    decay = "L2, on all parameters (%(default)s)"
-    add("--weight-decay", "--wd", type=program.nonnegative_float, default=0.0001, help=decay)
+    add("--weight-decay", "--wd", type=program.nonnegative_float, default=1e-4, help="L2, all parameters (%(default)s)")
     balanced = "let all classes count alike in the loss, however many training clips each has"
     add("--class-weights", choices=("balanced",), help=balanced)
     theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"

@@ -71,10 +71,8 @@ def read_groups(read, jobs, args, skipped, title, clips):
     read(*job) returns ({name: array}, one of them "names", of the clips; [Skipped]), and the latter are added to
     `skipped`. clips: how many there are in all. Raises UserError for the first skipped one with --strict.
     """
-    with (
-        progress(total=clips, desc=title, unit="clip") as bar,
-        closing(parallel_map(read, jobs, args.workers)) as groups,
-    ):
+    groups = parallel_map(read, jobs, args.workers)
+    with progress(total=clips, desc=title, unit="clip") as bar, closing(groups):
         for arrays, bad in groups:
             if bad and args.strict:
                 raise UserError(str(bad[0]))

@@ -212,9 +212,8 @@ def view_dataset(args, data):
             continue  # tools/check_h5.py lists empty clips
         poses = Poses(read_frames(h5, clips, ids[i].item()), clips.skeleton, clips.axes, centered=True)
         explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], samples=1)
-        data["clips"].append(
-            make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
-        )
+        entry = make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        data["clips"].append(entry)
     if len(data["clips"]) < len(ids):
         data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
     return 0
