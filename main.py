@@ -25,10 +25,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import util
 from safe import program
-from safe.program import nonnegative_float, note, positive_float, positive_int
-from util import UserError
+from util import ROOT, UserError, readable, shorten
 
 if __name__ == "__main__":
     program.let_threads_sleep()
@@ -76,8 +74,8 @@ def add_data(add):
     add("--views", choices=("same", "other"), help=f"{views} flips (that of the case; for an .h5 same)")
     add("--data", type=Path, help="folder of the h5 (the data set's own below data/)")
     add("--cache", action="store_true", help="not needed any more: an h5 is read in seconds")
-    add("--seg", type=positive_int, help="segments: frames sampled from a clip (20; in testing, the checkpoint's)")
-    add("--num-classes", type=positive_int, help="outputs of the network (the data's classes)")
+    add("--seg", type=program.positive_int, help="frames sampled from a clip (20; in testing, the checkpoint's)")
+    add("--num-classes", type=program.positive_int, help="outputs of the network (the data's classes)")
 
 
 def add_training(add):
@@ -89,15 +87,15 @@ def add_training(add):
     names = " or ".join(RECIPES)
     how = f"how to train and test: {names}, perhaps with changed values, as in plus,noise=0 (paper)"
     add("--recipe", type=recipe, default="paper", metavar="NAME[,VALUE=X]", help=how)
-    add(*epochs, type=positive_int, default=120, help="epochs of training (%(default)s)")
-    add("--batch-size", "-b", type=positive_int, default=64, help="clips in a training step (%(default)s)")
-    add("--lr", type=positive_float, default=0.001, help="initial learning rate (%(default)s)")
+    add(*epochs, type=program.positive_int, default=120, help="epochs of training (%(default)s)")
+    add("--batch-size", "-b", type=program.positive_int, default=64, help="clips in a training step (%(default)s)")
+    add("--lr", type=program.positive_float, default=0.001, help="initial learning rate (%(default)s)")
     add("--lr-factor", type=program.fraction, help=f"{steps} (0.1; --recipe plus has its own schedule)")
-    add("--weight-decay", "--wd", type=nonnegative_float, default=0.0001, help="L2, on all parameters (%(default)s)")
+    add("--weight-decay", "--wd", type=program.nonnegative_float, default=1e-4, help="L2, all parameters (%(default)s)")
     balanced = "let all classes count alike in the loss, however many training clips each has"
     add("--class-weights", choices=("balanced",), help=balanced)
     theta = "training rotation, radians (0.3, with --views other 0.5; --recipe plus has its own)"
-    add("--theta", type=nonnegative_float, help=theta)
+    add("--theta", type=program.nonnegative_float, help=theta)
     add("--select", choices=tuple(SELECT), default="test", help=f"{select} (%(default)s)")
     monitor = "figure by which an epoch is the best (%(default)s)"
     add("--monitor", choices=("val_acc", "val_loss"), default="val_acc", help=monitor)
@@ -115,14 +113,14 @@ def add_running(add):
     add("--seeds", type=program.seed_list, help="several runs: 5 for seeds 1 to 5, or 4,7 for these two")
     splits = "a run for each random split of the h5 (SYSU): 30 for 1 to 30, or 4,7"
     add("--splits", type=program.seed_list, help=splits)
-    add("--jobs", type=positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
+    add("--jobs", type=program.positive_int, default=1, help="runs of --seeds or --splits at a time (%(default)s)")
     add("--resume", action="store_true", help="continue where a run was stopped; start if there is none")
     together = "with --train 0: test these checkpoints together, averaging their softmax scores"
     add("--ensemble", type=Path, nargs="+", metavar="FILE.pth", help=together)
     add("--weights", type=program.number_list, metavar="X,X", help="weights of those checkpoints (1 each)")
-    add("--results", type=Path, default=util.ROOT / "results", help="folder for the results (results/)")
+    add("--results", type=Path, default=ROOT / "results", help="folder for the results (results/)")
     add("--tensorboard", action="store_true", help="also write the log for TensorBoard, to <case>_tensorboard/")
-    add("--print-freq", "-p", type=positive_int, default=10, help="steps between updates of the loss (%(default)s)")
+    add("--print-freq", "-p", type=program.positive_int, default=10, help="steps between losses shown (%(default)s)")
     what = "write the results, and each class's, to FILE as JSON; without FILE print them, all else to standard error"
     add("--json", nargs="?", const="-", metavar="FILE", help=what)
 
@@ -151,11 +149,11 @@ def check(args):
 def warn(config, clips):
     """Lines about what is odd about these data, and what the recipe cannot do with them."""
     for line in find_odd_training(clips):
-        note(line)
+        program.note(line)
     if not clips.spatial:
-        note(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
+        program.note(f"the axes are {clips.axes}: clips are not rotated, scaled or given noise")
     if config.recipe.flip and clips.flip_pairs() is None:
-        note("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
+        program.note("the h5 does not state its skeleton (docs/data.md): clips are not flipped")
 
 
 def plan(args, config, init, h5, data_sha256):
@@ -181,8 +179,8 @@ def test(args, run, clips, out):
     samples = f"{config.recipe.test_samples} samples of each of the {len(clips.splits['test'])} test clips"
     result = f"epoch {checkpoint.epoch} ({checkpoint.selected}): {logs.in_words(scores)}, {samples}"
     title = [f"{run.title}:"] * bool(run.title)
-    print(*title, util.readable(f"checkpoint {os.path.relpath(path)}"), result, sep="\n", file=out)
-    note(f"tested in {time.perf_counter() - start:.1f} s")
+    print(*title, readable(f"checkpoint {os.path.relpath(path)}"), result, sep="\n", file=out)
+    program.note(f"tested in {time.perf_counter() - start:.1f} s")
     seed = checkpoint.seed if args.seed is None else args.seed
     return {"epoch": checkpoint.epoch, "selected": checkpoint.selected, "seed": seed, "checkpoint": str(path)} | scores
 
@@ -197,7 +195,7 @@ def test_together(args, config, clips, out):
     folder = args.results / config.dataset / "ensemble"
     write_predictions(folder, args.case, label, mean)
     result = ensemble.score_all(checkpoints, logits, mean, label, clips.class_names)
-    print(*map(util.readable, ensemble.lines(result, len(label))), sep="\n", file=out)
+    print(*map(readable, ensemble.lines(result, len(label))), sep="\n", file=out)
     return result
 
 
@@ -208,7 +206,7 @@ def main(argv=None):
     device = pick_device(args.device)
     path, name = find_h5(args.dataset, args.case, args.data)
     if args.cache:
-        note("--cache is not needed any more; a .packed.pt beside the h5 can go")
+        program.note("--cache is not needed any more; a .packed.pt beside the h5 can go")
     clips = runs.read_clips(path, device)
     init = digest = None
     if args.init and args.train:
@@ -217,7 +215,7 @@ def main(argv=None):
         init, digest = finetune.read_init(args.init)
     config = make_config(args, clips, name, init, digest)
     about = f"{len(clips.label)} clips, {len(clips.class_names)} classes, skeleton {clips.skeleton.name}, on {device}"
-    print(util.readable(f"{name} case {args.case} ({util.shorten(clips.protocol, 80)}): {about}"), file=out)
+    print(readable(f"{name} case {args.case} ({shorten(clips.protocol, 80)}): {about}"), file=out)
     if config.amp:
         check_amp(device)
     todo = plan(args, config, init, path, clips.sha256)

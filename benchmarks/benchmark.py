@@ -15,10 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-from safe import program
+from safe.program import ArgumentParser, exit_on_error, let_threads_sleep
 
 if __name__ == "__main__":
-    program.let_threads_sleep()
+    let_threads_sleep()
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -125,7 +125,7 @@ def rows(device):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--device", help="cpu, cuda, ... (cuda if there is a GPU, else cpu)")
     add("--count", action="store_true", help="count parameters and multiply-adds, without timing")
@@ -151,5 +151,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with program.exit_on_error("the load of this machine"):
+    with exit_on_error("the load of this machine"):
         main()

@@ -26,7 +26,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from benchmark import CLASSES, SEG, in_turns, testing, training
 from engine import logs
 from engine.config import RECIPES, Config
@@ -34,8 +33,9 @@ from engine.device import keep_freed_memory, pick_device, use_tf32
 from engine.graphed import graph_step
 from engine.logs import provenance
 from make_ntu_like import lengths, make_clips
-from safe import program
+from safe.program import ArgumentParser, exit_on_error
 from train import Trainer
+from util import ROOT, atomic_write, regular, shorten
 
 SECONDS, OF_TESTS = 475, 180  # for all, and for the tests
 NTU60 = 56_578, 16_487  # clips; those for testing of cross-subject
@@ -55,7 +55,7 @@ def run_tests(args):
     log, environment = args.out / "tests.txt", os.environ | {"TQDM_DISABLE": "1"}
     try:
         with open(log, "w", encoding="utf-8") as file:
-            about = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": util.ROOT, "env": environment}
+            about = {"stdout": file, "stderr": subprocess.STDOUT, "cwd": ROOT, "env": environment}
             subprocess.run(command, check=True, timeout=OF_TESTS, **about)
     finally:
         text = log.read_text(encoding="utf-8")
@@ -162,12 +162,12 @@ def train_on_nucla(args, device, command):
     words += ["--device", args.device, "--json", "--seeds", "3", "--jobs", "3", *["--epochs", "1"] * args.small]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "NUCLA_CV.h5").symlink_to(args.nucla)
-        words = [sys.executable, util.ROOT / "main.py", *words, "--data", folder, "--results", folder]
+        words = [sys.executable, ROOT / "main.py", *words, "--data", folder, "--results", folder]
         done = subprocess.run(words, capture_output=True, text=True, timeout=max(1, args.end - start))
     if done.returncode:
         raise RuntimeError(done.stderr[-300:])
     result, took = json.loads(done.stdout), time.monotonic() - start
-    with open(util.ROOT / "pretrained/results.csv", newline="", encoding="utf-8") as file:
+    with open(ROOT / "pretrained/results.csv", newline="", encoding="utf-8") as file:
         on_cpu = {row["command"]: row["last"] for row in csv.DictReader(file)}
     here = logs.with_spread(result["last_top1_mean"], result["last_top1_std"])
     yield "N-UCLA, top-1", {"command": command, "device": here, "cpu": on_cpu[command], "seconds": took}
@@ -190,7 +190,7 @@ def to_markdown(report):
 
 
 def parse_args(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for gpu.json, gpu.md and tests.txt")
     add("--device", default="cuda", help="(%(default)s)")
@@ -203,7 +203,7 @@ def main(argv=None, parts=(speed, epochs, nucla)):
     """Returns the exit code."""
     args, start = parse_args(argv), time.monotonic()
     device, args.end = pick_device(args.device), start + SECONDS
-    args.nucla = args.nucla and util.regular(args.nucla).resolve()
+    args.nucla = args.nucla and regular(args.nucla).resolve()
     args.out.mkdir(parents=True, exist_ok=True)
     about = provenance("benchmarks/gpu.py", device, device=device, cuda=torch.version.cuda)
     report = {"Machine": [{"what": what, "value": value} for what, value in about.items()]}
@@ -216,15 +216,15 @@ def main(argv=None, parts=(speed, epochs, nucla)):
             for table, row in measure():
                 report.setdefault(table, []).append(row)
         except Exception as error:
-            why = util.shorten(f"{type(error).__name__}: {error}", 300)
+            why = shorten(f"{type(error).__name__}: {error}", 300)
             report.setdefault("Failed", []).append({"what": what, "why": why})
         logs.write_json(report, args.out / "gpu.json")
-        with util.atomic_write(args.out / "gpu.md") as part:
+        with atomic_write(args.out / "gpu.md") as part:
             part.write_text(to_markdown(report), encoding="utf-8")
     print(to_markdown(report), end="")
     return int("Failed" in report)
 
 
 if __name__ == "__main__":
-    with program.exit_on_error("--device to one with more memory"):
+    with exit_on_error("--device to one with more memory"):
         sys.exit(main())

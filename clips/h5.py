@@ -12,11 +12,11 @@ from itertools import product
 import h5py
 import numpy as np
 
-import util
 from clips.checks import FARTHEST, SAMPLE, check_resplits, check_shapes, check_values, describe_empty, find_odd, pick
 from clips.skeletons import KINECT_V2, Skeleton, read_skeleton
 from safe.pickles import check_schema
 from safe.program import note
+from util import UserError, atomic_write, readable, shorten
 
 SPLITS = ("", "valid_", "test_")
 AXES_3D, AXES_2D = "x, y, z", "x - 0.5, y - 0.5, score"
@@ -24,9 +24,8 @@ ORIGIN = 2  # the joint at the origin, from 1: the spine in the skeletons of bot
 # Frames in a chunk, the unit that is stored or not: smaller chunks store less padding, larger ones read faster
 CHUNK = 50
 LABELS = 4096  # rows of y written at a time: all of Kinetics' would take 800 MB
-ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("parents", "flip_pairs"), [int])
-ATTRIBUTES |= dict.fromkeys(("protocol", "axes", "skeleton"), str)
-ATTRIBUTES |= dict.fromkeys(("class_names", "joint_names"), [str])
+ATTRIBUTES = dict.fromkeys(("joints", "persons", "origin"), int) | dict.fromkeys(("protocol", "axes", "skeleton"), str)
+ATTRIBUTES |= dict.fromkeys(("parents", "flip_pairs"), [int]) | dict.fromkeys(("class_names", "joint_names"), [str])
 
 
 # ---- writing
@@ -60,15 +59,15 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
     skeleton = skeleton.to_attributes() if isinstance(skeleton, Skeleton) else {"skeleton": skeleton}
     if skeleton.pop("is_2d", False):
         more.setdefault("axes", AXES_2D)
-    names = [*map(util.readable, class_names)]
+    names = [*map(readable, class_names)]
     if len({*names}) < len(names):
-        raise util.UserError(f"class_names: {util.shorten(max(names, key=names.count))} twice")
+        raise UserError(f"class_names: {shorten(max(names, key=names.count))} twice")
     if not labels.keys() <= {*SPLITS} or not all(len(labels.get(split, ())) for split in ("", "test_")):
-        raise util.UserError("x and test_x need clips; splits are '', 'test_' and perhaps 'valid_'")
+        raise UserError("x and test_x need clips; splits are '', 'test_' and perhaps 'valid_'")
     labels = {split: _checked_labels(labels.get(split, []), f"{split}y", len(names)) for split in SPLITS}
     more = {key: value for key, value in (more | skeleton).items() if value is not None}
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
-    with util.atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
+    with atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=names, **more)
         missing, people = {}, []
         for split, y in labels.items():
@@ -82,11 +81,11 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
             file["resplits"] = np.asarray(resplits, np.uint8)
         header, problems = _read_layout(file, shapes=False)
         if problems:
-            raise util.UserError(problems[0])
+            raise UserError(problems[0])
 
         def write(split, i, clip, what=None):
             if i >= len(missing[split]):
-                raise util.UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
+                raise UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
             x = file[f"{split}x"]
             clip = _checked_clip(clip, what or f"{split}x, clip {i}", x.shape, joints, header["origin"])
             _write_chunks(x, i, clip)
@@ -97,7 +96,7 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
         yield write
         for split in SPLITS:
             if missing[split].any():
-                raise util.UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
+                raise UserError(f"{split}x: {missing[split].sum()} clips fewer than {split}y has labels")
         trained = {*labels[""].tolist(), *labels["valid_"].tolist()}
         is_2d = header["axes"] == AXES_2D
         for odd in (*describe_empty(trained, names), *find_odd(people, header["skeleton"], is_2d)):
@@ -107,9 +106,9 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
 def _checked_labels(labels, what, classes):
     labels = np.asarray(labels)
     if labels.ndim != 1 or (labels.size and labels.dtype.kind not in "iu"):
-        raise util.UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
+        raise UserError(f"{what}: labels must be a list of class indices, not {labels.dtype} {labels.shape}")
     if len(wrong := np.flatnonzero((labels < 0) | (labels >= classes))):
-        raise util.UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
+        raise UserError(f"{what}: clip {wrong[0]} has label {labels[wrong[0]]}, not 0 to {classes - 1}")
     return labels.astype(np.int64)
 
 
@@ -117,13 +116,13 @@ def _checked_clip(clip, what, shape, joints, origin):
     _, frames, width = shape
     given, person = np.asarray(clip), joints * 3
     if given.ndim != 2 or given.shape[1] % person or not person <= given.shape[1] <= width:
-        raise util.UserError(f"{what}: shape {given.shape}, not (frames, {width}): {width // person} x {person} values")
+        raise UserError(f"{what}: shape {given.shape}, not (frames, {width}): {width // person} x {person} values")
     if not 1 <= len(given) <= frames:
-        raise util.UserError(f"{what}: {len(given)} frames, not 1 to {frames}")
+        raise UserError(f"{what}: {len(given)} frames, not 1 to {frames}")
     with np.errstate(over="ignore"):
         clip = np.ascontiguousarray(given, dtype=np.float32)
     if not (np.abs(clip) < FARTHEST).all():
-        raise util.UserError(f"{what}: NaN or infinity, or a number too large")
+        raise UserError(f"{what}: NaN or infinity, or a number too large")
     if origin and clip.any():
         clip = trim_and_center(given.reshape(len(given), -1, joints, 3), origin)
     return clip.reshape(len(clip), -1)
@@ -191,7 +190,7 @@ def read_header(file):
     header, problems = _read_layout(file)
     if problems:
         more = f" (and {len(problems) - 1} more: tools/check_h5.py lists them)" * (len(problems) > 1)
-        raise util.UserError(f"{file.filename}: {problems[0]}{more}")
+        raise UserError(f"{file.filename}: {problems[0]}{more}")
     return header
 
 
@@ -217,31 +216,32 @@ def _read_layout(file, shapes=True):
     try:
         return ({}, problems) if problems else (_header(file), [*check_resplits(file, SPLITS)])
     except ValueError as error:
-        return {}, [f"attributes: {util.shorten(error, 200)}"]
+        return {}, [f"attributes: {shorten(error, 200)}"]
 
 
 def _header(file):
     width, classes = file["x"].shape[2], file["y"].shape[1]
-    header = {"protocol": "", "axes": AXES_3D, "origin": None, "class_names": [f"class {i}" for i in range(classes)]}
-    of_ntu = width == 150 and "joints" not in file.attrs and "persons" not in file.attrs
-    header |= {"joints": 25, "persons": 2} if of_ntu else {}
-    for name, schema in ATTRIBUTES.items():
-        if name in file.attrs:
-            header[name] = _plain(file.attrs[name])
-            check_schema(header[name], schema, name)
-    joints, persons, origin = header.get("joints", 0), header.get("persons", 0), header["origin"] or 0
+    stated = {name: _plain(file.attrs[name]) for name in ATTRIBUTES if name in file.attrs}
+    for name, value in stated.items():
+        check_schema(value, ATTRIBUTES[name], name)
+    of_ntu = width == 150 and "joints" not in stated and "persons" not in stated
+    joints, persons = (25, 2) if of_ntu else (stated.get("joints", 0), stated.get("persons", 0))
+    axes, origin = stated.get("axes", AXES_3D), stated.get("origin")
+    class_names = stated.get("class_names", [f"class {i}" for i in range(classes)])
     if joints < 1 or persons < 1 or persons * joints * 3 != width:
         raise ValueError(f"{persons} persons * {joints} joints * 3, but x is {width} wide")
-    if header["axes"] not in (AXES_3D, AXES_2D):
-        raise ValueError(f"axes are {header['axes']!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
-    if len(header["class_names"]) != classes:
-        raise ValueError(f"{len(header['class_names'])} class_names, but y has {classes} classes")
-    if not 0 <= origin <= joints:
+    if axes not in (AXES_3D, AXES_2D):
+        raise ValueError(f"axes are {axes!r:.60}, not {AXES_3D!r} or, of 2D joints, {AXES_2D!r}")
+    if len(class_names) != classes:
+        raise ValueError(f"{len(class_names)} class_names, but y has {classes} classes")
+    if not 0 <= (origin or 0) <= joints:
         raise ValueError(f"origin is {origin}, not a joint from 1 to {joints}, or 0 for none")
-    stated = {key: header.pop(key) for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in header}
-    stated = stated or (KINECT_V2.to_attributes() if of_ntu else {})
-    header["skeleton"] = read_skeleton(stated | {"is_2d": header["axes"] == AXES_2D}, joints)
-    return header | {"class_names": tuple(header["class_names"])}
+    skeleton = {key: stated[key] for key in ("skeleton", "joint_names", "parents", "flip_pairs") if key in stated}
+    if of_ntu and not skeleton:
+        skeleton = KINECT_V2.to_attributes()
+    skeleton = read_skeleton(skeleton | {"is_2d": axes == AXES_2D}, joints)
+    header = {"joints": joints, "persons": persons, "origin": origin, "axes": axes, "skeleton": skeleton}
+    return header | {"class_names": tuple(class_names), "protocol": stated.get("protocol", "")}
 
 
 def _plain(value):
@@ -250,4 +250,4 @@ def _plain(value):
         return [_plain(item) for item in value.ravel().tolist()]
     value = value.item() if isinstance(value, np.generic) else value
     value = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
-    return util.readable(value) if isinstance(value, str) else value
+    return readable(value) if isinstance(value, str) else value

@@ -19,15 +19,13 @@ from safe.program import ArgumentParser, Notes, note, progress
 from util import UserError, __version__, readable, shorten
 
 
-def add_arguments(parser, of, axes=False, labels=False):
-    """Adds the flags that say what numbers mean. of: whose numbers, in words. axes: --axes and --size too. labels:
-    --classes and --first-label too."""
+def add_arguments(parser, of, axes=False):
+    """Adds the flags that say what numbers and labels mean. of: whose, in words. axes: --axes and --size too."""
     add_units(parser, of, axes)
     add = parser.add_argument
     add("--origin", type=int, help=f"joint, from 1, that becomes the origin of a 3D clip; 0: none ({h5.ORIGIN})")
-    if labels:
-        add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
-        add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
+    add("--classes", type=Path, metavar="FILE", help="the class names, one a line (NTU's are known)")
+    add("--first-label", type=int, choices=(0, 1), default=0, help="1 if labels count from 1 (%(default)s)")
 
 
 def to_metres(clip, args, what, stated=False):
@@ -87,14 +85,14 @@ def natural(name):
     return [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", name)], name
 
 
-def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", position=None, **header):
+def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i: f"clip {i}", **header):
     """Writes the h5 of an importer, and prints its table. Raises UserError if there is too little to train or test on.
 
     read: i -> a clip, (frames, persons, joints, 3) or (frames, persons * joints * 3); called in the order of the h5.
     labels: class index by i. sides: {"": indices, "test_": ..., perhaps "valid_": ...}; without it 5% of the training
     clips are for validation. dropped: [(names of clips, why they are left out)]. what: i -> how an error names a clip.
-    position: of the progress bar, where there are several. header: as in `h5.open_writer`; joints and axes are those of
-    a skeleton that is known, persons one, and made_by the program, if it does not say otherwise.
+    header: as in `h5.open_writer`; joints and axes are those of a skeleton that is known, persons one, and made_by the
+    program, if it does not say otherwise.
     """
     if known := known_skeleton(header["skeleton"]):
         header = {"joints": len(known.joints), "axes": h5.AXES_2D if known.is_2d else h5.AXES_3D} | header
@@ -104,6 +102,8 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
     if trained < 2 or not all(map(len, sides.values())):
         counts = ", ".join(f"{len(ids)} {NAMES[split]}" for split, ids in sides.items())
         raise UserError(f"{path} not written: {counts} clips; all need some, and training two classes")
+    if untested := [class_names[i] for i in np.setdiff1d(labels[sides[""]], labels[sides["test_"]])]:
+        note(f"{path}: classes without test clips: {shorten(readable(', '.join(untested)), 100)}")
     if "valid_" not in sides:
         training, validation = h5.split_validation(sides[""])
         sides = {"": training, "valid_": validation, "test_": sides["test_"]}
@@ -112,7 +112,7 @@ def write_set(path, read, labels, sides, class_names, dropped=(), what=lambda i:
     digests = {split: {} for split in sides}  # of clips, by number
     remove_stale_parts(path.parent, path.name)
     with h5.open_writer(path, of_splits, class_names=class_names, **header) as write:
-        for split, k, i in progress(places, desc=path.name, unit="clip", position=position):
+        for split, k, i in progress(places, desc=path.name, unit="clip"):
             clip = read(i)
             write(split, k, clip.reshape(len(clip), -1), what(i))
             frames[i] = len(clip)
@@ -170,15 +170,7 @@ def convert(argv, doc, out, read, class_names):
             empty.append(name)
     subjects, labels, clips = zip(*rows, strict=True) if rows else [()] * 3
     odd = np.array(subjects) % 2 == 1
-    write_set(
-        args.out,
-        clips.__getitem__,
-        labels,
-        {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)},
-        class_names,
-        [(empty, "nobody is in them")],
-        frames=max(map(len, clips), default=0),
-        skeleton="kinect_v1",
-        origin=h5.ORIGIN,
-        protocol="cross-subject: odd subjects train, even subjects test",
-    )
+    sides, dropped = {"": np.flatnonzero(odd), "test_": np.flatnonzero(~odd)}, [(empty, "nobody is in them")]
+    about = {"frames": max(map(len, clips), default=0), "skeleton": "kinect_v1", "origin": h5.ORIGIN}
+    about["protocol"] = "cross-subject: odd subjects train, even subjects test"
+    write_set(args.out, clips.__getitem__, labels, sides, class_names, dropped, **about)

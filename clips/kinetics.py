@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from clips.arrays import NAN
 from clips.frames import WRONG, load_json
 from clips.skipped import BadFile
 
@@ -11,7 +12,7 @@ JOINTS, PERSONS, FRAMES, CLASSES = 18, 2, 300, 400
 def read_json(path):
     """Reads a clip of the data set: `parse` as (frames, 108), the class index and name. Raises BadFile, OSError."""
     clip = load_json(path)
-    rows = parse(clip)
+    rows = parse(clip, hint="")
     label, name = clip.get("label_index"), clip.get("label")
     if type(label) is not int or not 0 <= label < CLASSES:
         raise BadFile(None, f"label_index {label!r:.30} is not 0 to {CLASSES - 1}")
@@ -22,9 +23,9 @@ def read_json(path):
     return rows.reshape(len(rows), PERSONS * JOINTS * 3), label, name
 
 
-def parse(clip, nan=None):
+def parse(clip, nan=None, hint=NAN):
     """What is in a json, of any length, with a label or not: (frames, 2, 18, 3) float32, a joint x - 0.5, y - 0.5 and
-    score, zeros for an absent person. nan: of poses.Flags. Raises BadFile."""
+    score, zeros for an absent person. nan: of poses.Flags. hint: of an error on NaN. Raises BadFile."""
     try:
         frames = sorted(clip["data"], key=lambda frame: frame["frame_index"])
         persons = [(i, person) for i, frame in enumerate(frames) for person in frame["skeleton"]]
@@ -40,7 +41,7 @@ def parse(clip, nan=None):
     if nan:
         joints[~np.isfinite(joints).all(axis=2)] = 0
     if not (np.abs(joints) < 1e6).all():
-        raise BadFile(None, "a number is not finite, or too large")
+        raise BadFile(None, f"a number is not finite, or too large{hint}")
     joints[joints[..., 2] == 0] = 0
     order = np.lexsort((-joints[..., 2].mean(axis=1), frame))  # by frame, the highest mean score first; stable
     frame, joints = frame[order], joints[order]

@@ -137,12 +137,8 @@ def _read_array(array, names, skeleton, flags):
     clip, notes = order_axes(array, known_skeleton(skeleton), flags.axes)
     poses = as_poses(absent_if_nan(clip, flags.nan), skeleton, flags.up, flags.scale, flags.size, flags.nan)
     values, first = divmod(len(names), clip.shape[1] * clip.shape[2])  # of a joint; and columns before the joints
-    if (
-        names
-        and not flags.axes
-        and (known := known_skeleton(poses.skeleton))
-        and (odd := known.odd_name(names[first :: values or 1]))
-    ):
+    known = known_skeleton(poses.skeleton) if names and not flags.axes else None
+    if known and (odd := known.odd_name(names[first :: values or 1])):
         raise BadFile(None, odd)
     return poses._replace(notes=(*notes, *poses.notes))
 

@@ -125,8 +125,11 @@ def read_skeleton(attributes, joints):
         raise ValueError(f"{name}, and joint_names, parents or flip_pairs beside it; state one of the two")
     names = tuple(readable(str(joint)) for joint in attributes.get("joint_names", known.joints))
     parents, pairs = ([int(i) for i in attributes.get(key, numbers)] for key in ("parents", "flip_pairs"))
-    if not len(set(names)) == len(names) == len(parents) == len(pairs) == joints or {*parents, *pairs} - {*numbers}:
-        raise ValueError(f"needed are {joints} different names, and as many parents and flip_pairs, counted from 0")
+    if len(names) != joints or len(set(names)) < joints:
+        raise ValueError(f"joint_names must be {joints} different names")
+    for what, stated in (("parents", parents), ("flip_pairs", pairs)):
+        if len(stated) != joints or not {*stated} <= {*numbers}:
+            raise ValueError(f"{what} must be {joints} joints, counted from 0")
     if [pairs[i] for i in pairs] != list(numbers):
         raise ValueError("flip_pairs must swap joints in pairs: the counterpart of a joint's counterpart is itself")
     root = parents

@@ -58,12 +58,11 @@ def read_bytes(path, largest):
 # ---- scripts
 
 
-def add_arguments(parser, skips=True):
-    """Adds --workers to a script's arguments, and --strict if it may skip files."""
+def add_arguments(parser):
+    """Adds --workers and --strict to the arguments of a script that may skip files."""
     add = parser.add_argument
     add("--workers", type=positive_int, default=available_cores(), help="processes (all cores: %(default)s)")
-    if skips:
-        add("--strict", action="store_true", help="stop at the first file that would be skipped")
+    add("--strict", action="store_true", help="stop at the first file that would be skipped")
 
 
 def read_groups(read, jobs, args, skipped, title, clips):
@@ -72,10 +71,8 @@ def read_groups(read, jobs, args, skipped, title, clips):
     read(*job) returns ({name: array}, one of them "names", of the clips; [Skipped]), and the latter are added to
     `skipped`. clips: how many there are in all. Raises UserError for the first skipped one with --strict.
     """
-    with (
-        progress(total=clips, desc=title, unit="clip") as bar,
-        closing(parallel_map(read, jobs, args.workers)) as groups,
-    ):
+    groups = parallel_map(read, jobs, args.workers)
+    with progress(total=clips, desc=title, unit="clip") as bar, closing(groups):
         for arrays, bad in groups:
             if bad and args.strict:
                 raise UserError(str(bad[0]))

@@ -27,7 +27,7 @@ LARGEST = 2**26  # numbers between two layers for one clip, or in a layer, 256 M
 # Where others keep the weights, and what DataParallel, torch.compile and Lightning put before each name
 HOLDERS = ("state_dict", "model_state_dict", "model", "net")
 WRAPPED = re.compile(r"^((module|_orig_mod|model|net)\.)+")
-# Forms (check_schema) of what a file may say besides the weights
+# Forms (pickles.check_schema) of what a file may say besides the weights
 FORMS = dict.fromkeys(("epoch", "seed", "origin", "seg"), int)
 FORMS |= dict.fromkeys(("select", "recipe", "stream", "variant"), str)
 FORMS |= {"ablate": [str], "class_names": [str], "skeleton": {str: object}, "about": {str: str}}
@@ -83,21 +83,29 @@ class Checkpoint:
 
         starts: training starts from it, perhaps for other classes, and by another recipe.
         """
-        net, pairs = self.net, {"number of joints": (self.net.num_joint, clips.joints)}
+        net, classes = self.net, config.num_classes if config else len(clips.class_names)
+        if net.num_joint != clips.joints:
+            raise UserError(f"{self.path}: it was trained on {net.num_joint} joints, the h5 has {clips.joints}")
         if self.skeleton.is_another(clips.skeleton):
-            pairs["skeleton"] = (self.skeleton.name, f"another, {clips.skeleton.name}")
-        if not starts:
-            pairs["number of classes"] = (net.num_classes, config.num_classes if config else len(clips.class_names))
+            raise UserError(f"{self.path}: its skeleton, {self.skeleton.name}, is not the h5's, {clips.skeleton.name}")
+        if net.num_classes != classes and not starts:
+            raise UserError(f"{self.path}: it has {net.num_classes} classes, {classes} are needed")
         if config:
-            pairs["--ablate"] = (",".join(net.ablate), ",".join(config.ablate))
-            pairs |= {"--stream": (self.stream, config.stream), "--seg": (net.seg, config.seg or net.seg)}
-        if config and not starts:
-            pairs |= {"--variant": (net.variant, config.variant), "--recipe": (self.recipe.name, config.recipe.name)}
-            if self.split and config.split:
-                pairs["random split"] = (self.split, config.split)
-        for what, (its, here) in pairs.items():
+            self._check_settings(config, starts)
+
+    def _check_settings(self, config, starts):
+        """Raises UserError if the network was not trained as a Config says. starts: as of `check_fits`."""
+        net, seg = self.net, config.seg or self.net.seg
+        ablations = ",".join(net.ablate), ",".join(config.ablate)
+        flags = {"--ablate": ablations, "--stream": (self.stream, config.stream), "--seg": (net.seg, seg)}
+        if not starts:
+            flags |= {"--variant": (net.variant, config.variant), "--recipe": (self.recipe.name, config.recipe.name)}
+        if not starts and self.split and config.split:
+            flags["--splits"] = self.split, config.split
+        for flag, (its, here) in flags.items():
             if its != here:
-                raise UserError(f"{self.path}: its {what} is {its or 'none'}, and here {here or 'none'}")
+                how = f"with {flag} {its}" if its else f"without {flag}"
+                raise UserError(f"{self.path}: it was trained {how}, this command says {here or 'none'}")
 
     def has_other_classes(self, clips):
         """Whether its classes have other names than those of these Clips, as far as both are known."""

@@ -85,8 +85,8 @@ def check_amp(device):
         note(f"--amp makes this slower on this {device.type}: {times}")
 
 
-def timed(functions, runs, device, warm_up=True, repeat=1):
-    """The median seconds of each function, called in turns. repeat: calls in one timing, of which the mean is taken."""
+def timed(functions, runs, device, repeat=1):
+    """The median seconds of each function, called in turns, after one to warm up. repeat: calls timed together."""
 
     def time_once(function):
         start = time.perf_counter()
@@ -96,5 +96,5 @@ def timed(functions, runs, device, warm_up=True, repeat=1):
             torch.cuda.synchronize(device)
         return (time.perf_counter() - start) / repeat
 
-    turns = [[time_once(function) for function in functions] for _ in range(runs + warm_up)]
-    return [statistics.median(column) for column in zip(*turns[warm_up:], strict=True)]
+    _, *turns = [[time_once(function) for function in functions] for _ in range(1 + runs)]
+    return [statistics.median(column) for column in zip(*turns, strict=True)]

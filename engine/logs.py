@@ -164,10 +164,8 @@ def score(logits, label, class_names):
     """
     right = label[logits.argmax(dim=1) == label]
     counts = (of.bincount(minlength=len(class_names)).cpu().tolist() for of in (label, right))
-    classes = [
-        {"class": name, "clips": n, "top1": 100 * k / n if n else None}
-        for name, n, k in zip(class_names, *counts, strict=True)
-    ]
+    rows = zip(class_names, *counts, strict=True)
+    classes = [{"class": name, "clips": n, "top1": 100 * k / n if n else None} for name, n, k in rows]
     scores = {"top1": accuracy(logits, label)}
     if len(class_names) > 5:
         scores["top5"] = 100 * (logits.topk(5).indices == label[:, None]).sum().item() / len(label)

@@ -114,11 +114,11 @@ def test_a_checkpoint_is_tested_as_it_was_trained(toy, trained, tmp_path):
         return {"state_dict": SGN(classes, JOINTS, 8, **how).state_dict()}
 
     for change, more, why in (
-        ({"recipe": "plus,noise=0.5"}, (), "--recipe is plus,noise=0.5"),
-        (of(ablate=["one-gcn"]) | {"ablate": ["one-gcn"]}, (), "--ablate is one-gcn"),
-        (of(stream=()) | {"stream": "bone"}, (), "--stream is bone"),
-        (of(6), (), "classes is 6"),
-        ({}, ("--seg", "30"), "--seg is 8"),
+        ({"recipe": "plus,noise=0.5"}, (), "--recipe plus,noise=0.5"),
+        (of(ablate=["one-gcn"]) | {"ablate": ["one-gcn"]}, (), "--ablate one-gcn"),
+        (of(stream=()) | {"stream": "bone"}, (), "--stream bone"),
+        (of(6), (), "6 classes"),
+        ({}, ("--seg", "30"), "--seg 8"),
     ):
         save_torch_file(content | change, tmp_path / "toy" / "SGN" / "0_best.pth")
         with pytest.raises(UserError, match=rf"0_best.pth: .*{why}"):
@@ -136,5 +136,5 @@ def test_a_checkpoint_refuses_data_of_another_skeleton_and_size(state, path):
         for skeleton in fit:
             checkpoint.check_fits(SimpleNamespace(**data | {"skeleton": skeleton}))
         for wrong in (*({"skeleton": skeleton} for skeleton in others), {"joints": 24}, {"class_names": range(61)}):
-            with pytest.raises(UserError, match="its (skeleton|number of)"):
+            with pytest.raises(UserError, match="skeleton|joints|classes"):
                 checkpoint.check_fits(SimpleNamespace(**data | wrong))

@@ -93,9 +93,9 @@ def test_what_does_not_fit_is_one_line(toy, init, tmp_path):
     own.parent.mkdir(parents=True)
     own.write_bytes(init.read_bytes())
     for h5, path, more, named in (
-        (toy, init, ["--seg", "12"], "--seg is 8"),
-        (toy, init, ["--ablate", "one-gcn"], "--ablate is none"),
-        (six, init, [], "joints is 5"),
+        (toy, init, ["--seg", "12"], "--seg 8"),
+        (toy, init, ["--ablate", "one-gcn"], "without --ablate"),
+        (six, init, [], "5 joints"),
         (toy, own, [], "would overwrite it"),
     ):
         with pytest.raises(UserError, match=named):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -53,6 +54,15 @@ def test_from_a_folder_of_mmpose_to_an_h5(tmp_path):
     x = made.x["test_"][3].reshape(-1, 17, 3)  # sit/clip1
     np.testing.assert_allclose(x[2, :, :2], (COCO + [0, 8] + 1) / [640, 480] - 0.5, atol=1e-6)
     assert (x[..., 2] == np.float32(0.9)).all()
+
+
+def test_classes_without_clips_are_named(tmp_path, capsys):
+    folder = write_tree(tmp_path, write_mmpose, "json")
+    (folder / "train" / "run").mkdir()
+    shutil.rmtree(folder / "test" / "wave")
+    assert make(folder, *SIZE) == 0
+    notes = capsys.readouterr().err.splitlines()
+    assert sum(line.endswith(": run") or line.endswith("test clips: wave") for line in notes) == 2
 
 
 def test_up_is_a_rotation_to_y():

@@ -148,6 +148,12 @@ def test_what_is_odd_is_noted_in_a_line(convert, capsys, given, start, example):
     assert len(notes) == 1 and f"{start} " in notes[0] and notes[0].endswith(example)
 
 
+def test_ntu_clips_with_classes_of_ones_own_are_noted(tmp_path, capsys, convert):
+    (tmp_path / "names.txt").write_text("one\ntwo\n")
+    convert(content(changed(NTU_CLIPS, label=lambda label: (label + 1) % 2)), "--classes", tmp_path / "names.txt")
+    assert "labels are not those of the clips' names, for example S" in capsys.readouterr().err
+
+
 def test_labels_that_count_from_1_are_shifted_also_in_bare_lists_of_training_and_test_clips(tmp_path, capsys, convert):
     from_1 = changed(V, label=lambda label: label + 1)
     convert(content(from_1))

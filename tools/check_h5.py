@@ -14,16 +14,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
 from clips.h5 import SPLITS, read_header, validate
-from safe import program
 from safe.files import open_h5
+from safe.program import ArgumentParser, exit_on_error, progress
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("file", type=Path)
     path = parser.parse_args(argv).file
     notes = []
-    with open_h5(path) as file, program.progress(unit="clip", delay=2, leave=False) as bar:
+    with open_h5(path) as file, progress(unit="clip", delay=2, leave=False) as bar:
         problems = validate(file, bar.update, notes)
         for line in (*(f"note: {note}" for note in notes), *problems):
             print(f"{path}: {line}")
@@ -40,5 +40,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         sys.exit(main())

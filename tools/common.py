@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from safe import program
+from safe.program import argument_type, progress
 from util import UserError, readable
 
 
@@ -17,7 +17,7 @@ def path_of(*suffixes):
             raise ValueError(f"{text}: must end in {' or '.join(suffixes)}")
         return Path(text)
 
-    return program.argument_type(read)
+    return argument_type(read)
 
 
 def read_each(files, read, skipped):
@@ -25,7 +25,7 @@ def read_each(files, read, skipped):
 
     Raises UserError if none can be read.
     """
-    for path in program.progress(files, unit="file", leave=False, disable=len(files) < 2):
+    for path in progress(files, unit="file", leave=False, disable=len(files) < 2):
         try:
             found = read(path)
         except (UserError, OSError) as error:

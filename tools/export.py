@@ -29,13 +29,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from engine.checkpoint import load_checkpoint
 from engine.folded import Folded, fast_form
 from engine.logs import provenance
-from safe import program
+from safe.program import ArgumentParser, exit_on_error, whole
 from tools.common import path_of
-from util import UserError
+from util import UserError, atomic_write
 
 TOLERANCE, TOLERANCE_FP16 = 1e-4, 2e-2
 CHECKED = (1, 3, 64)  # clips in a batch
@@ -114,12 +113,12 @@ def describe(args, checkpoint, form):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=path_of(*FORMATS), required=True, help="file to write, .onnx or .pt2")
     add("--form", choices=("module",), help="model.SGN as it is, in place of the fast form, engine.folded")
-    add("--opset", type=program.whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
+    add("--opset", type=whole(1, 99), help="version of ONNX's operators, from 18 on (the exporter's own)")
     add("--fp16", action="store_true", help="weights and products in float16, half the size; the error is printed")
     args = parser.parse_args(argv)
     args.command = shlex.join(["tools/export.py", *(sys.argv[1:] if argv is None else argv)])
@@ -136,7 +135,7 @@ def main(argv=None):
     difference = largest_difference(run, net)
     if not difference <= (TOLERANCE_FP16 if args.fp16 else TOLERANCE):
         raise UserError(f"{args.out}: not written: its logits differ from the module's by {difference:.1e}")
-    with util.atomic_write(args.out) as part:
+    with atomic_write(args.out) as part:
         part.write_bytes(content)
     print(f"{args.out}: {len(content) / 1e6:.1f} MB, {about['form']}, {about['input']} -> {about['output']}")
     print(f"logits of random clips differ from the module's by at most {difference:.0e}, relative for logits above 1")
@@ -144,7 +143,7 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         warnings.simplefilter("ignore")  # the exporters', which are not for users
         logging.disable(logging.WARNING)
         main()

@@ -17,14 +17,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from clips.h5 import SPLITS, read_header, split_validation, write_h5
 from data import Clips
 from engine.config import DATASETS, find_h5
-from safe import program
 from safe.files import open_h5
+from safe.program import ArgumentParser, exit_on_error
 from tools.common import path_of
-from util import UserError
+from util import UserError, __version__
 
 SAME = ("joints", "axes", "origin", "skeleton")  # what must be the same in all
 
@@ -41,7 +40,7 @@ def choose(clips, whole):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("datasets", nargs="+", metavar="DATASET", help=f"{', '.join(DATASETS)} (case 0), or paths of .h5")
     add("--whole", action="store_true", help="train on all clips but 5%% that test, not on the training clips alone")
@@ -73,11 +72,11 @@ def main(argv=None):
         header = {key: first[key] for key in SAME} | {"frames": max(file["x"].shape[1] for file in files)}
         header |= {"persons": max(header["persons"] for header in headers), "class_names": names}
         header |= {"protocol": f"{'all clips' if args.whole else 'the training clips'} of {' and '.join(words)}"}
-        write_h5(args.out, splits, **header, made_by=f"join_h5.py {util.__version__}")
+        write_h5(args.out, splits, **header, made_by=f"join_h5.py {__version__}")
     sizes = "{} training, {} validation and {} test clips".format(*map(len, chosen.values()))
     print(f"{args.out}: {len(names)} classes; {sizes}")
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         main()

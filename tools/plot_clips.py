@@ -12,9 +12,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
-from safe import program
+from safe.program import ArgumentParser, exit_on_error
 from tools.common import path_of
+from util import ROOT, UserError, atomic_write
 from view import open_data, predict, read_frames
 
 CLASS = "handshaking"
@@ -58,14 +58,14 @@ def draw(points, skeleton, title):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=path_of(".gif"), required=True, help="file to write (.gif)")
     out = parser.parse_args(argv).out
     try:
         from PIL import Image
     except ModuleNotFoundError:
-        raise util.UserError("Pillow is missing: pip install -r requirements-extra.txt") from None
-    h5, _, clips, checkpoint = open_data("DEMO", checkpoint=util.ROOT / "pretrained/DEMO/SGN/0_best.pth")
+        raise UserError("Pillow is missing: pip install -r requirements-extra.txt") from None
+    h5, _, clips, checkpoint = open_data("DEMO", checkpoint=ROOT / "pretrained/DEMO/SGN/0_best.pth")
     tests = clips.ids("test")
     number = clips.label[tests].tolist().index(clips.class_names.index(CLASS))  # the first of the class
     ids = tests[[number]]
@@ -77,11 +77,11 @@ def main(argv=None):
     some = Image.fromarray(np.concatenate([np.asarray(image) for image in images[:: len(images) // 8 + 1]]))
     palette, dither = some.quantize(32, Image.Quantize.MAXCOVERAGE), Image.Dither.NONE
     first, *rest = (image.quantize(palette=palette, dither=dither) for image in images)
-    with util.atomic_write(out) as part:
+    with atomic_write(out) as part:
         first.save(part, "GIF", save_all=True, append_images=rest, duration=1000 / FPS, loop=0)
     print(f"{out}: {out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         main()

@@ -15,11 +15,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from engine.logs import read_log
-from safe import program
+from safe.program import ArgumentParser, exit_on_error
 from tools.common import path_of
-from util import UserError
+from util import UserError, atomic_write
 
 # Okabe and Ito's colours, which people with any colour vision can tell apart; their yellow is too light for lines
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -71,7 +70,7 @@ def draw(groups):
 
 
 def parse_args(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("logs", nargs="+", type=Path, metavar="LOG", help="<case>_log.csv of a run")
     add("--label", action="append", help="name of a setting, one for each in their order (its path)")
@@ -91,12 +90,12 @@ def main(argv=None):
         raise UserError(f"--label: {len(labels)} of them for {len(groups)} settings ({', '.join(groups)})")
     with style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
         figure = draw(dict(zip(labels, groups.values(), strict=True)))
-        with util.atomic_write(args.out) as part:
+        with atomic_write(args.out) as part:
             options = {"pil_kwargs": {"optimize": True}} if args.out.suffix == ".png" else {}
             figure.savefig(part, format=args.out.suffix[1:], dpi=150, **options)
     print(f"{args.out}: {args.out.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         main()

@@ -15,14 +15,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from clips.h5 import SPLITS, read_header, write_h5
 from data import Clips
 from engine.config import DATASETS, find_h5
 from safe import program
 from safe.files import open_h5
 from tools.common import path_of
-from util import UserError
+from util import UserError, __version__, shorten
 
 
 def parse_classes(text, names):
@@ -38,7 +37,7 @@ def parse_classes(text, names):
             nearest = program.did_you_mean(part, names)
             raise UserError(f"--classes: {part!r:.60} is no class; there are 0 to {len(names) - 1}{nearest}")
     if len(chosen) < 2 or len(set(chosen)) < len(chosen):
-        raise UserError(f"--classes {util.shorten(text)}: at least two classes, each of them once")
+        raise UserError(f"--classes {shorten(text)}: at least two classes, each of them once")
     return chosen
 
 
@@ -86,7 +85,7 @@ def main(argv=None):
         header = read_header(file)
         header |= {"protocol": f"{header['protocol']}; classes {args.classes}{few}".lstrip("; ")}
         header |= {"frames": file["x"].shape[1], "class_names": [names[i] for i in classes]}
-        write_h5(args.out, splits, **header, made_by=f"subset_h5.py {util.__version__}")
+        write_h5(args.out, splits, **header, made_by=f"subset_h5.py {__version__}")
     sizes = "{} training, {} validation and {} test clips".format(*map(len, chosen.values()))
     print(f"{args.out}: {len(classes)} classes; {sizes}")
 

@@ -20,11 +20,11 @@ from statistics import mean
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
-from safe import program
+from safe.program import ArgumentParser, exit_on_error, let_threads_sleep
+from util import UTF8, UserError, atomic_write
 
 if __name__ == "__main__":
-    program.let_threads_sleep()
+    let_threads_sleep()
 
 import main as sgn
 from engine.checkpoint import load_checkpoint
@@ -43,7 +43,7 @@ RESULTS = ("top1", "last_top1")  # of a run, by their names in its state
 
 def parse_args(argv):
     """The variants, and the flags for main.py."""
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     parser.add_argument("--vary", action="append", default=[], metavar="'FLAGS'", help="a variant: flags of main.py")
     parser.add_argument("--ablations", action="store_true", help=f"{len(ABLATED)} variants: the names of --ablate")
     args, passed_on = parser.parse_known_args(argv)
@@ -58,10 +58,10 @@ def plan(variant, flags):
     try:
         words = [*flags, *shlex.split(variant)]
     except ValueError as error:
-        raise util.UserError(f"--vary {variant}: {error}") from None
+        raise UserError(f"--vary {variant}: {error}") from None
     args = sgn.parse_args(words)
     if args.dataset != sgn.parse_args(flags).dataset:
-        raise util.UserError("--vary: a variant is of the same data set")
+        raise UserError("--vary: a variant is of the same data set")
     h5, name = find_h5(args.dataset, args.case, args.data)
     clips = read_clips(h5, pick_device(args.device))
     init = read_init(args.init) if args.init else (None, None)
@@ -90,7 +90,7 @@ def make_row(variant, runs, results, base):
 
 def write_table(path, rows, comments):
     """Writes the rows to path.csv, and a table for people to path.md. Returns the text of the second."""
-    with util.atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **util.UTF8) as file:
+    with atomic_write(f"{path}.csv") as part, open(part, "w", newline="", **UTF8) as file:
         file.writelines(f"# {line}\n" for line in comments)
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(rows[0])
@@ -102,8 +102,8 @@ def write_table(path, rows, comments):
             difference = f" ({row[f'{key}_difference']:+.2f})" * (row["variant"] != BASE)
             text += f" {with_spread(row[key], row[f'{key}_std'])}{difference} |"
         text += f" {row['loss']:.3f} |\n"
-    with util.atomic_write(f"{path}.md") as part:
-        part.write_text(text, **util.UTF8)
+    with atomic_write(f"{path}.md") as part:
+        part.write_text(text, **UTF8)
     return text
 
 
@@ -116,7 +116,7 @@ def main(argv=None):
     groups, seen = {variant: runs for variant in ["", *variants] if (runs := plan(variant, flags))}, {}
     for variant, (run, *_) in groups.items():
         if run.config in seen:  # perhaps in other words
-            raise util.UserError(f"--vary '{variant}': the same as '{seen[run.config] or BASE}'; leave it out")
+            raise UserError(f"--vary '{variant}': the same as '{seen[run.config] or BASE}'; leave it out")
         seen[run.config] = variant
     if args.amp:
         check_amp(device)
@@ -131,5 +131,5 @@ def main(argv=None):
 
 
 if __name__ == "__main__":
-    with program.exit_on_error("--batch-size"):
+    with exit_on_error("--batch-size"):
         main()

@@ -25,20 +25,19 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
-from safe import program
-from util import UserError
+from safe.program import ArgumentParser, exit_on_error, number
+from util import UserError, atomic_write, regular
 
 INSTALL = "python3.11 -m venv .venv-video && .venv-video/bin/pip install -r requirements-video.txt"
 
 
 def parse_args(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("source", metavar="VIDEO", help="a file that OpenCV can read, or the number of a camera, from 0")
     add("--out", type=Path, metavar="FILE.npy", help="file to write, in place of JSON lines on standard output")
     fov = "of the camera, horizontal (webcams: about 60): puts the person where it stands before the camera"
-    add("--fov", type=program.number(1, 179), metavar="DEGREES", help=fov)
+    add("--fov", type=number(1, 179), metavar="DEGREES", help=fov)
     args = parser.parse_args(argv)
     if args.out and args.out.suffix != ".npy":
         parser.error(f"--out {args.out}: must end in .npy")
@@ -50,7 +49,7 @@ def read_landmarks(source, fov=None):
     source, fov: of the command line. Raises UserError."""
     is_camera = source.isascii() and source.isdigit()
     if not is_camera:
-        open(util.regular(source), "rb").close()  # OpenCV does not say why it cannot
+        open(regular(source), "rb").close()  # OpenCV does not say why it cannot
     os.environ |= {"OPENCV_LOG_LEVEL": "SILENT", "OPENCV_FFMPEG_LOGLEVEL": "-8"}  # read when it is imported
     try:
         import cv2
@@ -130,7 +129,7 @@ def main(argv=None, read=read_landmarks):
     if not array.any():
         raise UserError(f"{args.source}: nobody was found in {len(array)} frames")
     if args.out:
-        with util.atomic_write(args.out) as part, open(part, "wb") as file:
+        with atomic_write(args.out) as part, open(part, "wb") as file:
             np.save(file, array)
     there = int(array.any(axis=(1, 2)).sum())
     print(f"{len(array)} frames, {there} with a person{f': {args.out}' if args.out else ''}", file=sys.stderr)
@@ -139,5 +138,5 @@ def main(argv=None, read=read_landmarks):
 
 
 if __name__ == "__main__":
-    with program.exit_on_error():
+    with exit_on_error():
         main()

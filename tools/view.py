@@ -21,7 +21,6 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the project's root
 
-import util
 from clips import recordings
 from clips.h5 import SPLITS
 from clips.poses import Poses
@@ -31,11 +30,11 @@ from data import Clips
 from engine.checkpoint import find_checkpoint, load_checkpoint
 from engine.classifier import Classifier
 from engine.config import DATASETS, find_h5
-from safe import program
 from safe.files import open_h5
+from safe.program import ArgumentParser, Notes, exit_on_error, positive_int, progress
 from tools.common import named_or_own, path_of, read_each
 from train import predict_logits
-from util import readable
+from util import ROOT, atomic_write, readable
 
 LINES = 5  # classes over time
 POINTS = 40  # of a line
@@ -51,7 +50,7 @@ def open_data(dataset, case=0, checkpoint=None):
     checkpoint: its path; by default that of the run in results/, else the one in pretrained/.
     """
     h5, name = find_h5(dataset, case)
-    clips, file = Clips.read(h5), checkpoint or find_checkpoint(util.ROOT / "results", name, "SGN", case)
+    clips, file = Clips.read(h5), checkpoint or find_checkpoint(ROOT / "results", name, "SGN", case)
     if not (checkpoint or file.is_file()):
         return h5, name, clips, None
     found = load_checkpoint(file)
@@ -156,7 +155,7 @@ def make_entry(name, poses, skeletons, size=None, truth=None, explained=None):
 
 def view_files(args, data):
     """Fills data, what the page holds. Returns the exit code."""
-    classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), program.Notes(), []
+    classifier, notes, skipped = args.checkpoint and Classifier(args.checkpoint), Notes(), []
     known = named_or_own(classifier.skeleton) if classifier else "unknown"
     files = [path for source in args.files for path in find_recordings(source)]
 
@@ -208,27 +207,26 @@ def view_dataset(args, data):
         predicted, n = logits.argmax(dim=1).numpy(), logits.shape[1]
         data["matrix"] = np.bincount(label * n + predicted, minlength=n * n).reshape(n, n).tolist()
         data["about"].append(", that ".join([*about, *checkpoint.differences(clips)]))
-    for i in program.progress(choose(label, predicted, args.clips), unit="clip", leave=False):
+    for i in progress(choose(label, predicted, args.clips), unit="clip", leave=False):
         if not clips.length[ids[i]]:
             continue  # tools/check_h5.py lists empty clips
         poses = Poses(read_frames(h5, clips, ids[i].item()), clips.skeleton, clips.axes, centered=True)
         explained = checkpoint and explain(classifier, poses, logits[i], sampled[i], samples=1)
-        data["clips"].append(
-            make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
-        )
+        entry = make_entry(f"test clip {i}", poses, data["skeletons"], args.size, int(label[i]), explained)
+        data["clips"].append(entry)
     if len(data["clips"]) < len(ids):
         data["about"].append(f"{len(data['clips'])} of {len(ids)} clips are in this page (--clips)")
     return 0
 
 
 def parse_args(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    parser = ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--dataset", help=f"the test clips of {', '.join(DATASETS)}, or of the path of an .h5")
     add("--case", type=int, default=0, help="protocol of the data set, as in main.py (%(default)s)")
     add("--checkpoint", type=Path, help="a <case>_best.pth (of a data set: that in results/, else in pretrained/)")
-    add("--clips", type=program.positive_int, default=200, help="most clips in the page (%(default)s)")
+    add("--clips", type=positive_int, default=200, help="most clips in the page (%(default)s)")
     add("--out", type=path_of(".html"), required=True, help="page to write (.html)")
     recordings.add_arguments(parser)
     args = parser.parse_args(argv)
@@ -249,12 +247,12 @@ def main(argv=None):
         data["about"].append("pictures are taken to be 4:3 (--size)")
     text = json.dumps(data, allow_nan=False).replace("<", "\\u003c")  # no name ends the script
     page = Path(__file__).with_suffix(".html").read_text(encoding="utf-8").replace("$DATA", text)
-    with util.atomic_write(args.out) as part:
+    with atomic_write(args.out) as part:
         part.write_text(page, encoding="utf-8")
     print(f"{args.out}: {len(page) / 1000:,.0f} kB, clips: {len(data['clips'])}")
     return code
 
 
 if __name__ == "__main__":
-    with program.exit_on_error("--clips"):
+    with exit_on_error("--clips"):
         sys.exit(main())

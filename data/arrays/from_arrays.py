@@ -58,10 +58,9 @@ def find_files(folder):
         raise UserError(f"{folder}: no {' or '.join(names)} in it")
 
     sides = "train", "val" if [*folder.glob("val_data*.npy")] else "test"
-    return [
-        (find(f"{side}_data.npy", f"{side}_data_joint.npy"), find(f"{side}_label.pkl", f"{side}_label.npy"))
-        for side in sides
-    ]
+    clips = [find(f"{side}_data.npy", f"{side}_data_joint.npy") for side in sides]
+    labels = [find(f"{side}_label.pkl", f"{side}_label.npy") for side in sides]
+    return [*zip(clips, labels, strict=True)]
 
 
 def read_numbers(path):
@@ -104,21 +103,25 @@ def read_side(paths, source):
 # ---- the set
 
 
-def find_sizes(shape, args):
-    """How many frames T, persons M and joints V a clip of this shape has: {letter: size}. Sets args.skeleton, if it is
-    not given, by the joints. Raises BadFile."""
-    if not args.skeleton:
-        axes = args.axes or ""
-        at = axes.index("V") if len(axes) == len(shape) else -2 if len(shape) == 4 or shape[-1:] == (3,) else -1
-        may_be = {shape[at]} if len(shape) > 2 else {n / persons / 3 for n in shape[1:] for persons in (1, 2)}
-        joints = next((joints for joints in JOINTS if joints in may_be), None)
-        if not joints:
-            raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
-        args.skeleton = JOINTS[joints]
-        note(f"clips of {joints} joints are taken for {args.skeleton}; --skeleton names another")
-    known = known_skeleton(args.skeleton)
-    name, _, sizes = find_axes(shape, known and len(known.joints), args.axes)
-    if not args.axes and name not in ("CTVM", "CTV"):
+def find_skeleton(shape, axes):
+    """The name of the skeleton of clips of this shape, by the number of joints. axes: as of --axes. Raises BadFile."""
+    if axes and len(axes) == len(shape):
+        joints = shape[axes.index("V")]
+    elif len(shape) < 3:  # (frames, persons * joints * 3)
+        joints = next((n for n in JOINTS if shape[1:] in ((n * 3,), (2 * n * 3,))), None)
+    else:
+        joints = shape[-2] if len(shape) == 4 or shape[-1] == 3 else shape[-1]
+    if joints not in JOINTS:
+        raise BadFile(None, f"clips of shape {shape}: say which skeleton, with --skeleton NAME or FILE.json")
+    note(f"clips of {joints} joints are taken for {JOINTS[joints]}; --skeleton names another")
+    return JOINTS[joints]
+
+
+def find_sizes(shape, skeleton, axes):
+    """How many frames T, persons M and joints V a clip of this shape has: {letter: size}. Raises BadFile."""
+    known = known_skeleton(skeleton)
+    name, _, sizes = find_axes(shape, known and len(known.joints), axes)
+    if not axes and name not in ("CTVM", "CTV"):
         note(f"a clip is taken for {name} (T frames, M persons, V joints, C values), else use --axes")
     return sizes
 
@@ -131,7 +134,8 @@ def convert(files, args):
         what = f"clips {train.shape[1:]} and {test.shape[1:]}, classes {number} and {other}"
         raise UserError(f"{source}: {files[0][0].name} and {files[1][0].name} do not go together: {what}")
     with named(source):
-        sizes = find_sizes(train.shape[1:], args)
+        args.skeleton = args.skeleton or find_skeleton(train.shape[1:], args.axes)
+        sizes = find_sizes(train.shape[1:], args.skeleton, args.axes)
     labels = count_from_0(np.concatenate([train_labels, test_labels]), args, source)
     classes = max(1 + labels.max(), number or 0)
     ntu = {60: "NTU", 120: "NTU120"}.get(classes) if args.skeleton == "kinect_v2" and not args.classes else None
@@ -157,7 +161,7 @@ def main(argv=None):
     add = parser.add_argument
     add("source", type=Path, help="a .npz, or a folder")
     add("--out", type=Path, required=True, metavar="FILE.h5", help="file to write")
-    add_arguments(parser, "the arrays", axes=True, labels=True)
+    add_arguments(parser, "the arrays", axes=True)
     args = parser.parse_args(argv)
     with scratch(args.out) as folder:
         convert(find_files(args.source) if args.source.is_dir() else unpack_npz(args.source, Path(folder)), args)

@@ -7,8 +7,8 @@ The classes are the folders' names, 2 before 10. FOLDER/valid/<class>/<clip> (or
 they are 5% of the training clips. A clip is a recording as in docs/inference.md, or an array in a .npy, .mat, .txt or
 .csv: frames, joints, x, y, z in metres with y up, zeros for an absent person; of a 2D skeleton x - 0.5, y - 0.5, score.
 All must have the same skeleton; --skeleton names that of arrays (mediapipe33: world landmarks as they are, without
---up).
-Frames without a person are dropped. Clips that cannot be read are skipped, and listed in <name of the h5>_skipped.csv.
+--up). Frames without a person are dropped. Clips that cannot be read are skipped, and listed in <name of the
+h5>_skipped.csv. All clips must fit into memory together.
 """
 
 import os
@@ -113,7 +113,11 @@ def check(clips, folder, args):
     is_known = all(clip.poses.centered or clip.poses.axes == h5.AXES_2D for clip in clips)
     if is_known and (args.up or args.scale != 1 or args.origin is not None):
         raise UserError("--up, --scale, --origin: only for 3D files of pose tools and arrays, and there are none")
-    if unknown := sorted({clip.label for clip in clips} - {clip.label for clip in clips if clip.split == ""}):
+    labels = {clip.label for clip in clips}
+    named = {path.name for side in SPLITS for path in (folder / side).glob("[!.]*") if path.is_dir()}
+    if empty := sorted(named - labels, key=natural):
+        note(f"{folder}: classes without a clip that can be read: {shorten(', '.join(empty), 100)}")
+    if unknown := sorted(labels - {clip.label for clip in clips if clip.split == ""}):
         raise UserError(f"{folder}: no clip of the class {unknown[0]} in train")
     if (short := sum(len(clip.poses.clip) == 1 for clip in clips)) * 2 > len(clips):
         note(f"{short} of {len(clips)} clips have 1 frame; the frames of a clip belong in a folder of its own")
@@ -130,9 +134,8 @@ def write(clips, folder, args):
     sides = [split for side, split in SPLITS.items() if (folder / side).is_dir()]
     ids = {split: np.array([i for i, clip in enumerate(clips) if clip.split == split], int) for split in sides}
     known, origin = known_skeleton(one.skeleton), origin_of(one.skeleton, args)
-    frames, persons, (joints, *_), _ = zip(*(clip.poses.clip.shape for clip in clips), strict=True)
-    about = {"frames": max(frames), "persons": max(persons), "joints": joints}
-    about |= {"skeleton": one.skeleton, "origin": origin}
+    frames, persons, joints, _ = np.max([clip.poses.clip.shape for clip in clips], axis=0).tolist()
+    about = {"frames": frames, "persons": persons, "joints": joints, "skeleton": one.skeleton, "origin": origin}
     validation = "valid/" if "valid_" in sides else "5% of train/"
     about["protocol"] = f"train/ trains, test/ tests, {validation} is for validation"
     labels = [classes.index(clip.label) for clip in clips]

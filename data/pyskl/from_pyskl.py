@@ -95,23 +95,15 @@ def read_clip(annotation, nan):
     """The Clip of an annotation. Raises BadFile."""
     annotation = annotation if isinstance(annotation, dict) else {}
     name, label = annotation.get("frame_dir"), annotation.get("label")
-    size = annotation.get("img_shape") or annotation.get("original_shape")
-    values, score = (getattr(annotation.get(key), "array", None) for key in ("keypoint", "keypoint_score"))
-    is_right = isinstance(name, str) and type(label) is int and 0 <= label < 10_000
-    if not is_right or not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
+    values, size = getattr(annotation.get("keypoint"), "array", None), None
+    is_named = isinstance(name, str) and type(label) is int and 0 <= label < 10_000
+    if not is_named or not is_numbers(values) or values.ndim != 4 or values.shape[3] not in (2, 3):
         why = "frame_dir must be a text, label a number from 0, keypoint numbers (persons, frames, joints, 2 or 3)"
         raise BadFile(None, f"{why}, not {show(label)}, {getattr(values, 'shape', None)}")
     if (total := annotation.get("total_frames", values.shape[1])) != values.shape[1]:
-        raise BadFile(
-            None, f"keypoint must be (persons, {show(total)} total_frames, joints, 2 or 3), not {values.shape}"
-        )
-    if values.shape[3] == 3:
-        size = None
-    else:
-        is_right = isinstance(size, list | tuple) and [type(n) is int and 0 < n < 10**6 for n in size] == [True, True]
-        if not is_right or not is_numbers(score) or score.shape != values.shape[:3]:
-            raise BadFile(None, "2D joints need keypoint_score (persons, frames, joints) and img_shape (height, width)")
-        values, size = np.concatenate([values, score[..., None]], axis=3), (size[1], size[0])
+        raise BadFile(None, f"total_frames is {show(total)}, but keypoint has {values.shape[1]}: {values.shape}")
+    if values.shape[3] == 2:
+        values, size = add_score(values, annotation)
     values = absent_if_nan(values, nan)
     if (np.abs(values) >= np.float32(FARTHEST)).any():
         raise BadFile(None, "a number is too large")
@@ -119,8 +111,22 @@ def read_clip(annotation, nan):
     return Clip(plain if protocols.NAME.fullmatch(plain) else name, label, values, size)
 
 
+def add_score(pixels, annotation):
+    """The values of a 2D annotation with its scores, and width and height of its picture. Raises BadFile."""
+    score = getattr(annotation.get("keypoint_score"), "array", None)
+    size = annotation.get("img_shape") or annotation.get("original_shape")
+    if not is_size(size) or not is_numbers(score) or score.shape != pixels.shape[:3]:
+        raise BadFile(None, "2D joints need keypoint_score (persons, frames, joints) and img_shape (height, width)")
+    height, width = size
+    return np.concatenate([pixels, score[..., None]], axis=3), (width, height)
+
+
 def is_numbers(array):
     return isinstance(array, np.ndarray) and array.dtype.kind in "fiu"
+
+
+def is_size(size):
+    return isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int and 0 < n < 10**6 for n in size)
 
 
 def choose_skeleton(clips, args):
@@ -143,8 +149,10 @@ def choose_skeleton(clips, args):
     if is_2d and is_placed:
         raise UserError("--up, --scale, --origin: only for 3D joints")
     args.as_ntu = known.name == "kinect_v2" and not is_placed
-    sample = clips[:: 1 + len(clips) // SAMPLE] if args.as_ntu else ()
-    if people := [one for clip in sample for one in pick(np.nan_to_num(clip.values.astype(np.float32)).swapaxes(0, 1))]:
+    people = []
+    for clip in clips[:: 1 + len(clips) // SAMPLE] if args.as_ntu else ():
+        people += pick(np.nan_to_num(clip.values.astype(np.float32)).swapaxes(0, 1))
+    if people:
         with named(args.pickle):  # of all together: a sensor may see more than persons in a clip
             check_size(np.concatenate(people)[:, None], known, args.scale)
     return [clip._replace(values=clip.values[:, :, : len(known.joints)]) for clip in clips]
@@ -162,14 +170,16 @@ def find_listed(splits, names, kept):
     """{key: the clips in a list, each once, by their place in `kept`}; without folders and endings, if the names of all
     clips differ then."""
     short = plain_name if len({*map(plain_name, names)}) == len(names) else str
-    names = {*names}
-    known, place, lists = {*map(short, names)}, {short(name): i for i, name in enumerate(kept)}, {}
+    names, known = {*names}, {*map(short, names)}
+    place = {short(name): i for i, name in enumerate(kept)}
+    lists = {}
     for key, listed in splits.items():
         absent = [name for name in listed if short(name) not in known]
         note_some(absent, f"of the {len(listed):,} names in {key} are of no clip")
         other = [name for name in listed if name not in names and short(name) in known]
         note_some(other, f"names in {key} are of clips in another folder or with another ending")
-        lists[key] = np.array([*dict.fromkeys(place[short(name)] for name in listed if short(name) in place)], int)
+        found = [place[short(name)] for name in listed if short(name) in place]
+        lists[key] = np.array([*dict.fromkeys(found)], int)  # each once
     return lists
 
 
@@ -214,12 +224,14 @@ def split_ntu(dataset, lists, names, stem):
         yield f"{stem}_{protocol.name}", protocol.words, train, test
 
 
-def check_labels(names, labels, path):
-    """Raises UserError for labels that are not those of the names of NTU's clips."""
+def check_labels(names, labels, args):
+    """Says where labels are not those of the names of NTU's clips. Raises UserError without --classes."""
     wrong = [name for name, label in zip(names, labels, strict=True) if label != protocols.action(name) - 1]
     if wrong:
         what = f"{len(wrong):,} labels are not those of the clips' names, for example {wrong[0]}"
-        raise UserError(f"{path}: {what}: use --first-label 1, or --classes if they are your own")
+        if not args.classes:
+            raise UserError(f"{args.pickle}: {what}: use --first-label 1, or --classes if they are your own")
+        note(what)
 
 
 def convert(clips, splits, args):
@@ -240,8 +252,7 @@ def convert(clips, splits, args):
     lists = find_listed(splits, names, kept)
     if dataset:
         print(dataset.count(len(kept)))
-        if not args.classes:
-            check_labels(kept, labels, path)
+        check_labels(kept, labels, args)
         parts = [*split_ntu(dataset, lists, kept, path.stem if clips[0].size else dataset.name)]
     else:
         parts = split_by_lists(lists, path)
@@ -250,16 +261,13 @@ def convert(clips, splits, args):
     about = {"frames": max(clip.values.shape[1] for clip in clips), "persons": persons, "skeleton": args.skeleton}
     about["origin"] = None if args.as_ntu else origin_of(args.skeleton, args)
     what = [f"{path}: {shorten(name)}" for name in kept]
-
-    def read(i):
-        return clips[i].read(args)
-
     for name, words, train, test in parts:
         unlisted = np.setdiff1d(range(len(kept)), [*train, *test])
         dropped = [(empty, "nobody is in them"), (missing, "they are known to lack skeletons")]
         dropped.append(([kept[i] for i in unlisted], f"they neither train nor test ({words})"))
-        out, sides = args.out / f"{name}.h5", {"": train, "test_": test}
-        write_set(out, read, labels, sides, classes, dropped, what.__getitem__, protocol=words, **about)
+        h5, sides = args.out / f"{name}.h5", {"": train, "test_": test}
+        about["protocol"] = words
+        write_set(h5, lambda i: clips[i].read(args), labels, sides, classes, dropped, what.__getitem__, **about)
 
 
 def main(argv=None):
@@ -269,7 +277,7 @@ def main(argv=None):
     add("--out", type=Path, required=True, help="folder for the h5 files")
     test = "the test clips, if FILE.pkl is a list of the training clips alone"
     add("--test", type=Path, metavar="FILE.pkl", help=test)
-    add_arguments(parser, "the joints", labels=True)
+    add_arguments(parser, "the joints")
     args = parser.parse_args(argv)
     splits, clips = read_clips(args.pickle, args.nan)
     if args.test:

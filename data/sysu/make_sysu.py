@@ -17,7 +17,6 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the project's root
 
-
 from clips.checks import FARTHEST
 from clips.h5 import SPLITS, center, split_validation
 from clips.importing import write_set
@@ -92,10 +91,10 @@ def main(argv=None):
         table = np.zeros((len(splits), len(clips)), np.uint8)
         for row, (_, validation, test) in zip(table, splits, strict=True):
             row[validation], row[test] = 1, 2
-        sides, words = dict(zip(SPLITS, splits[0], strict=True)), f"{PROTOCOLS[name]}; split 1 of {len(splits)}"
-        about = {"frames": max(map(len, clips)), "skeleton": "kinect_v1", "protocol": f"{words} of seed {SEED}"}
-        about["resplits"] = table[:, np.concatenate(splits[0])]
-        write_set(args.out / f"SYSU_{name}.h5", clips.__getitem__, labels, sides, ACTIONS, **about)
+        path, sides = args.out / f"SYSU_{name}.h5", dict(zip(SPLITS, splits[0], strict=True))
+        words = f"{PROTOCOLS[name]}; split 1 of {len(splits)} of seed {SEED}"
+        about = {"skeleton": "kinect_v1", "protocol": words, "resplits": table[:, np.concatenate(splits[0])]}
+        write_set(path, clips.__getitem__, labels, sides, ACTIONS, frames=max(map(len, clips)), **about)
 
 
 if __name__ == "__main__":
