@@ -51,10 +51,10 @@ def main(argv=None):
     source = protocols.made_by(args.root / "denoised_data" / f"{dataset.name}.h5", "get_raw_denoised_data.py")
     with open_h5(source) as file:
         names, frames, width = read_columns(file, "names", "frames", "width")
-        names, end = [name.decode() for name in names], (frames * width).cumsum()
+        names, end, joints = [name.decode() for name in names], (frames * width).cumsum(), file["joints"]
 
         def read(i):
-            return center_clip(file["joints"][end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
+            return center_clip(joints[end[i] - frames[i] * width[i] : end[i]].reshape(frames[i], width[i]))
 
         print(dataset.count(len(names)))
         write_protocols(args.root, dataset, names, int(frames.max(initial=0)), read)
