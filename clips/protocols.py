@@ -110,7 +110,8 @@ def dataset(name):
 
 def parse_arguments(description, argv=None, skips=True):
     """The arguments of the three scripts: root, dataset, and workers and strict if the script may skip files."""
-    parser = ArgumentParser(description=description, epilog=skipped.EXIT_CODES if skips else None)
+    gone = {} if skips else {"--workers": "not needed: this step has one process"}
+    parser = ArgumentParser(description=description, epilog=skipped.EXIT_CODES if skips else None, elsewhere=gone)
     add = parser.add_argument
     add("--root", type=Path, default=HERE, help="holds nturgb+d_skeletons/, gets the results (%(default)s)")
     add("--dataset", choices=NAMES, default="NTU", help="(%(default)s)")

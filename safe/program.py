@@ -102,7 +102,7 @@ def did_you_mean(word, known):
 class ArgumentParser(argparse.ArgumentParser):
     """argparse's, whose errors are one line, with the nearest flag for an unknown one. Shows the text as it is.
 
-    elsewhere: {flag of another program: what there is in its place}.
+    elsewhere: {flag of another program, or of before: what there is in its place}.
     """
 
     def __init__(self, *args, elsewhere=(), **kwargs):

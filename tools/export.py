@@ -113,7 +113,8 @@ def describe(args, checkpoint, form):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__)
+    gone = dict.fromkeys(["--runs", "--classes"], "gone: nothing is timed, and the names are those in the checkpoint")
+    parser = ArgumentParser(description=__doc__, elsewhere=gone)
     add = parser.add_argument
     add("checkpoint", type=Path, help="a <case>_best.pth, ours or the release's")
     add("--out", type=path_of(*FORMATS), required=True, help="file to write, .onnx or .pt2")

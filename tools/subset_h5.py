@@ -59,7 +59,8 @@ def choose(labels, classes, shots=None, seed=1):
 
 
 def main(argv=None):
-    parser = program.ArgumentParser(description=__doc__)
+    gone = dict.fromkeys(["--data"], "gone: give the path of the h5 as --dataset")
+    parser = program.ArgumentParser(description=__doc__, elsewhere=gone)
     add = parser.add_argument
     add("--dataset", required=True, help=f"{', '.join(DATASETS)}, or the path of an .h5")
     add("--case", type=int, default=0, help="protocol, as in main.py (%(default)s)")

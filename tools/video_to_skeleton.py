@@ -32,7 +32,8 @@ INSTALL = "python3.11 -m venv .venv-video && .venv-video/bin/pip install -r requ
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__)
+    gone = dict.fromkeys(["--jsonl"], "not needed: lines of JSON go to standard output; > FILE.jsonl keeps them")
+    parser = ArgumentParser(description=__doc__, elsewhere=gone)
     add = parser.add_argument
     add("source", metavar="VIDEO", help="a file that OpenCV can read, or the number of a camera, from 0")
     add("--out", type=Path, metavar="FILE.npy", help="file to write, in place of JSON lines on standard output")

@@ -220,7 +220,10 @@ def view_dataset(args, data):
 
 
 def parse_args(argv=None):
-    parser = ArgumentParser(description=__doc__)
+    gone = dict.fromkeys(
+        ["--data", "--device", "--fps", "--results", "--seed", "--split", "--window"], "gone: give files, or a data set"
+    )
+    parser = ArgumentParser(description=__doc__, elsewhere=gone)
     add = parser.add_argument
     add("files", type=Path, nargs="*", metavar="FILE", help="recordings, or folders of them")
     add("--dataset", help=f"the test clips of {', '.join(DATASETS)}, or of the path of an .h5")

@@ -77,7 +77,8 @@ def make_split(name, performers, labels, number):
 
 
 def main(argv=None):
-    parser = ArgumentParser(description=__doc__)
+    gone = dict.fromkeys(["--seed", "--splits"], "gone: the 30 random splits are those of seed 1")
+    parser = ArgumentParser(description=__doc__, elsewhere=gone)
     parser.add_argument("folder", type=Path, help="SYSU3DAction, or the folder that contains it")
     parser.add_argument("--out", type=Path, default=HERE, help="folder for the two h5 (%(default)s)")
     args = parser.parse_args(argv)
