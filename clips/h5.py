@@ -69,14 +69,13 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
     # Any HDF5 since 1.10 (2016) reads this version; the index of chunks in older versions is slower to read.
     with atomic_write(path) as part, h5py.File(part, "w", libver="v110") as file:
         file.attrs.update(joints=joints, persons=persons, class_names=names, **more)
-        x, missing, people = {}, {}, []
+        x, missing, people, width = {}, {}, [], persons * joints * 3
         for split, y in labels.items():
             one_hot = file.create_dataset(f"{split}y", (len(y), len(names)), "float64")
             for at in range(0, len(y), LABELS):
                 one_hot[at : at + LABELS] = y[at : at + LABELS, None] == np.arange(len(names))
             chunks = (1, min(frames, CHUNK), joints * 3) if len(y) else None
-            shape = len(y), frames, persons * joints * 3
-            x[split] = file.create_dataset(f"{split}x", shape, "float32", chunks=chunks)
+            x[split] = file.create_dataset(f"{split}x", (len(y), frames, width), "float32", chunks=chunks)
             missing[split] = np.ones(len(y), bool)
         if resplits is not None:
             file["resplits"] = np.asarray(resplits, np.uint8)
@@ -87,7 +86,6 @@ def open_writer(path, labels, *, frames, joints, persons, class_names, skeleton=
         def write(split, i, clip, what=None):
             if i >= len(missing[split]):
                 raise UserError(f"{split}x: more clips than the {len(missing[split])} labels of {split}y")
-            width = persons * joints * 3
             clip = _checked_clip(clip, what or f"{split}x, clip {i}", (frames, width), joints, header["origin"])
             _write_chunks(x[split].id, i, clip, min(frames, CHUNK), joints * 3)
             if i % max(1, len(missing[split]) // SAMPLE) == 0:
