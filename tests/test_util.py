@@ -30,6 +30,7 @@ def test_errors_and_signals_end_a_program_with_one_line(error, code, what, capsy
     with pytest.raises(SystemExit) as stopped, program.exit_on_error(reduce="--batch-size"):
         if isinstance(error, Exception):
             raise error
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # tests that run in the background ignore it
         signal.raise_signal(error)
     err = capsys.readouterr().err
     assert stopped.value.code == code and what in err and err.count("\n") == 1
